@@ -1,0 +1,11 @@
+//! Alert rules and the state of what they watch. Pure: no ports, no clock.
+
+mod rule;
+mod silence;
+mod state;
+
+pub use rule::{AlertRule, Condition, InvalidRule, Operator, Severity};
+pub use silence::Silence;
+pub use state::{
+    AlertInstance, AlertState, Change, Evaluation, HistoryRow, Observation, Reason, disable, enable, evaluate, reset,
+};

@@ -1,0 +1,11 @@
+//! Investigations: a read-only diagnosis that ends in a report whose claims cite evidence.
+
+mod model;
+mod report;
+mod state;
+
+pub use model::{Investigation, Trigger};
+pub use report::{
+    CitationError, Evidence, EvidenceSource, Findings, Proposal, ProposedStep, ReadingId, Report, RootCause, Section,
+};
+pub use state::{InvestigationEvent, InvestigationStatus, SkipReason, transition};

@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{InvestigationStatus, Report, SkipReason};
+use crate::access::Actor;
+use crate::id::{AlertInstanceId, AlertRuleId, InvestigationId, OrgId, PlanId};
+use crate::time::Timestamp;
+
+/// What started an investigation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type")]
+#[non_exhaustive]
+pub enum Trigger {
+    /// An alert fires.
+    #[serde(rename_all = "camelCase")]
+    Alert {
+        /// The rule.
+        rule_id: AlertRuleId,
+        /// Its name at that time.
+        rule_name: String,
+        /// The instance.
+        instance_id: AlertInstanceId,
+        /// Since when it fires: with rule and instance, the episode.
+        firing_since: Timestamp,
+        /// The value that fired.
+        value: Option<f64>,
+        /// The labels of the sample that fired.
+        labels: BTreeMap<String, String>,
+    },
+    /// A person asked, about a rule or about nothing in particular.
+    #[serde(rename_all = "camelCase")]
+    Person {
+        /// The rule, when the question is about one.
+        rule_id: Option<AlertRuleId>,
+    },
+}
+
+/// A read-only diagnosis, run as a service account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Investigation {
+    /// The investigation.
+    pub id: InvestigationId,
+    /// Its organisation.
+    pub org_id: OrgId,
+    /// What it is to find out.
+    pub question: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The person who asked, when one did; the run itself is the service account's.
+    pub requested_by: Option<Actor>,
+    /// Whether it ignores cooldown and silence, because a person asked for it now.
+    pub force: bool,
+    /// The service account it runs as, once it runs.
+    pub run_as: Option<Actor>,
+    /// Which investigator ran.
+    pub investigator: Option<String>,
+    /// Where it is.
+    pub status: InvestigationStatus,
+    /// Why it did not run.
+    pub skip_reason: Option<SkipReason>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// How often it was started; 1 for the first run.
+    pub attempt: u32,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it first ran.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What was found.
+    pub report: Option<Report>,
+    /// The plan it led to.
+    pub plan_id: Option<PlanId>,
+}
+
+impl Investigation {
+    /// The rule it is about.
+    #[must_use]
+    pub fn rule_id(&self) -> Option<AlertRuleId> {
+        match &self.trigger {
+            Trigger::Alert { rule_id, .. } => Some(*rule_id),
+            Trigger::Person { rule_id } => *rule_id,
+        }
+    }
+
+    /// What makes it the only one of its firing episode: the store refuses a second with the same key.
+    #[must_use]
+    pub fn episode_key(&self) -> Option<String> {
+        match &self.trigger {
+            Trigger::Alert { rule_id, instance_id, firing_since, .. } if !self.force => {
+                Some(format!("{rule_id}/{instance_id}/{}", firing_since.to_rfc3339()))
+            }
+            Trigger::Alert { .. } | Trigger::Person { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::ConnectorId;
+use crate::ports::StepSpec;
+use crate::time::Timestamp;
+
+/// Names one reading of one run: `R1`, `R2`, …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ReadingId(pub u32);
+
+impl fmt::Display for ReadingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "R{}", self.0)
+    }
+}
+
+/// Where a reading came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type")]
+#[non_exhaustive]
+pub enum EvidenceSource {
+    /// A datasource was asked.
+    Query {
+        /// The datasource; `None`: none could be found.
+        datasource_id: Option<ConnectorId>,
+        /// The expression.
+        expr: String,
+    },
+    /// A command was run in read mode.
+    Command {
+        /// The connector.
+        connector_id: ConnectorId,
+        /// The canonical command, or what was asked when the gate refused it.
+        command: String,
+    },
+}
+
+/// A reading, kept with the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// What sections cite.
+    pub id: ReadingId,
+    /// Where it came from.
+    pub source: EvidenceSource,
+    /// When it was read.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether an answer came.
+    pub ok: bool,
+    /// The beginning of the answer, or the error. Capped.
+    pub excerpt: String,
+    /// Whether the excerpt is less than the answer.
+    pub truncated: bool,
+}
+
+/// A part of a report, with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Section {
+    /// The heading.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// The readings it rests on.
+    pub citations: Vec<ReadingId>,
+}
+
+/// Why the alert fires, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RootCause {
+    /// The cause in one sentence.
+    pub summary: String,
+    /// The readings behind it. A plan needs at least one.
+    pub citations: Vec<ReadingId>,
+}
+
+/// A step as an investigator or a person proposes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposedStep {
+    /// Where it is to run.
+    pub connector_id: ConnectorId,
+    /// What is to run.
+    #[serde(flatten)]
+    pub spec: StepSpec,
+    /// Whether a failure lets later steps run.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// What could go wrong, for the person who decides.
+    #[serde(default)]
+    pub risk_note: Option<String>,
+}
+
+/// A plan as an investigator or a person proposes it: all or nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// What it does and why, in a sentence.
+    pub summary: String,
+    /// The steps, in order; at least one.
+    pub steps: Vec<ProposedStep>,
+}
+
+/// What an investigator found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    /// The outcome in a sentence.
+    pub summary: String,
+    /// The cause, when one was found.
+    pub root_cause: Option<RootCause>,
+    /// The report.
+    pub sections: Vec<Section>,
+    /// What remains unknown.
+    pub unknowns: Vec<String>,
+    /// What to do about it, when there is an actionable fix in the scope of a connector.
+    pub plan: Option<Proposal>,
+    /// How to undo the plan, when that is known.
+    pub rescue: Option<Proposal>,
+}
+
+/// A report as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The outcome in a sentence.
+    pub summary: String,
+    /// The cause, when one was found.
+    pub root_cause: Option<RootCause>,
+    /// The parts.
+    pub sections: Vec<Section>,
+    /// What remains unknown.
+    pub unknowns: Vec<String>,
+    /// Every reading of the run, cited or not.
+    pub evidence: Vec<Evidence>,
+    /// Why a proposed plan was not stored, when one was refused.
+    pub refused_proposal: Option<String>,
+}
+
+/// A claim that rests on nothing that was read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CitationError {
+    /// A citation names a reading that never happened in this run.
+    #[error("{place} cites {cited}, which was not read in this run (readings: {known})")]
+    NotRead {
+        /// The section or cause.
+        place: String,
+        /// What it cites.
+        cited: ReadingId,
+        /// What there is.
+        known: String,
+    },
+    /// A plan was proposed without a cited reading behind its cause.
+    #[error("a plan needs a root cause that cites at least one successful reading")]
+    PlanWithoutEvidence,
+}
+
+impl Findings {
+    /// Checks that every citation names a reading of this run, and that a plan has evidence behind its cause.
+    ///
+    /// # Errors
+    /// The first claim that does not hold.
+    pub fn check_citations(&self, evidence: &[Evidence]) -> Result<(), CitationError> {
+        let read: BTreeSet<ReadingId> = evidence.iter().map(|reading| reading.id).collect();
+        let cause = self.root_cause.iter().map(|cause| ("the root cause".to_owned(), &cause.citations));
+        let sections =
+            self.sections.iter().map(|section| (format!("section \"{}\"", section.title), &section.citations));
+        for (place, citations) in cause.chain(sections) {
+            if let Some(cited) = citations.iter().find(|cited| !read.contains(cited)) {
+                let known = match (read.first(), read.last()) {
+                    (Some(first), Some(last)) => format!("{first} to {last}"),
+                    _ => "none".to_owned(),
+                };
+                return Err(CitationError::NotRead { place, cited: *cited, known });
+            }
+        }
+        let supported = self
+            .root_cause
+            .as_ref()
+            .is_some_and(|cause| evidence.iter().any(|reading| reading.ok && cause.citations.contains(&reading.id)));
+        if (self.plan.is_some() || self.rescue.is_some()) && !supported {
+            return Err(CitationError::PlanWithoutEvidence);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
+use crate::access::Actor;
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
+use crate::ports::{Target, Tier};
+use crate::time::Timestamp;
+
+/// Where a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanStatus {
+    /// A rescue plan that nobody submitted.
+    Draft,
+    /// Waits for a person.
+    PendingApproval,
+    /// A person approved; nothing has started.
+    Approved,
+    /// Steps run, or one waits for its own approval.
+    Executing,
+    /// Every step had its turn.
+    Completed,
+    /// A step failed, was interrupted, or its request was rejected or expired. It can be retried.
+    Failed,
+    /// A person rejected it.
+    Rejected,
+    /// Nobody decided in time.
+    Expired,
+    /// A person ended it, or its primary was rejected or expired.
+    Cancelled,
+}
+
+impl PlanStatus {
+    /// Every status.
+    pub const ALL: [Self; 9] = [
+        Self::Draft,
+        Self::PendingApproval,
+        Self::Approved,
+        Self::Executing,
+        Self::Completed,
+        Self::Failed,
+        Self::Rejected,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The word that rows, filters and pages use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::PendingApproval => "pending_approval",
+            Self::Approved => "approved",
+            Self::Executing => "executing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing can change it any more (rule 6). A failed plan is not: a person may retry it.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Rejected | Self::Expired | Self::Cancelled)
+    }
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Its turn has not come, or it waits for its own approval.
+    Pending,
+    /// It runs: the intent is committed.
+    Executing,
+    /// It succeeded.
+    Done,
+    /// It failed, or its request was rejected or expired.
+    Failed,
+    /// Nobody knows how it ended.
+    Interrupted,
+    /// The plan ended before its turn.
+    Skipped,
+}
+
+impl StepStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Executing, Self::Done, Self::Failed, Self::Interrupted, Self::Skipped];
+
+    /// The word that rows and pages use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Executing => "executing",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Why a step failed; decides whether a retry makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StepFailure {
+    /// It ran and said that it failed, or could not start.
+    Failed,
+    /// Its request was rejected.
+    Rejected,
+    /// Its request expired.
+    Expired,
+    /// Today's review refuses it or renders it otherwise than what was approved. Never retryable: propose again.
+    ReviewChanged,
+}
+
+/// One action of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// The step.
+    pub id: StepId,
+    /// Its place, counted from 0.
+    pub ordinal: u32,
+    /// The kind of step.
+    pub kind: String,
+    /// The action in a word.
+    pub verb: String,
+    /// Where it runs.
+    pub connector_id: ConnectorId,
+    /// The revision of that connector that was reviewed.
+    pub connector_revision: u64,
+    /// The canonical parameters.
+    pub params: Value,
+    /// The canonical command.
+    pub command_text: String,
+    /// What it touches.
+    pub targets: Vec<Target>,
+    /// How much harm it can do.
+    pub tier: Tier,
+    /// Whether there is a known way back.
+    pub reversible: bool,
+    /// Whether running it twice ends where running it once does.
+    pub idempotent: bool,
+    /// What a reader should know, from the review.
+    pub notes: Vec<String>,
+    /// What the target system said it would do.
+    pub dry_run_text: Option<String>,
+    /// What could go wrong, from the proposer.
+    pub risk_note: Option<String>,
+    /// Whether a failure lets later steps run.
+    pub continue_on_error: bool,
+    /// Where it is.
+    pub status: StepStatus,
+    /// Its own request, while it waits for one or after.
+    pub approval_request_id: Option<RequestId>,
+    /// Who approved it: by its own request, by a retry, or by the plan with auto-edit.
+    pub approved_by: Option<Actor>,
+    /// How often it was started.
+    pub attempt: u32,
+    /// When its last attempt started.
+    pub executed_at: Option<Timestamp>,
+    /// When its effect must be over, while it runs.
+    pub effect_deadline: Option<Timestamp>,
+    /// When its last attempt ended.
+    pub finished_at: Option<Timestamp>,
+    /// The exit code, for adapters that have one.
+    pub exit_code: Option<i32>,
+    /// What it said.
+    pub output_text: Option<String>,
+    /// What it said on the error channel, or why it failed.
+    pub error_text: Option<String>,
+    /// Why it failed.
+    pub failure: Option<StepFailure>,
+}
+
+/// An earlier revision of a plan, kept to show what changed and by whom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Its number.
+    pub revision: u32,
+    /// Its digest.
+    pub digest: String,
+    /// Its summary.
+    pub summary: String,
+    /// Its commands, in order.
+    pub commands: Vec<String>,
+    /// Who replaced it.
+    pub replaced_by: Actor,
+    /// When.
+    pub replaced_at: Timestamp,
+}
+
+/// Ordered steps proposed as a unit: the unit of approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The plan.
+    pub id: PlanId,
+    /// Its organisation.
+    pub org_id: OrgId,
+    /// The investigation that proposed it.
+    pub investigation_id: Option<InvestigationId>,
+    /// The plan that this one undoes.
+    pub rescue_for_plan_id: Option<PlanId>,
+    /// The plan that undoes this one.
+    pub rescue_plan_id: Option<PlanId>,
+    /// What it does and why.
+    pub summary: String,
+    /// Where it is.
+    pub status: PlanStatus,
+    /// Counts modifications, from 1.
+    pub revision: u32,
+    /// The digest of this revision.
+    pub digest: String,
+    /// The bytes the digest was taken over. Executing verifies them; nothing recomputes them from fields.
+    pub canonical: String,
+    /// The alert it is to end.
+    pub linked_alert_rule_id: Option<AlertRuleId>,
+    /// Whether the alert recovered.
+    pub verification: Verification,
+    /// Whether no step needs an approval of its own.
+    pub auto_edit: bool,
+    /// The open or last request on the plan itself.
+    pub approval_request_id: Option<RequestId>,
+    /// Who proposed it.
+    pub created_by: Actor,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it can no longer be approved. A draft has none.
+    pub expires_at: Option<Timestamp>,
+    /// Who approved it.
+    pub approved_by: Option<Actor>,
+    /// When its first step started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, or last failed.
+    pub resolved_at: Option<Timestamp>,
+    /// Who ended it.
+    pub resolved_by: Option<Actor>,
+    /// Why it ended as it did, in a sentence.
+    pub resolution: Option<String>,
+    /// When a person asked to end it while a step was running.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// Who asked.
+    pub cancel_requested_by: Option<Actor>,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+    /// Its requests, oldest first.
+    pub requests: Vec<ApprovalRequest>,
+    /// Its earlier revisions, oldest first.
+    pub history: Vec<Revision>,
+}
+
+impl Plan {
+    /// The step that runs.
+    #[must_use]
+    pub fn running_step(&self) -> Option<&Step> {
+        self.steps.iter().find(|step| step.status == StepStatus::Executing)
+    }
+
+    /// The step at a place.
+    #[must_use]
+    pub fn step(&self, ordinal: u32) -> Option<&Step> {
+        self.steps.get(ordinal as usize)
+    }
+
+    /// A request by id.
+    #[must_use]
+    pub fn request(&self, id: RequestId) -> Option<&ApprovalRequest> {
+        self.requests.iter().find(|request| request.id == id)
+    }
+
+    /// The open request on the plan or on a step.
+    #[must_use]
+    pub fn open_request(&self, kind: RequestKind) -> Option<&ApprovalRequest> {
+        self.requests.iter().find(|request| request.kind == kind && request.status == RequestStatus::Pending)
+    }
+
+    /// The most harm any step can do.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.steps.iter().map(|step| step.tier).max().unwrap_or(Tier::Read)
+    }
+
+    /// What `plans:auto_edit` must cover: every namespace that is written to, and `None` for each step that is in
+    /// no namespace. A plan that only reads must be covered where it reads.
+    #[must_use]
+    pub fn auto_edit_namespaces(&self) -> Vec<Option<String>> {
+        let writes = self.steps.iter().any(|step| step.tier != Tier::Read);
+        let mut namespaces: Vec<Option<String>> = Vec::new();
+        for step in &self.steps {
+            if step.targets.is_empty() {
+                namespaces.push(None);
+            }
+            for target in &step.targets {
+                if target.namespace.is_none() || step.tier != Tier::Read || !writes {
+                    namespaces.push(target.namespace.clone());
+                }
+            }
+        }
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
+    }
+}

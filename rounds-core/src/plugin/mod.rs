@@ -1,0 +1,29 @@
+//! Connectors: from a kind and JSON to a port.
+//!
+//! A connector author writes a config struct (`Deserialize + JsonSchema`, `deny_unknown_fields`; the docs of its
+//! fields are the form's help), implements a port, and registers the two with [`register_connector!`]. A server
+//! links connector crates, takes [`Registry::linked`] and builds what the store holds.
+//!
+//! [`register_connector!`]: crate::register_connector
+
+mod registration;
+mod registry;
+
+pub use registration::{BuildContext, BuildError, Built, Host, Registration, Role, SecretUse};
+pub use registry::{DuplicateKind, Registry, RegistryError};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use inventory;
+    pub use schemars;
+    pub use serde_json;
+
+    use serde::de::DeserializeOwned;
+
+    use super::BuildError;
+
+    /// Reads a connector's config; the error says which key was found and which are known.
+    pub fn parse_config<T: DeserializeOwned>(config: serde_json::Value) -> Result<T, BuildError> {
+        serde_json::from_value(config).map_err(|error| BuildError::config(error.to_string()))
+    }
+}

@@ -1,0 +1,282 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::ConnectorId;
+use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle};
+
+/// Which port a connector implements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// Runs steps: [`ExecutionAdapter`].
+    Execution,
+    /// Answers queries: [`Datasource`].
+    Datasource,
+    /// Tells people: [`Notifier`].
+    Notifier,
+    /// Completes text: [`Model`].
+    Model,
+}
+
+/// Whether a connector has a secret, and what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretUse {
+    /// It has none.
+    None,
+    /// It may have one; the text says what it is.
+    Optional(&'static str),
+    /// It cannot work without one; the text says what it is.
+    Required(&'static str),
+}
+
+/// What was built: the port behind an `Arc`.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Built {
+    /// An execution adapter.
+    Execution(Arc<dyn ExecutionAdapter>),
+    /// A datasource.
+    Datasource(Arc<dyn Datasource>),
+    /// A notifier.
+    Notifier(Arc<dyn Notifier>),
+    /// A language model.
+    Model(Arc<dyn Model>),
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Execution(_) => "Built::Execution",
+            Self::Datasource(_) => "Built::Datasource",
+            Self::Notifier(_) => "Built::Notifier",
+            Self::Model(_) => "Built::Model",
+        })
+    }
+}
+
+/// Why a connector could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The config does not fit the connector's schema.
+    #[error("the config does not fit: {message}")]
+    Config {
+        /// What was found and what would be accepted.
+        message: String,
+    },
+    /// Something it needs on this host is missing.
+    #[error("{message}")]
+    Host {
+        /// What was looked for, where, and how to provide it.
+        message: String,
+    },
+}
+
+impl BuildError {
+    /// The config does not fit.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config { message: message.into() }
+    }
+
+    /// The host lacks something.
+    pub fn host(message: impl Into<String>) -> Self {
+        Self::Host { message: message.into() }
+    }
+}
+
+/// What the operator of the server offers to all connectors. A connector's own config cannot widen it.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// A directory of this process for short-lived files; `None`: the system's temporary directory.
+    pub run_dir: Option<PathBuf>,
+    /// Programs by name, as absolute paths: `kubectl`.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Environment variables that child processes receive: proxies, CA bundles.
+    pub child_env: BTreeMap<String, String>,
+    /// Powers that connectors do not have by default, granted per connector name: `prod:kubeconfig-exec`.
+    pub allowances: BTreeSet<String>,
+}
+
+impl Host {
+    /// Whether the operator granted a power to the connector of that name.
+    #[must_use]
+    pub fn allows(&self, connector: &str, power: &str) -> bool {
+        self.allowances.contains(&format!("{connector}:{power}"))
+    }
+}
+
+/// What a connector is built from, beside its config.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BuildContext {
+    /// The connector's id.
+    pub id: ConnectorId,
+    /// The name an operator gave it.
+    pub name: String,
+    /// Its secret, resolved at each use.
+    pub secret: SecretHandle,
+    /// What the operator of the server offers.
+    pub host: Arc<Host>,
+}
+
+impl BuildContext {
+    /// A context for building by hand: tests, static setups.
+    #[must_use]
+    pub fn new(name: &str, secret: SecretHandle, host: Arc<Host>) -> Self {
+        Self { id: ConnectorId::new(), name: name.into(), secret, host }
+    }
+
+    /// The same context for a connector that already has an id.
+    #[must_use]
+    pub fn with_id(mut self, id: ConnectorId) -> Self {
+        self.id = id;
+        self
+    }
+}
+
+/// A kind of connector. Made by [`registration!`](crate::registration); linked by
+/// [`register_connector!`](crate::register_connector).
+#[derive(Debug, Clone, Copy)]
+pub struct Registration {
+    kind: &'static str,
+    title: &'static str,
+    role: Role,
+    secret: SecretUse,
+    schema: fn() -> Value,
+    build: fn(BuildContext, Value) -> Result<Built, BuildError>,
+}
+
+impl Registration {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn __new(
+        kind: &'static str,
+        title: &'static str,
+        role: Role,
+        secret: SecretUse,
+        schema: fn() -> Value,
+        build: fn(BuildContext, Value) -> Result<Built, BuildError>,
+    ) -> Self {
+        Self { kind, title, role, secret, schema, build }
+    }
+
+    /// The kind, as connectors name it: `kubernetes`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The title, for people.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The port it implements.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether it has a secret.
+    #[must_use]
+    pub fn secret(&self) -> SecretUse {
+        self.secret
+    }
+
+    /// The JSON Schema of its config; forms are made from it.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        (self.schema)()
+    }
+
+    /// Builds a connector: checks the config in full, and connects to nothing.
+    ///
+    /// # Errors
+    /// The config has an unknown key or a wrong value, or the host lacks something.
+    pub fn build(&self, cx: BuildContext, config: Value) -> Result<Built, BuildError> {
+        (self.build)(cx, config)
+    }
+}
+
+/// A [`Registration`](crate::plugin::Registration) as a value, for tests and statically assembled servers:
+///
+/// ```
+/// # use rounds_core::plugin::{BuildContext, BuildError, Registry};
+/// # use rounds_core::testing::FakeAdapter;
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Config {
+///     /// The service manager's address.
+///     address: String,
+/// }
+///
+/// let units = rounds_core::registration! {
+///     kind: "units",
+///     title: "Service manager",
+///     role: Execution,
+///     secret: None,
+///     config: Config,
+///     build: |_cx: BuildContext, _config: Config| Ok::<_, BuildError>(FakeAdapter::default()),
+/// };
+/// let registry = Registry::new([units])?;
+/// let error = registry.check("units", &serde_json::json!({ "adress": "x" })).unwrap_err();
+/// assert!(error.to_string().contains("unknown field `adress`, expected `address`"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[macro_export]
+macro_rules! registration {
+    (
+        kind: $kind:literal,
+        title: $title:literal,
+        role: $role:ident,
+        secret: $secret:ident $(($secret_help:literal))?,
+        config: $config:ty,
+        build: $build:expr $(,)?
+    ) => {
+        $crate::plugin::Registration::__new(
+            $kind,
+            $title,
+            $crate::plugin::Role::$role,
+            $crate::plugin::SecretUse::$secret $(($secret_help))?,
+            {
+                fn schema() -> $crate::plugin::__private::serde_json::Value {
+                    $crate::plugin::__private::schemars::schema_for!($config).to_value()
+                }
+                schema
+            },
+            {
+                fn build(
+                    cx: $crate::plugin::BuildContext,
+                    config: $crate::plugin::__private::serde_json::Value,
+                ) -> ::std::result::Result<$crate::plugin::Built, $crate::plugin::BuildError> {
+                    let config = $crate::plugin::__private::parse_config::<$config>(config)?;
+                    let built = ($build)(cx, config)?;
+                    ::std::result::Result::Ok($crate::plugin::Built::$role(::std::sync::Arc::new(built)))
+                }
+                build
+            },
+        )
+    };
+}
+
+/// Links a connector into every binary that names its crate. Takes what [`registration!`](crate::registration)
+/// takes.
+///
+/// A crate that nothing names is dropped by the linker together with its registrations: a server writes
+/// `use the_connector_crate as _;` and checks with [`Registry::require`](crate::plugin::Registry::require).
+#[macro_export]
+macro_rules! register_connector {
+    ($($body:tt)*) => {
+        $crate::plugin::__private::inventory::submit! { $crate::registration! { $($body)* } }
+    };
+}
+
+inventory::collect!(Registration);

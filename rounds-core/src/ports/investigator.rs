@@ -1,0 +1,93 @@
+//! Who finds the cause: the [`Investigator`] port and the [`Toolbox`] it works with.
+
+use async_trait::async_trait;
+
+use super::{AdapterInfo, DataSet, Mode, PortError, Query, Refusal, ReviewedStep, StepOutput, StepSpec};
+use crate::alert::AlertRule;
+use crate::id::{ConnectorId, InvestigationId};
+use crate::investigation::{Findings, ReadingId};
+use crate::time::Timestamp;
+
+/// The alert that an investigation starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FiredAlert {
+    /// The investigation.
+    pub investigation_id: InvestigationId,
+    /// Which run of it this is, counted from 1; a crash resumes with the next.
+    pub attempt: u32,
+    /// The rule.
+    pub rule: AlertRule,
+    /// Since when the alert fires.
+    pub firing_since: Timestamp,
+    /// The value that the condition was true for.
+    pub value: Option<f64>,
+    /// The labels of the sample that fired.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// What a person asked, when one did.
+    pub question: Option<String>,
+}
+
+/// An execution connector, as an investigator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectorView {
+    /// Its id, for [`Toolbox::read`] and proposals.
+    pub id: ConnectorId,
+    /// Its kind, such as `kubernetes`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What it is and how steps for it are written.
+    pub info: AdapterInfo,
+}
+
+/// Something that was really read in this run. A report may cite it; nothing else may be cited.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading<T> {
+    /// What to cite.
+    pub id: ReadingId,
+    /// The answer, or why there is none. A source that could not be read rules nothing out.
+    pub answer: Result<T, String>,
+}
+
+/// Everything an investigator can reach: reads, through the same gate as plans, each recorded as evidence.
+/// There is no way to write in it.
+///
+/// **Implemented by** Rounds' dispatcher, acting as the service account; by tests. Cancel safe.
+#[async_trait]
+pub trait Toolbox: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+
+    /// The execution connectors of the organisation, by name.
+    fn connectors(&self) -> Vec<ConnectorView>;
+
+    /// Asks a datasource; `None`: the rule's own, else the organisation's default.
+    async fn query(&self, datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet>;
+
+    /// Runs a step that only reads. What the gate refuses is an answer, too.
+    async fn read(&self, connector: ConnectorId, step: StepSpec) -> Reading<StepOutput>;
+
+    /// What the gate says of a step, without running it.
+    ///
+    /// # Errors
+    /// The gate refuses it, or there is no such connector.
+    fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal>;
+}
+
+/// Finds out why an alert fires.
+///
+/// **Implemented by** the playbook investigator, the model-driven agent, and embedders. **Called by** the
+/// dispatcher, once per attempt. It holds no adapter that can write: what it proposes is reviewed, dry-run and
+/// stored by Rounds, and approved by a person. It MUST cite only readings of this run, and SHOULD report what it
+/// could not find out; a report without a plan is a normal result. Cancel safe: it is dropped at the run timeout.
+#[async_trait]
+pub trait Investigator: Send + Sync {
+    /// A short name, for reports: `playbook`.
+    fn name(&self) -> &str;
+
+    /// Investigates one alert.
+    ///
+    /// # Errors
+    /// It could not even report; the investigation fails with this message.
+    async fn investigate(&self, tools: &dyn Toolbox, alert: &FiredAlert) -> Result<Findings, PortError>;
+}

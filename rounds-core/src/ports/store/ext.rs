@@ -1,0 +1,89 @@
+use async_trait::async_trait;
+
+use super::{Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
+use crate::alert::{AlertInstance, AlertRule, Silence};
+use crate::connector::Connector;
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
+use crate::investigation::Investigation;
+use crate::plan::Plan;
+
+/// The typed side of a [`Store`]: what services and embedders call. Every store has it.
+///
+/// # Errors
+/// Every method passes the store's own error on.
+#[async_trait]
+pub trait StoreExt: Store {
+    /// A plan.
+    async fn plan(&self, id: PlanId) -> Result<Option<Versioned<Plan>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::Plan, id.as_uuid()))).await
+    }
+
+    /// The plan that contains a request.
+    async fn plan_of_request(&self, id: RequestId) -> Result<Option<Versioned<Plan>>, StoreError> {
+        self.get(Lookup::Child(RecordKind::Plan, id.as_uuid())).await
+    }
+
+    /// An alert rule.
+    async fn rule(&self, id: AlertRuleId) -> Result<Option<Versioned<AlertRule>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::AlertRule, id.as_uuid()))).await
+    }
+
+    /// The instance of an alert rule.
+    async fn instance_of(&self, rule: AlertRuleId) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::AlertInstance, rule.to_string())).await
+    }
+
+    /// An investigation.
+    async fn investigation(&self, id: InvestigationId) -> Result<Option<Versioned<Investigation>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::Investigation, id.as_uuid()))).await
+    }
+
+    /// A connector.
+    async fn connector(&self, id: ConnectorId) -> Result<Option<Versioned<Connector>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::Connector, id.as_uuid()))).await
+    }
+
+    /// A silence.
+    async fn silence(&self, id: SilenceId) -> Result<Option<Versioned<Silence>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::Silence, id.as_uuid()))).await
+    }
+
+    /// Every connector of an organisation, oldest first.
+    async fn connectors(&self, org: &OrgId) -> Result<Vec<Versioned<Connector>>, StoreError> {
+        self.all(ListQuery { org: Some(org.clone()), ..ListQuery::new(RecordKind::Connector) }).await
+    }
+
+    /// Every silence of an organisation, oldest first.
+    async fn silences(&self, org: &OrgId) -> Result<Vec<Versioned<Silence>>, StoreError> {
+        self.all(ListQuery { org: Some(org.clone()), ..ListQuery::new(RecordKind::Silence) }).await
+    }
+
+    /// One typed record.
+    async fn get<T>(&self, lookup: Lookup) -> Result<Option<Versioned<T>>, StoreError>
+    where
+        T: TryFrom<Record, Error = StoreError> + Send,
+    {
+        self.load(&lookup).await?.map(|found| found.try_map(T::try_from)).transpose()
+    }
+
+    /// Every typed record of a query, page by page.
+    async fn all<T>(&self, mut query: ListQuery) -> Result<Vec<Versioned<T>>, StoreError>
+    where
+        T: TryFrom<Record, Error = StoreError> + Send,
+    {
+        query.limit = 500;
+        let mut found = Vec::new();
+        loop {
+            let page = self.list(&query).await?;
+            for record in page.records {
+                found.push(record.try_map(T::try_from)?);
+            }
+            match page.next {
+                Some(cursor) => query.after = Some(cursor),
+                None => return Ok(found),
+            }
+        }
+    }
+}
+
+impl<S: Store + ?Sized> StoreExt for S {}

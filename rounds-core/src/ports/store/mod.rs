@@ -1,0 +1,86 @@
+//! Where everything is kept: the [`Store`] port.
+//!
+//! The kernel speaks of closed enums of records, keys and queries, so that a store can be written without knowing
+//! what a plan is; [`StoreExt`] is what people call. A store keeps for each record its key, its version, its
+//! [`Index`] (what it is found by), its encoded body and its lease.
+
+mod commit;
+mod error;
+mod ext;
+mod query;
+mod record;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+pub use commit::{Change, Commit, Committed, Lease, WorkerId};
+pub use error::StoreError;
+pub use ext::StoreExt;
+pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page};
+pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned};
+
+use super::Event;
+use crate::audit::chain::Broken;
+use crate::id::OrgId;
+
+/// Keeps records, leases, the audit log and the event log.
+///
+/// **Implemented by** `rounds-store` (SQLite and PostgreSQL), by the in-memory store for tests, and by whoever
+/// brings a database; the [conformance suite](crate::conformance) says whether one is right. **Called by** every
+/// service; services meet nowhere else.
+///
+/// An implementation MUST:
+/// - apply a [`Commit`] whole or not at all, and have it survive power loss once `commit` has returned;
+/// - refuse a commit whose expected versions, uniqueness or leases do not hold, changing nothing;
+/// - own lease time: durations come in, its own clock decides, and a lease that is over can commit nothing;
+/// - number audit rows and events per organisation from 1 without gaps, in the order of commits, and chain the
+///   audit rows ([`chain`](crate::audit::chain));
+/// - encrypt inline connector secrets at rest;
+/// - give back times and texts exactly as they were given.
+///
+/// **Errors**: see [`StoreError`]; busy databases are retried inside, and what still fails says whether trying
+/// again can help. **Cancel safety**: a dropped call has either happened or not; a dropped `commit` may have
+/// happened.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Reads one record; `None` when there is none.
+    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError>;
+
+    /// Reads a page of records in order of their ids, which is the order of creation.
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
+
+    /// Counts the records of a kind by status.
+    async fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> Result<BTreeMap<String, u64>, StoreError>;
+
+    /// Applies changes, audit entries and events, all or nothing.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Takes the lease of the longest-due record that nobody holds; `None` when there is none. Each claim of a
+    /// record raises its fence.
+    async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError>;
+
+    /// Extends a lease to `ttl` from now.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Gives a lease back. Releasing one that is lost is not an error.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Reads the events of an organisation after a number, at most `limit`.
+    async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// Reads audit rows, newest first.
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
+
+    /// Walks an organisation's audit chain from its start. The inner error says where it breaks.
+    async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError>;
+
+    /// Hears of commits as they happen, by the kinds of records they changed. It may miss some: polling is the
+    /// net.
+    fn wakes(&self) -> broadcast::Receiver<RecordKind>;
+
+    /// Whether the store can serve, for readiness.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

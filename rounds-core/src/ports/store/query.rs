@@ -1,0 +1,151 @@
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Key, Record, RecordKind, Versioned, WorkerId};
+use crate::audit::{AuditRow, Outcome};
+use crate::id::OrgId;
+use crate::time::Timestamp;
+
+/// How one record is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lookup {
+    /// By its key.
+    Key(Key),
+    /// By what no two records of its kind share ([`Index::unique`](super::Index::unique)).
+    Unique(RecordKind, String),
+    /// By a part it contains ([`Index::children`](super::Index::children)).
+    Child(RecordKind, Uuid),
+}
+
+/// A place in a list: after this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(pub Uuid);
+
+/// Which records are wanted. Every condition must hold; an empty one holds for all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListQuery {
+    /// The kind.
+    pub kind: RecordKind,
+    /// Of this organisation.
+    pub org: Option<OrgId>,
+    /// With one of these statuses; empty: any.
+    pub statuses: Vec<String>,
+    /// Belonging to this.
+    pub parent: Option<Uuid>,
+    /// Containing a part with this status.
+    pub child_status: Option<String>,
+    /// Due at or before this moment.
+    pub due_by: Option<Timestamp>,
+    /// The newest first.
+    pub newest_first: bool,
+    /// After this place.
+    pub after: Option<Cursor>,
+    /// At most this many; 1 to 1000.
+    pub limit: u32,
+}
+
+impl ListQuery {
+    /// All records of a kind, oldest first, the first 100.
+    #[must_use]
+    pub fn new(kind: RecordKind) -> Self {
+        Self {
+            kind,
+            org: None,
+            statuses: Vec::new(),
+            parent: None,
+            child_status: None,
+            due_by: None,
+            newest_first: false,
+            after: None,
+            limit: 100,
+        }
+    }
+}
+
+/// A page of records.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Versioned<Record>>,
+    /// Where the next page starts; `None`: this was the last.
+    pub next: Option<Cursor>,
+}
+
+/// Which record a worker wants to take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimQuery {
+    /// The kind.
+    pub kind: RecordKind,
+    /// With one of these statuses.
+    pub statuses: Vec<String>,
+    /// Due at or before this moment, by the services' clock.
+    pub due_by: Timestamp,
+    /// Who takes it.
+    pub worker: WorkerId,
+    /// For how long, by the store's clock.
+    pub ttl: Duration,
+}
+
+/// Which audit rows are wanted. Every condition must hold; an empty one holds for all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditQuery {
+    /// Of this organisation.
+    pub org: OrgId,
+    /// With this action.
+    pub action: Option<String>,
+    /// By this actor.
+    pub actor_id: Option<String>,
+    /// On this type of target.
+    pub target_type: Option<String>,
+    /// On this target.
+    pub target_id: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<Outcome>,
+    /// At or after this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    /// How many rows to pass over.
+    pub offset: u64,
+    /// At most this many; 1 to 1000.
+    pub limit: u32,
+}
+
+impl AuditQuery {
+    /// The newest hundred rows of an organisation.
+    #[must_use]
+    pub fn new(org: OrgId) -> Self {
+        Self {
+            org,
+            action: None,
+            actor_id: None,
+            target_type: None,
+            target_id: None,
+            outcome: None,
+            from: None,
+            to: None,
+            offset: 0,
+            limit: 100,
+        }
+    }
+}
+
+/// A page of audit rows, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditPage {
+    /// The rows.
+    pub rows: Vec<AuditRow>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// The end of an audit chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    /// How many rows there are.
+    pub seq: u64,
+    /// The hash of the last.
+    pub hash: String,
+}

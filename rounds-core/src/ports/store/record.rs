@@ -1,0 +1,345 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::alert::{AlertInstance, AlertRule, HistoryRow, Silence};
+use crate::connector::{Connector, StoredSecret};
+use crate::id::{ConnectorId, NoticeId, OrgId};
+use crate::investigation::{Investigation, InvestigationStatus};
+use crate::plan::{NextStep, Plan, PlanStatus, RequestKind, VerificationStatus, next_step};
+use crate::ports::Notice;
+use crate::time::Timestamp;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident($type:ty) = $name:literal;)*) => {
+        /// The kinds of records.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum RecordKind {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl RecordKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The kind's name, for tables and messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+
+        /// Everything that is kept, as values.
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub enum Record {
+            $($(#[$doc])* $variant(Box<$type>),)*
+        }
+
+        impl Record {
+            /// Its kind.
+            #[must_use]
+            pub fn kind(&self) -> RecordKind {
+                match self {
+                    $(Self::$variant(_) => RecordKind::$variant,)*
+                }
+            }
+
+            /// Its body as text, for the store to keep as it is. An inline secret is not in it ([`Record::secret`]).
+            ///
+            /// # Errors
+            /// It cannot be written as JSON.
+            pub fn encode(&self) -> Result<String, StoreError> {
+                match self {
+                    $(Self::$variant(value) => serde_json::to_string(value),)*
+                }
+                .map_err(|error| StoreError::Invalid(format!("{} cannot be encoded: {error}", self.key())))
+            }
+
+            /// Reads a body back.
+            ///
+            /// # Errors
+            /// The text is not the body of such a record.
+            pub fn decode(kind: RecordKind, body: &str) -> Result<Self, StoreError> {
+                match kind {
+                    $(RecordKind::$variant => serde_json::from_str(body).map(Self::$variant),)*
+                }
+                .map_err(|error| StoreError::Corrupt { what: format!("a {kind}"), message: error.to_string() })
+            }
+        }
+
+        $(impl From<$type> for Record {
+            fn from(value: $type) -> Self {
+                Self::$variant(Box::new(value))
+            }
+        }
+
+        impl TryFrom<Record> for $type {
+            type Error = StoreError;
+            #[allow(unreachable_patterns, reason = "the pattern is reachable as soon as there are two kinds")]
+            fn try_from(record: Record) -> Result<Self, StoreError> {
+                match record {
+                    Record::$variant(value) => Ok(*value),
+                    other => Err(StoreError::Corrupt {
+                        what: other.key().to_string(),
+                        message: concat!("a ", $name, " was expected").into(),
+                    }),
+                }
+            }
+        })*
+    };
+}
+
+kinds! {
+    /// A rule.
+    AlertRule(AlertRule) = "alert_rule";
+    /// What a rule watches, and its state.
+    AlertInstance(AlertInstance) = "alert_instance";
+    /// A change of an alert's state.
+    AlertHistory(HistoryRow) = "alert_history";
+    /// A silence.
+    Silence(Silence) = "silence";
+    /// An investigation with its report.
+    Investigation(Investigation) = "investigation";
+    /// A plan with its steps and requests.
+    Plan(Plan) = "plan";
+    /// A connector; its secret travels beside its body.
+    Connector(Connector) = "connector";
+    /// A notice on its way to a channel.
+    Notice(OutboxNotice) = "notice";
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: RecordKind,
+    /// Its id.
+    pub id: Uuid,
+}
+
+impl Key {
+    /// A record of a kind.
+    #[must_use]
+    pub fn new(kind: RecordKind, id: Uuid) -> Self {
+        Self { kind, id }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+/// A value with the version it was read at. The first version is 1; each update adds one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// The version to expect when it is written back.
+    pub version: u64,
+}
+
+impl<T> Versioned<T> {
+    /// The same version of something made from the value.
+    ///
+    /// # Errors
+    /// What `f` says.
+    pub fn try_map<U, E>(self, f: impl FnOnce(T) -> Result<U, E>) -> Result<Versioned<U>, E> {
+        Ok(Versioned { value: f(self.value)?, version: self.version })
+    }
+}
+
+/// Where a notice is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeStatus {
+    /// It waits to be delivered.
+    Pending,
+    /// It was tried as often as the settings allow, or cannot be delivered: a person looks.
+    Dead,
+}
+
+/// A notice on its way: first unrouted, then one per channel. A delivered one is deleted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxNotice {
+    /// This delivery.
+    pub id: NoticeId,
+    /// What is told.
+    pub notice: Notice,
+    /// The channel; `None`: not yet routed.
+    pub channel: Option<ConnectorId>,
+    /// Where it is.
+    pub status: NoticeStatus,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_attempt_at: Timestamp,
+    /// What the last try said.
+    pub last_error: Option<String>,
+}
+
+/// What a record is found by. Stores keep exactly this beside the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its organisation.
+    pub org: OrgId,
+    /// Its status, for kinds that have one.
+    pub status: Option<&'static str>,
+    /// What it belongs to: the rule of an instance, history row or investigation; the investigation of a plan.
+    pub parent: Option<Uuid>,
+    /// What no two records of its kind may share.
+    pub unique: Option<String>,
+    /// When somebody must next look at it; `None`: nobody needs to.
+    pub due_at: Option<Timestamp>,
+    /// What it contains that is found on its own: the requests of a plan.
+    pub children: Vec<ChildIndex>,
+}
+
+/// A part of a record that is found on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildIndex {
+    /// The part's id.
+    pub id: Uuid,
+    /// The part's status.
+    pub status: &'static str,
+}
+
+impl Record {
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let id = match self {
+            Self::AlertRule(rule) => rule.id.as_uuid(),
+            Self::AlertInstance(instance) => instance.id.as_uuid(),
+            Self::AlertHistory(row) => row.id.as_uuid(),
+            Self::Silence(silence) => silence.id.as_uuid(),
+            Self::Investigation(investigation) => investigation.id.as_uuid(),
+            Self::Plan(plan) => plan.id.as_uuid(),
+            Self::Connector(connector) => connector.id.as_uuid(),
+            Self::Notice(notice) => notice.id.as_uuid(),
+        };
+        Key { kind: self.kind(), id }
+    }
+
+    /// What it is found by.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        let bare = |org: &OrgId| Index {
+            org: org.clone(),
+            status: None,
+            parent: None,
+            unique: None,
+            due_at: None,
+            children: Vec::new(),
+        };
+        match self {
+            Self::AlertRule(rule) => Index {
+                status: Some(if rule.enabled { "enabled" } else { "disabled" }),
+                unique: Some(format!("{}/{}", rule.org_id, rule.name)),
+                ..bare(&rule.org_id)
+            },
+            Self::AlertInstance(instance) => Index {
+                status: Some(instance.state.as_str()),
+                parent: Some(instance.rule_id.as_uuid()),
+                // One instance per rule today: two evaluators must not make two.
+                unique: Some(instance.rule_id.to_string()),
+                ..bare(&instance.org_id)
+            },
+            Self::AlertHistory(row) => {
+                Index { status: Some(row.to_state.as_str()), parent: Some(row.rule_id.as_uuid()), ..bare(&row.org_id) }
+            }
+            Self::Silence(silence) => Index { parent: silence.rule_id.map(|id| id.as_uuid()), ..bare(&silence.org_id) },
+            Self::Investigation(investigation) => Index {
+                status: Some(investigation.status.as_str()),
+                parent: investigation.rule_id().map(|id| id.as_uuid()),
+                unique: investigation.episode_key(),
+                due_at: match investigation.status {
+                    InvestigationStatus::Queued | InvestigationStatus::Running => Some(investigation.created_at),
+                    InvestigationStatus::Completed
+                    | InvestigationStatus::Failed
+                    | InvestigationStatus::Skipped
+                    | InvestigationStatus::Cancelled => None,
+                },
+                ..bare(&investigation.org_id)
+            },
+            Self::Plan(plan) => Index {
+                status: Some(plan.status.as_str()),
+                parent: plan.investigation_id.map(|id| id.as_uuid()),
+                due_at: plan_due(plan),
+                children: plan
+                    .requests
+                    .iter()
+                    .map(|request| ChildIndex { id: request.id.as_uuid(), status: request.status.as_str() })
+                    .collect(),
+                ..bare(&plan.org_id)
+            },
+            Self::Connector(connector) => {
+                Index { unique: Some(format!("{}/{}", connector.org_id, connector.name)), ..bare(&connector.org_id) }
+            }
+            Self::Notice(notice) => Index {
+                status: Some(match notice.status {
+                    NoticeStatus::Pending => "pending",
+                    NoticeStatus::Dead => "dead",
+                }),
+                unique: Some(match notice.channel {
+                    Some(channel) => format!("{}/{channel}", notice.notice.idempotency_key),
+                    None => notice.notice.idempotency_key.clone(),
+                }),
+                due_at: (notice.status == NoticeStatus::Pending).then_some(notice.next_attempt_at),
+                ..bare(&notice.notice.org_id)
+            },
+        }
+    }
+
+    /// The secret that travels beside the body.
+    #[must_use]
+    pub fn secret(&self) -> Option<&StoredSecret> {
+        match self {
+            Self::Connector(connector) => connector.secret.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Puts the secret back that traveled beside the body.
+    pub fn set_secret(&mut self, secret: Option<StoredSecret>) {
+        if let Self::Connector(connector) = self {
+            connector.secret = secret;
+        }
+    }
+}
+
+/// When somebody must next look at a plan: the executor, the expiry sweep or the verification.
+fn plan_due(plan: &Plan) -> Option<Timestamp> {
+    match plan.status {
+        PlanStatus::PendingApproval => plan.expires_at,
+        PlanStatus::Approved => Some(plan.created_at),
+        PlanStatus::Executing => match next_step(plan) {
+            NextStep::Waiting(ordinal) => {
+                plan.open_request(RequestKind::Step { ordinal }).map(|request| request.expires_at)
+            }
+            // While the lease is held nobody else looks; when it is lost, not before the effect must be over.
+            NextStep::Running(_) => plan.running_step().and_then(|step| step.effect_deadline),
+            NextStep::Run(_) | NextStep::Ask(_) | NextStep::None => Some(plan.created_at),
+        },
+        PlanStatus::Completed => {
+            plan.verification.since.filter(|_| plan.verification.status == VerificationStatus::Watching)
+        }
+        PlanStatus::Draft | PlanStatus::Failed | PlanStatus::Rejected | PlanStatus::Expired | PlanStatus::Cancelled => {
+            None
+        }
+    }
+}
