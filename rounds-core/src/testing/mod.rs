@@ -2,6 +2,10 @@
 
 mod adapter;
 mod clock;
+mod identity;
+mod store;
 
 pub use adapter::{FakeAdapter, FakeOutcome};
 pub use clock::ManualClock;
+pub use identity::StaticIdentity;
+pub use store::{Fault, MemoryStore};
