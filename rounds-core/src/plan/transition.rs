@@ -171,11 +171,12 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
             let why = "nobody decided on this step in time".into();
             halt(&mut next, *ordinal, StepFailure::Expired, why, *at, event)?;
         }
-        (S::Executing, E::StartStep { at, ordinal, effect_deadline }) => {
+        (S::Executing, E::StartStep { at, ordinal, effect_deadline, alert_firing }) => {
             if next_step(plan) != NextStep::Run(*ordinal) {
                 return Err(illegal());
             }
             let approved_by = plan.approved_by.clone();
+            next.verification.was_firing = plan.verification.was_firing.or(*alert_firing);
             let step = step_mut(&mut next, *ordinal, event)?;
             step.status = StepStatus::Executing;
             step.attempt += 1;
