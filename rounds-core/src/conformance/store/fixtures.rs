@@ -338,7 +338,6 @@ pub(super) fn entry(org: &OrgId, action: &str) -> AuditEntry {
     AuditEntry::new(at(11), org, &Actor::system(), action, ("thing", "t1"), Outcome::Success).with("note", "a\u{0}b")
 }
 
-
 /// What two equal records have in common: body and secret.
 pub(super) fn content(record: &Record) -> (String, Option<(bool, String)>) {
     use secrecy::ExposeSecret;
