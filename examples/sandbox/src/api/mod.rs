@@ -144,7 +144,8 @@ fn route(hub: &Arc<Hub>, incoming: &Incoming) -> Result<Response, ApiError> {
         ["apis", group, version] => found(discovery::resources(group, version)),
         ["openapi", "v2"] if incoming.header(header::ACCEPT).contains("openapi.spec.v2@v1.0+protobuf") => {
             let mut response = Response::new(Body::from(openapi::v2_protobuf()));
-            content_type(&mut response, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+            // The type that is asked for has an @, which no media type may have; servers answer with a dot.
+            content_type(&mut response, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
             Ok(response)
         }
         ["openapi", "v2"] => Ok(json(200, &openapi::v2_json())),

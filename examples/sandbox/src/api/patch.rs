@@ -35,6 +35,10 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Value, ApiError> {
     if let Ok(v) = serde_json::from_slice(body) {
         return Ok(v);
     }
+    if body.starts_with(b"k8s\0") {
+        // Typed clients of some versions send writes so; kubectl's generic commands all use JSON.
+        return Err(ApiError::new(415, "the sandbox reads bodies in JSON and YAML, not in application/vnd.kubernetes.protobuf; send the object with apply -f or create -f"));
+    }
     let text = std::str::from_utf8(body).map_err(|e| ApiError::bad(e.to_string()))?;
     serde_saphyr::from_str(text).map_err(|e| ApiError::bad(format!("error decoding YAML: {e}")))
 }

@@ -10,6 +10,7 @@ use crate::api::{selectors, status::ApiError};
 
 /// Fills in defaults, so that two ways of writing the same thing are stored alike.
 pub(crate) fn apply(kind: &Kind, v: &mut Value) {
+    drop_nulls(v);
     match kind.plural {
         "deployments" => {
             default(v, "/spec/replicas", json!(1));
@@ -80,6 +81,18 @@ pub(crate) fn apply(kind: &Kind, v: &mut Value) {
     }
     if kind.group == "apps" && at(v, "/spec/template").is_object() {
         pod_spec(v, "/spec/template/spec");
+    }
+}
+
+/// A null is an absent field: clients written in Go send `creationTimestamp: null` in templates.
+fn drop_nulls(v: &mut Value) {
+    match v {
+        Value::Object(map) => {
+            map.retain(|_, v| !v.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 
