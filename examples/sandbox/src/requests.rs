@@ -36,7 +36,8 @@ impl RecordedRequest {
 
     /// Whether it asked for a dry run.
     pub fn is_dry_run(&self) -> bool {
-        self.query.split('&').any(|p| p == "dryRun=All") || (self.method == "DELETE" && self.body.contains("\"dryRun\":[\"All\"]"))
+        self.query.split('&').any(|p| p == "dryRun=All")
+            || (self.method == "DELETE" && self.body.contains("\"dryRun\":[\"All\"]"))
     }
 }
 

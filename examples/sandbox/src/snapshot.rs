@@ -19,10 +19,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn of(c: &Cluster) -> Snapshot {
-        Snapshot {
-            version: c.store.version(),
-            objects: c.store.all().map(|(k, v)| ((k.0, k.1), v.clone())).collect(),
-        }
+        Snapshot { version: c.store.version(), objects: c.store.all().map(|(k, v)| ((k.0, k.1), v.clone())).collect() }
     }
 
     /// The resource version: equal versions mean that nothing was written in between.

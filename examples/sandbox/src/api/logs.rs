@@ -56,7 +56,9 @@ fn lines(c: &Cluster, pod: &serde_json::Value, wanted: &str, previous: bool) -> 
     let container: Option<&Container> =
         c.pods.get(obj::uid(pod)).and_then(|rt| rt.containers.iter().find(|k| k.name == wanted));
     let Some(container) = container else {
-        return Err(ApiError::bad(format!("container \"{wanted}\" in pod \"{name}\" is waiting to start: ContainerCreating")));
+        return Err(ApiError::bad(format!(
+            "container \"{wanted}\" in pod \"{name}\" is waiting to start: ContainerCreating"
+        )));
     };
     let dead = matches!(container.phase, Phase::CrashBackOff { .. } | Phase::Restarting { .. });
     if previous {
@@ -64,18 +66,18 @@ fn lines(c: &Cluster, pod: &serde_json::Value, wanted: &str, previous: bool) -> 
         return match &container.previous {
             _ if dead => Ok(container.logs.clone()),
             Some(lines) => Ok(lines.clone()),
-            None => Err(ApiError::bad(format!(
-                "previous terminated container \"{wanted}\" in pod \"{name}\" not found"
-            ))),
+            None => {
+                Err(ApiError::bad(format!("previous terminated container \"{wanted}\" in pod \"{name}\" not found")))
+            }
         };
     }
     match container.waiting_reason() {
         Some("ErrImagePull" | "ImagePullBackOff") => Err(ApiError::bad(format!(
             "container \"{wanted}\" in pod \"{name}\" is waiting to start: trying and failing to pull image"
         ))),
-        Some(reason) if !dead => Err(ApiError::bad(format!(
-            "container \"{wanted}\" in pod \"{name}\" is waiting to start: {reason}"
-        ))),
+        Some(reason) if !dead => {
+            Err(ApiError::bad(format!("container \"{wanted}\" in pod \"{name}\" is waiting to start: {reason}")))
+        }
         _ => Ok(container.logs.clone()),
     }
 }
@@ -95,11 +97,7 @@ fn select(call: &Incoming, mut lines: Vec<LogLine>) -> Vec<LogLine> {
 }
 
 fn render((at, line): &LogLine, stamped: bool) -> String {
-    if stamped {
-        format!("{} {line}\n", at.to_rfc3339_opts(SecondsFormat::Nanos, true))
-    } else {
-        format!("{line}\n")
-    }
+    if stamped { format!("{} {line}\n", at.to_rfc3339_opts(SecondsFormat::Nanos, true)) } else { format!("{line}\n") }
 }
 
 /// The log as it grows, until the container stops.

@@ -73,6 +73,10 @@ async fn handle(State(hub): State<Arc<Hub>>, request: Request) -> Response {
         headers: parts.headers,
         body,
     };
+    if hub.stop.is_cancelled() {
+        // Connections outlive the listener; a stopped server answers on none of them.
+        return dropped();
+    }
     let id = hub.requests.record(RecordedRequest {
         at: Utc::now(),
         method: incoming.method.clone(),
@@ -116,7 +120,8 @@ async fn suffer(action: &FaultAction, hub: &Hub) -> Option<Response> {
 
 /// A body that fails before its first byte makes the server close the connection.
 fn dropped() -> Response {
-    let broken = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("connection dropped on purpose")) });
+    let broken =
+        futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("connection dropped on purpose")) });
     Response::new(Body::from_stream(broken))
 }
 
@@ -139,6 +144,7 @@ fn route(hub: &Arc<Hub>, incoming: &Incoming) -> Result<Response, ApiError> {
         ["healthz" | "livez" | "readyz", ..] => Ok(plain("ok")),
         ["api"] => Ok(json(200, &discovery::core_versions(&hub.api_address))),
         ["apis"] => Ok(json(200, &discovery::groups())),
+        ["apis", "authorization.k8s.io", version, review] if incoming.method == "POST" => access(version, review),
         ["apis", group] => found(discovery::one_group(group)),
         ["api", version] => found(discovery::resources("", version)),
         ["apis", group, version] => found(discovery::resources(group, version)),
@@ -154,6 +160,21 @@ fn route(hub: &Arc<Hub>, incoming: &Incoming) -> Result<Response, ApiError> {
         ["api" | "apis", ..] => verbs::dispatch(hub, incoming, &path::Target::parse(&segments)?),
         _ => Err(ApiError::no_such_path()),
     }
+}
+
+/// Whoever has the token may do everything, so the question need not be read.
+fn access(version: &str, review: &str) -> Result<Response, ApiError> {
+    let everything = serde_json::json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    let (kind, status) = match review {
+        "selfsubjectaccessreviews" => ("SelfSubjectAccessReview", serde_json::json!({"allowed": true})),
+        "selfsubjectrulesreviews" => (
+            "SelfSubjectRulesReview",
+            serde_json::json!({"incomplete": false, "nonResourceRules": [], "resourceRules": everything}),
+        ),
+        _ => return Err(ApiError::no_such_path()),
+    };
+    let api = format!("authorization.k8s.io/{version}");
+    Ok(json(201, &serde_json::json!({"kind": kind, "apiVersion": api, "metadata": {}, "spec": {}, "status": status})))
 }
 
 fn found(v: Option<Value>) -> Result<Response, ApiError> {

@@ -8,7 +8,8 @@ use crate::cluster::kinds::{KINDS, Kind, group_versions};
 const PARAMETERS: [&str; 4] = ["dryRun", "fieldManager", "fieldValidation", "force"];
 
 fn path_of(kind: &Kind, version: &str) -> String {
-    let root = if kind.group.is_empty() { format!("/api/{version}") } else { format!("/apis/{}/{version}", kind.group) };
+    let root =
+        if kind.group.is_empty() { format!("/api/{version}") } else { format!("/apis/{}/{version}", kind.group) };
     let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
     format!("{root}{scope}/{}/{{name}}", kind.plural)
 }
@@ -40,8 +41,7 @@ fn operation(kind: &Kind, version: &str, schema_inside: bool) -> Value {
 }
 
 pub(crate) fn v2_json() -> Value {
-    let paths: Map<String, Value> =
-        patchable().map(|(k, v)| (path_of(k, v), operation(k, v, false))).collect();
+    let paths: Map<String, Value> = patchable().map(|(k, v)| (path_of(k, v), operation(k, v, false))).collect();
     json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.33.1"}, "paths": paths, "definitions": {}})
 }
 

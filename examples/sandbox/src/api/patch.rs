@@ -37,7 +37,10 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Value, ApiError> {
     }
     if body.starts_with(b"k8s\0") {
         // Typed clients of some versions send writes so; kubectl's generic commands all use JSON.
-        return Err(ApiError::new(415, "the sandbox reads bodies in JSON and YAML, not in application/vnd.kubernetes.protobuf; send the object with apply -f or create -f"));
+        return Err(ApiError::new(
+            415,
+            "the sandbox reads bodies in JSON and YAML, not in application/vnd.kubernetes.protobuf; send the object with apply -f or create -f",
+        ));
     }
     let text = std::str::from_utf8(body).map_err(|e| ApiError::bad(e.to_string()))?;
     serde_saphyr::from_str(text).map_err(|e| ApiError::bad(format!("error decoding YAML: {e}")))
@@ -65,7 +68,8 @@ fn merge(target: &mut Value, patch: &Value) {
 /// RFC 6902.
 fn json_patch(target: &Value, patch: &Value) -> Result<Value, ApiError> {
     let mut out = target.clone();
-    let ops = patch.as_array().ok_or_else(|| ApiError::bad("error decoding patch: a JSON patch is a list of operations"))?;
+    let ops =
+        patch.as_array().ok_or_else(|| ApiError::bad("error decoding patch: a JSON patch is a list of operations"))?;
     for op in ops {
         let path = obj::text(op, "/path");
         let from = obj::text(op, "/from");
@@ -73,16 +77,20 @@ fn json_patch(target: &Value, patch: &Value) -> Result<Value, ApiError> {
             ApiError::new(422, format!("the server rejected our request due to an error in our request: {why}: {path}"))
         };
         match obj::text(op, "/op") {
-            "add" => add(&mut out, path, op["value"].clone()).ok_or_else(|| failed("add operation does not apply: doc is missing path"))?,
+            "add" => add(&mut out, path, op["value"].clone())
+                .ok_or_else(|| failed("add operation does not apply: doc is missing path"))?,
             "replace" => {
-                let slot = out.pointer_mut(path).ok_or_else(|| failed("replace operation does not apply: doc is missing key"))?;
+                let slot = out
+                    .pointer_mut(path)
+                    .ok_or_else(|| failed("replace operation does not apply: doc is missing key"))?;
                 *slot = op["value"].clone();
             }
             "remove" => {
                 take(&mut out, path).ok_or_else(|| failed("remove operation does not apply: doc is missing key"))?;
             }
             "move" => {
-                let v = take(&mut out, from).ok_or_else(|| failed("move operation does not apply: doc is missing from path"))?;
+                let v = take(&mut out, from)
+                    .ok_or_else(|| failed("move operation does not apply: doc is missing from path"))?;
                 add(&mut out, path, v).ok_or_else(|| failed("move operation does not apply"))?;
             }
             "copy" => {
@@ -139,7 +147,12 @@ fn take(doc: &mut Value, path: &str) -> Option<Value> {
 /// What identifies an element of a list, where lists are merged rather than replaced.
 fn merge_key(field: &str, sample: &Value) -> Option<&'static str> {
     Some(match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets"
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "volumes"
+        | "env"
+        | "imagePullSecrets"
         | "secrets" => "name",
         "volumeMounts" => "mountPath",
         "volumeDevices" => "devicePath",
@@ -247,7 +260,9 @@ fn reorder(field: &str, list: &mut [Value], order: &[Value]) {
 }
 
 fn strip(map: &Map<String, Value>) -> Value {
-    Value::Object(map.iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k.clone(), clean(v))).collect())
+    Value::Object(
+        map.iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k.clone(), clean(v))).collect(),
+    )
 }
 
 /// A new element without directives meant for an old one.

@@ -128,8 +128,7 @@ pub(crate) fn matches_labels(selector: &Value, labels: &Value) -> bool {
     exact.is_none_or(|m| m.iter().all(|(k, v)| labels.get(k) == Some(v)))
         && expressions.iter().all(|e| {
             let key = obj::text(e, "/key").to_owned();
-            let values =
-                obj::items(e, "/values").iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+            let values = obj::items(e, "/values").iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
             match obj::text(e, "/operator") {
                 "In" => Test::In(key, values).matches(labels),
                 "NotIn" => Test::NotIn(key, values).matches(labels),

@@ -71,8 +71,7 @@ impl ApiError {
     }
 
     pub(crate) fn invalid(kind: &Kind, name: &str, field: &str, why: &str) -> ApiError {
-        let mut e =
-            ApiError::new(422, format!("{} \"{name}\" is invalid: {field}: {why}", kind_name(kind)));
+        let mut e = ApiError::new(422, format!("{} \"{name}\" is invalid: {field}: {why}", kind_name(kind)));
         e.details = json!({
             "name": name, "group": kind.group, "kind": kind.kind,
             "causes": [{"reason": "FieldValueInvalid", "message": why, "field": field}],

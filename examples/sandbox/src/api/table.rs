@@ -15,30 +15,93 @@ fn columns(kind: &Kind) -> Vec<Column> {
     let s = "string";
     let rest: &[Column] = match kind.plural {
         "pods" if kind.read_only => &[("CPU", "string", 0), ("Memory", "string", 0)],
-        "pods" => &[("Ready", "string", 0), ("Status", "string", 0), ("Restarts", "string", 0), ("Age", "string", 0),
-            ("IP", "string", 1), ("Node", "string", 1), ("Nominated Node", "string", 1), ("Readiness Gates", "string", 1)],
-        "deployments" => &[("Ready", "string", 0), ("Up-to-date", "string", 0), ("Available", "string", 0), ("Age", "string", 0),
-            ("Containers", "string", 1), ("Images", "string", 1), ("Selector", "string", 1)],
-        "replicasets" => &[("Desired", "integer", 0), ("Current", "integer", 0), ("Ready", "integer", 0), ("Age", "string", 0),
-            ("Containers", "string", 1), ("Images", "string", 1), ("Selector", "string", 1)],
-        "statefulsets" => &[("Ready", "string", 0), ("Age", "string", 0), ("Containers", "string", 1), ("Images", "string", 1)],
-        "daemonsets" => &[("Desired", "integer", 0), ("Current", "integer", 0), ("Ready", "integer", 0), ("Up-to-date", "integer", 0),
-            ("Available", "integer", 0), ("Node Selector", "string", 0), ("Age", "string", 0), ("Containers", "string", 1),
-            ("Images", "string", 1), ("Selector", "string", 1)],
-        "jobs" => &[("Status", "string", 0), ("Completions", "string", 0), ("Duration", "string", 0), ("Age", "string", 0)],
-        "services" => &[("Type", "string", 0), ("Cluster-IP", "string", 0), ("External-IP", "string", 0), ("Port(s)", "string", 0),
-            ("Age", "string", 0), ("Selector", "string", 1)],
+        "pods" => &[
+            ("Ready", "string", 0),
+            ("Status", "string", 0),
+            ("Restarts", "string", 0),
+            ("Age", "string", 0),
+            ("IP", "string", 1),
+            ("Node", "string", 1),
+            ("Nominated Node", "string", 1),
+            ("Readiness Gates", "string", 1),
+        ],
+        "deployments" => &[
+            ("Ready", "string", 0),
+            ("Up-to-date", "string", 0),
+            ("Available", "string", 0),
+            ("Age", "string", 0),
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+            ("Selector", "string", 1),
+        ],
+        "replicasets" => &[
+            ("Desired", "integer", 0),
+            ("Current", "integer", 0),
+            ("Ready", "integer", 0),
+            ("Age", "string", 0),
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+            ("Selector", "string", 1),
+        ],
+        "statefulsets" => {
+            &[("Ready", "string", 0), ("Age", "string", 0), ("Containers", "string", 1), ("Images", "string", 1)]
+        }
+        "daemonsets" => &[
+            ("Desired", "integer", 0),
+            ("Current", "integer", 0),
+            ("Ready", "integer", 0),
+            ("Up-to-date", "integer", 0),
+            ("Available", "integer", 0),
+            ("Node Selector", "string", 0),
+            ("Age", "string", 0),
+            ("Containers", "string", 1),
+            ("Images", "string", 1),
+            ("Selector", "string", 1),
+        ],
+        "jobs" => {
+            &[("Status", "string", 0), ("Completions", "string", 0), ("Duration", "string", 0), ("Age", "string", 0)]
+        }
+        "services" => &[
+            ("Type", "string", 0),
+            ("Cluster-IP", "string", 0),
+            ("External-IP", "string", 0),
+            ("Port(s)", "string", 0),
+            ("Age", "string", 0),
+            ("Selector", "string", 1),
+        ],
         "endpoints" => &[("Endpoints", "string", 0), ("Age", "string", 0)],
         "configmaps" => &[("Data", "string", 0), ("Age", "string", 0)],
         "secrets" => &[("Type", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)],
         "namespaces" => &[("Status", "string", 0), ("Age", "string", 0)],
-        "nodes" if !kind.read_only => &[("Status", "string", 0), ("Roles", "string", 0), ("Age", "string", 0), ("Version", "string", 0),
-            ("Internal-IP", "string", 1), ("OS-Image", "string", 1)],
-        "horizontalpodautoscalers" => &[("Reference", "string", 0), ("Targets", "string", 0), ("MinPods", "string", 0),
-            ("MaxPods", "string", 0), ("Replicas", "integer", 0), ("Age", "string", 0)],
+        "nodes" if !kind.read_only => &[
+            ("Status", "string", 0),
+            ("Roles", "string", 0),
+            ("Age", "string", 0),
+            ("Version", "string", 0),
+            ("Internal-IP", "string", 1),
+            ("OS-Image", "string", 1),
+        ],
+        "horizontalpodautoscalers" => &[
+            ("Reference", "string", 0),
+            ("Targets", "string", 0),
+            ("MinPods", "string", 0),
+            ("MaxPods", "string", 0),
+            ("Replicas", "integer", 0),
+            ("Age", "string", 0),
+        ],
         "events" => {
-            return vec![("Last Seen", s, 0), ("Type", s, 0), ("Reason", s, 0), ("Object", s, 0), ("Subobject", s, 1),
-                ("Source", s, 1), ("Message", s, 0), ("First Seen", s, 1), ("Count", s, 1), ("Name", s, 1)];
+            return vec![
+                ("Last Seen", s, 0),
+                ("Type", s, 0),
+                ("Reason", s, 0),
+                ("Object", s, 0),
+                ("Subobject", s, 1),
+                ("Source", s, 1),
+                ("Message", s, 0),
+                ("First Seen", s, 1),
+                ("Count", s, 1),
+                ("Name", s, 1),
+            ];
         }
         _ => &[("Age", "string", 0)],
     };
@@ -82,9 +145,7 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
     let age = obj::time(o, "/metadata/creationTimestamp").map_or("<unknown>".to_owned(), |t| duration(now - t));
     let n = |ptr: &str| int(o, ptr).unwrap_or(0);
     let spec = "/spec/template/spec/containers";
-    let list = |field: &str| {
-        items(o, spec).iter().map(|c| text(c, field)).collect::<Vec<_>>().join(",")
-    };
+    let list = |field: &str| items(o, spec).iter().map(|c| text(c, field)).collect::<Vec<_>>().join(",");
     let selector = |ptr: &str| match at(o, ptr).as_object() {
         Some(m) if !m.is_empty() => {
             m.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
@@ -98,20 +159,44 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
         }
         "pods" => pod(o, &age),
         "deployments" => json!([
-            name, format!("{}/{}", n("/status/readyReplicas"), n("/spec/replicas")), n("/status/updatedReplicas").to_string(),
-            n("/status/availableReplicas").to_string(), age, list("/name"), list("/image"), selector("/spec/selector/matchLabels"),
+            name,
+            format!("{}/{}", n("/status/readyReplicas"), n("/spec/replicas")),
+            n("/status/updatedReplicas").to_string(),
+            n("/status/availableReplicas").to_string(),
+            age,
+            list("/name"),
+            list("/image"),
+            selector("/spec/selector/matchLabels"),
         ]),
         "replicasets" => json!([
-            name, n("/spec/replicas"), n("/status/replicas"), n("/status/readyReplicas"), age, list("/name"), list("/image"),
+            name,
+            n("/spec/replicas"),
+            n("/status/replicas"),
+            n("/status/readyReplicas"),
+            age,
+            list("/name"),
+            list("/image"),
             selector("/spec/selector/matchLabels"),
         ]),
         "statefulsets" => json!([
-            name, format!("{}/{}", n("/status/readyReplicas"), n("/spec/replicas")), age, list("/name"), list("/image"),
+            name,
+            format!("{}/{}", n("/status/readyReplicas"), n("/spec/replicas")),
+            age,
+            list("/name"),
+            list("/image"),
         ]),
         "daemonsets" => json!([
-            name, n("/status/desiredNumberScheduled"), n("/status/currentNumberScheduled"), n("/status/numberReady"),
-            n("/status/updatedNumberScheduled"), n("/status/numberAvailable"), selector("/spec/template/spec/nodeSelector"),
-            age, list("/name"), list("/image"), selector("/spec/selector/matchLabels"),
+            name,
+            n("/status/desiredNumberScheduled"),
+            n("/status/currentNumberScheduled"),
+            n("/status/numberReady"),
+            n("/status/updatedNumberScheduled"),
+            n("/status/numberAvailable"),
+            selector("/spec/template/spec/nodeSelector"),
+            age,
+            list("/name"),
+            list("/image"),
+            selector("/spec/selector/matchLabels"),
         ]),
         "jobs" => {
             let status = if obj::condition_is(o, "Complete", "True") {
@@ -121,9 +206,8 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
             } else {
                 "Running"
             };
-            let took = obj::time(o, "/status/startTime").map_or(String::new(), |from| {
-                duration(obj::time(o, "/status/completionTime").unwrap_or(now) - from)
-            });
+            let took = obj::time(o, "/status/startTime")
+                .map_or(String::new(), |from| duration(obj::time(o, "/status/completionTime").unwrap_or(now) - from));
             json!([name, status, format!("{}/{}", n("/status/succeeded"), n("/spec/completions")), took, age])
         }
         "services" => {
@@ -132,7 +216,13 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
                 .map(|p| format!("{}/{}", int(p, "/port").unwrap_or(0), text(p, "/protocol")))
                 .collect();
             json!([
-                name, text(o, "/spec/type"), text(o, "/spec/clusterIP"), "<none>", ports.join(","), age, selector("/spec/selector"),
+                name,
+                text(o, "/spec/type"),
+                text(o, "/spec/clusterIP"),
+                "<none>",
+                ports.join(","),
+                age,
+                selector("/spec/selector"),
             ])
         }
         "endpoints" => {
@@ -150,7 +240,12 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
                 status.push_str(",SchedulingDisabled");
             }
             json!([
-                name, status, "worker", age, text(o, "/status/nodeInfo/kubeletVersion"), text(o, "/status/addresses/0/address"),
+                name,
+                status,
+                "worker",
+                age,
+                text(o, "/status/nodeInfo/kubeletVersion"),
+                text(o, "/status/addresses/0/address"),
                 text(o, "/status/nodeInfo/osImage"),
             ])
         }
@@ -159,9 +254,13 @@ fn cells(kind: &Kind, o: &Value, now: DateTime<Utc>) -> Value {
             let current = shown(int(o, "/status/currentMetrics/0/resource/current/averageUtilization"));
             let target = shown(int(o, "/spec/metrics/0/resource/target/averageUtilization"));
             json!([
-                name, format!("{}/{}", text(o, "/spec/scaleTargetRef/kind"), text(o, "/spec/scaleTargetRef/name")),
-                format!("cpu: {current}/{target}"), int(o, "/spec/minReplicas").unwrap_or(1).to_string(),
-                n("/spec/maxReplicas").to_string(), n("/status/currentReplicas"), age,
+                name,
+                format!("{}/{}", text(o, "/spec/scaleTargetRef/kind"), text(o, "/spec/scaleTargetRef/name")),
+                format!("cpu: {current}/{target}"),
+                int(o, "/spec/minReplicas").unwrap_or(1).to_string(),
+                n("/spec/maxReplicas").to_string(),
+                n("/status/currentReplicas"),
+                age,
             ])
         }
         "events" => event(o, now),
@@ -184,8 +283,16 @@ fn event(o: &Value, now: DateTime<Utc>) -> Value {
         last = format!("{last} (x{count} over {first})");
     }
     json!([
-        last, text(o, "/type"), text(o, "/reason"), object, pick("/involvedObject/fieldPath", "/regarding/fieldPath"),
-        pick("/source/component", "/deprecatedSource/component"), pick("/message", "/note"), first, count.to_string(), obj::name(o),
+        last,
+        text(o, "/type"),
+        text(o, "/reason"),
+        object,
+        pick("/involvedObject/fieldPath", "/regarding/fieldPath"),
+        pick("/source/component", "/deprecatedSource/component"),
+        pick("/message", "/note"),
+        first,
+        count.to_string(),
+        obj::name(o),
     ])
 }
 
@@ -208,8 +315,15 @@ fn pod(o: &Value, age: &str) -> Value {
     }
     let or_none = |s: &str| if s.is_empty() { "<none>".to_owned() } else { s.to_owned() };
     json!([
-        obj::name(o), format!("{ready}/{}", items(o, "/spec/containers").len()), status, restarts.to_string(), age,
-        or_none(text(o, "/status/podIP")), or_none(text(o, "/spec/nodeName")), "<none>", "<none>",
+        obj::name(o),
+        format!("{ready}/{}", items(o, "/spec/containers").len()),
+        status,
+        restarts.to_string(),
+        age,
+        or_none(text(o, "/status/podIP")),
+        or_none(text(o, "/spec/nodeName")),
+        "<none>",
+        "<none>",
     ])
 }
 

@@ -1,5 +1,7 @@
 //! What pods and nodes use, as the metrics API states it.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use serde_json::{Value, json};
 
@@ -24,18 +26,29 @@ pub(crate) fn workload_of(c: &Cluster, pod: &Value) -> Option<(&'static str, Str
     }
 }
 
-/// How many pods of a workload are ready.
-pub(crate) fn ready_pods(c: &Cluster, plural: &str, ns: &str, name: &str) -> usize {
-    c.store
-        .list(&PODS, Some(ns))
-        .iter()
-        .filter(|p| crate::controllers::pod_ready(p))
-        .filter(|p| workload_of(c, p).is_some_and(|(k, n)| k == plural && n == name))
-        .count()
+/// How many pods of each workload are ready, counted once for a whole scrape.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness(BTreeMap<(String, String, String), usize>);
+
+impl Readiness {
+    pub(crate) fn of(c: &Cluster) -> Readiness {
+        let mut out = Readiness::default();
+        for p in c.store.list(&PODS, None).iter().filter(|p| crate::controllers::pod_ready(p)) {
+            if let Some((plural, name)) = workload_of(c, p) {
+                *out.0.entry((plural.to_owned(), obj::ns(p).to_owned(), name)).or_default() += 1;
+            }
+        }
+        out
+    }
+
+    /// Ready pods of a workload by (plural, namespace, name).
+    pub(crate) fn pods(&self, workload: &(String, String, String)) -> usize {
+        self.0.get(workload).copied().unwrap_or(0)
+    }
 }
 
 /// Cores used by each container of a pod: a little when idle, more with its share of the load.
-pub(crate) fn cpu(c: &Cluster, pod: &Value) -> f64 {
+pub(crate) fn cpu(c: &Cluster, ready: &Readiness, pod: &Value) -> f64 {
     if !crate::controllers::pod_ready(pod) {
         return 0.001;
     }
@@ -44,8 +57,8 @@ pub(crate) fn cpu(c: &Cluster, pod: &Value) -> f64 {
         .unwrap_or(0.5);
     let saturation = workload_of(c, pod)
         .and_then(|(plural, name)| {
-            let traffic = c.traffic.get(&(plural.to_owned(), obj::ns(pod).to_owned(), name.clone()))?;
-            Some(traffic.load(ready_pods(c, plural, obj::ns(pod), &name)).saturation)
+            let workload = (plural.to_owned(), obj::ns(pod).to_owned(), name);
+            Some(c.traffic.get(&workload)?.load(ready.pods(&workload)).saturation)
         })
         .unwrap_or(0.0);
     0.003 + limit * saturation.min(1.0)
@@ -57,6 +70,7 @@ fn amounts(cores: f64, bytes: f64) -> Value {
 
 pub(crate) fn objects(c: &Cluster, kind: &Kind, ns: Option<&str>) -> Vec<Value> {
     let now = stamp(Utc::now());
+    let ready = Readiness::of(c);
     let pods = c.store.list(&PODS, if kind.namespaced { ns } else { None });
     let measured = pods.iter().filter_map(|p| {
         let rt = c.pods.get(obj::uid(p))?;
@@ -69,7 +83,7 @@ pub(crate) fn objects(c: &Cluster, kind: &Kind, ns: Option<&str>) -> Vec<Value> 
                     .containers
                     .iter()
                     .filter(|k| k.running())
-                    .map(|k| json!({"name": k.name, "usage": amounts(cpu(c, p), k.memory)}))
+                    .map(|k| json!({"name": k.name, "usage": amounts(cpu(c, &ready, p), k.memory)}))
                     .collect();
                 json!({
                     "kind": "PodMetrics", "apiVersion": "metrics.k8s.io/v1beta1",
@@ -88,7 +102,7 @@ pub(crate) fn objects(c: &Cluster, kind: &Kind, ns: Option<&str>) -> Vec<Value> 
         .map(|n| {
             let (mut cores, mut bytes) = (0.05, 300.0 * 1024.0 * 1024.0);
             for (p, rt) in measured.iter().filter(|(p, _)| text(p, "/spec/nodeName") == obj::name(n)) {
-                cores += cpu(c, p);
+                cores += cpu(c, &ready, p);
                 bytes += rt.containers.iter().map(|k| k.memory).sum::<f64>();
             }
             json!({

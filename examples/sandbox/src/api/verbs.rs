@@ -6,7 +6,9 @@ use axum::{http::header, response::Response};
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::{Incoming, json as reply, logs, patch, path::Target, selectors::Selector, status::ApiError, table, usage, watch};
+use super::{
+    Incoming, json as reply, logs, patch, path::Target, selectors::Selector, status::ApiError, table, usage, watch,
+};
 use crate::{
     cluster::{
         Cluster, Deleted,
@@ -47,7 +49,9 @@ pub(crate) fn dry_run(call: &Incoming, options: &Value) -> Result<bool, ApiError
             "All" => dry = true,
             "" => {}
             other => {
-                return Err(ApiError::bad(format!("Invalid value: [\"{other}\"]: dryRun: Unsupported value: \"{other}\": supported values: \"All\"")));
+                return Err(ApiError::bad(format!(
+                    "Invalid value: [\"{other}\"]: dryRun: Unsupported value: \"{other}\": supported values: \"All\""
+                )));
             }
         }
     }
@@ -116,7 +120,9 @@ fn get(hub: &Hub, call: &Incoming, target: &Target) -> Result<Response, ApiError
         if target.kind.read_only {
             objects(&c, target).into_iter().find(|v| obj::name(v) == name)
         } else {
-            c.store.get(target.kind, target.ns.as_deref().unwrap_or_default(), name).map(|v| view::present(target.kind, &target.version, &v))
+            c.store
+                .get(target.kind, target.ns.as_deref().unwrap_or_default(), name)
+                .map(|v| view::present(target.kind, &target.version, &v))
         }
     };
     let found = found.ok_or_else(|| ApiError::not_found(target.kind, name))?;
@@ -188,7 +194,12 @@ fn change(hub: &Hub, call: &Incoming, target: &Target) -> Result<Response, ApiEr
     let mut c = hub.cluster();
     let old = c.store.get(target.kind, target.ns.as_deref().unwrap_or_default(), name);
     let unsupported = || {
-        ApiError::new(415, format!("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (got {kind})"))
+        ApiError::new(
+            415,
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (got {kind})"
+            ),
+        )
     };
     let Some(old) = old else {
         if kind == "application/apply-patch+yaml" {
@@ -238,8 +249,7 @@ fn scale(hub: &Hub, call: &Incoming, target: &Target, method: &str) -> Result<Re
 
 fn scale_of(owner: &Value) -> Value {
     let labels = at(owner, "/spec/selector/matchLabels").as_object().cloned().unwrap_or_default();
-    let selector: Vec<String> =
-        labels.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {

@@ -110,9 +110,8 @@ impl Watch {
         };
         for change in changes {
             self.seen = change.rv;
-            let mine = |v: &Arc<Value>| {
-                self.ns.as_deref().is_none_or(|ns| ns == obj::ns(v)) && self.selector.matches(v)
-            };
+            let mine =
+                |v: &Arc<Value>| self.ns.as_deref().is_none_or(|ns| ns == obj::ns(v)) && self.selector.matches(v);
             let before = change.before.filter(|v| mine(v));
             let left = change.after.is_none();
             let after = change.after.filter(|v| mine(v));

@@ -71,8 +71,7 @@ pub(crate) fn apply(kind: &Kind, v: &mut Value) {
             use base64::Engine as _;
             if let Some(plain) = obj::remove(v, "/stringData").and_then(|p| p.as_object().cloned()) {
                 for (key, value) in plain {
-                    let encoded =
-                        base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+                    let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
                     put(v, &format!("/data/{}", key.replace('~', "~0").replace('/', "~1")), json!(encoded));
                 }
             }
@@ -179,10 +178,7 @@ pub(crate) fn validate(kind: &Kind, v: &Value, old: Option<&Value>) -> Result<()
         if let Some(old) = old
             && at(old, "/spec/selector") != at(v, "/spec/selector")
         {
-            return bad(
-                "spec.selector",
-                &format!("Invalid value: {}: field is immutable", at(v, "/spec/selector")),
-            );
+            return bad("spec.selector", &format!("Invalid value: {}: field is immutable", at(v, "/spec/selector")));
         }
     }
     let root = match kind.plural {

@@ -18,7 +18,12 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    const fn new(group: &'static str, version: &'static [&'static str], plural: &'static str, kind: &'static str) -> Kind {
+    const fn new(
+        group: &'static str,
+        version: &'static [&'static str],
+        plural: &'static str,
+        kind: &'static str,
+    ) -> Kind {
         Kind {
             group,
             versions: version,
@@ -121,18 +126,16 @@ kinds! {
 }
 
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS
-        .iter()
-        .copied()
-        .find(|k| k.group == group && k.plural == plural && k.versions.contains(&version))
+    KINDS.iter().copied().find(|k| k.group == group && k.plural == plural && k.versions.contains(&version))
 }
 
 /// A kind by the name a person would write: `Deployment`, `deployments`, `deploy`.
 pub(crate) fn by_name(word: &str) -> Option<&'static Kind> {
     let lower = word.to_lowercase();
-    KINDS.iter().copied().find(|k| {
-        k.plural == lower || k.kind.to_lowercase() == lower || k.short.contains(&lower.as_str())
-    })
+    KINDS
+        .iter()
+        .copied()
+        .find(|k| k.plural == lower || k.kind.to_lowercase() == lower || k.short.contains(&lower.as_str()))
 }
 
 /// Every (group, version) pair, in the order of the table.

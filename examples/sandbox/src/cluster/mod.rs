@@ -13,11 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::{
-    api::status::ApiError,
-    controllers::pod::PodRuntime,
-    registry::Registry,
-    sandbox::ScalingWording,
-    traffic::Traffic,
+    api::status::ApiError, controllers::pod::PodRuntime, registry::Registry, sandbox::ScalingWording, traffic::Traffic,
 };
 use kinds::{KINDS, Kind, NAMESPACES, NODES};
 use obj::{at, deleting, put, stamp};
@@ -221,9 +217,8 @@ impl Cluster {
         } else {
             0
         };
-        let waits = !obj::items(&object, "/metadata/finalizers").is_empty()
-            || kind.id() == NAMESPACES.id()
-            || grace > 0;
+        let waits =
+            !obj::items(&object, "/metadata/finalizers").is_empty() || kind.id() == NAMESPACES.id() || grace > 0;
         if waits {
             if !deleting(&object) {
                 let at = Utc::now() + chrono::Duration::seconds(grace);

@@ -44,8 +44,7 @@ pub(crate) fn annotation<'a>(v: &'a Value, key: &str) -> &'a str {
 /// Sets a value, making the objects on the way to it.
 pub(crate) fn put(v: &mut Value, ptr: &str, new: Value) {
     let mut cursor = v;
-    let parts: Vec<String> =
-        ptr.split('/').skip(1).map(|p| p.replace("~1", "/").replace("~0", "~")).collect();
+    let parts: Vec<String> = ptr.split('/').skip(1).map(|p| p.replace("~1", "/").replace("~0", "~")).collect();
     for part in parts {
         if !cursor.is_object() {
             *cursor = json!({});
@@ -100,14 +99,7 @@ pub(crate) fn owned_by(v: &Value, owner_uid: &str) -> bool {
 }
 
 /// Sets one entry of `status.conditions`; the transition time moves only when the status does.
-pub(crate) fn condition(
-    v: &mut Value,
-    kind: &str,
-    status: bool,
-    reason: &str,
-    message: &str,
-    now: DateTime<Utc>,
-) {
+pub(crate) fn condition(v: &mut Value, kind: &str, status: bool, reason: &str, message: &str, now: DateTime<Utc>) {
     let status = if status { "True" } else { "False" };
     if !at(v, "/status/conditions").is_array() {
         put(v, "/status/conditions", json!([]));

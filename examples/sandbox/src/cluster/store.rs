@@ -138,7 +138,11 @@ impl Store {
             let generation = obj::int(&old, "/metadata/generation").unwrap_or(1) + 1;
             put(&mut object, "/metadata/generation", json!(generation));
         }
-        if deleting(&object) && obj::items(&object, "/metadata/finalizers").is_empty() && kind.plural != "pods" && kind.plural != "namespaces" {
+        if deleting(&object)
+            && obj::items(&object, "/metadata/finalizers").is_empty()
+            && kind.plural != "pods"
+            && kind.plural != "namespaces"
+        {
             if !dry {
                 self.remove(kind, obj::ns(&object), &name);
             }

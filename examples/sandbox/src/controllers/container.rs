@@ -20,15 +20,37 @@ pub(crate) struct Exit {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Phase {
-    Creating { until: DateTime<Utc> },
-    PullFailed { message: String, until: DateTime<Utc> },
-    PullBackOff { until: DateTime<Utc> },
-    ConfigError { message: String, until: DateTime<Utc> },
-    Running { since: DateTime<Utc>, ready_at: Option<DateTime<Utc>>, exit_at: Option<DateTime<Utc>> },
+    Creating {
+        until: DateTime<Utc>,
+    },
+    PullFailed {
+        message: String,
+        until: DateTime<Utc>,
+    },
+    PullBackOff {
+        until: DateTime<Utc>,
+    },
+    ConfigError {
+        message: String,
+        until: DateTime<Utc>,
+    },
+    Running {
+        since: DateTime<Utc>,
+        ready_at: Option<DateTime<Utc>>,
+        exit_at: Option<DateTime<Utc>>,
+    },
     /// Exited, and about to be restarted for the first time.
-    Restarting { exit: Exit, until: DateTime<Utc> },
-    CrashBackOff { wait_s: i64, until: DateTime<Utc> },
-    Exited { exit: Exit },
+    Restarting {
+        exit: Exit,
+        until: DateTime<Utc>,
+    },
+    CrashBackOff {
+        wait_s: i64,
+        until: DateTime<Utc>,
+    },
+    Exited {
+        exit: Exit,
+    },
 }
 
 /// A line of a container's log.
@@ -247,8 +269,7 @@ impl Container {
         match &self.behaviour {
             ImageBehaviour::Runs | ImageBehaviour::Missing => lines.push("ready to serve".to_owned()),
             ImageBehaviour::RunsWithLogs { lines: own } => lines = own.clone(),
-            ImageBehaviour::Crashes { after, lines: own, .. }
-            | ImageBehaviour::Completes { after, lines: own } => {
+            ImageBehaviour::Crashes { after, lines: own, .. } | ImageBehaviour::Completes { after, lines: own } => {
                 lines = own.clone();
                 exit_at = Some(at.after(ms(after)));
             }

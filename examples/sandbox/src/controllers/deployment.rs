@@ -61,7 +61,7 @@ impl Rollout {
             .filter(|rs| obj::owned_by(rs, obj::uid(&d)) && !deleting(rs))
             .map(|rs| (**rs).clone())
             .collect();
-        owned.sort_by_key(|rs| revision(rs));
+        owned.sort_by_key(revision);
         let template = at(&d, "/spec/template");
         let new = owned.iter().position(|rs| same_template(rs, template)).map(|i| owned.remove(i));
         let desired = replicas(&d);
@@ -266,11 +266,8 @@ impl Rollout {
 
     fn forget_old_revisions(&self, c: &mut Cluster) {
         let limit = int(&self.d, "/spec/revisionHistoryLimit").unwrap_or(10).max(0) as usize;
-        let idle: Vec<&Value> = self
-            .old
-            .iter()
-            .filter(|rs| replicas(rs) == 0 && int(rs, "/status/replicas").unwrap_or(0) == 0)
-            .collect();
+        let idle: Vec<&Value> =
+            self.old.iter().filter(|rs| replicas(rs) == 0 && int(rs, "/status/replicas").unwrap_or(0) == 0).collect();
         for rs in idle.iter().take(idle.len().saturating_sub(limit)) {
             c.store.remove(&REPLICASETS, obj::ns(rs), obj::name(rs));
         }

@@ -15,11 +15,8 @@ pub(crate) fn tick(c: &mut Cluster, now: DateTime<Utc>) {
     let all: Vec<_> = c.store.all().map(|(k, v)| ((k.0, k.1), v.clone())).collect();
     let uids: HashSet<&str> = all.iter().map(|(_, v)| obj::uid(v)).collect();
     // An owner deleted in the foreground waits for its dependents, so they are on their way out too.
-    let leaving: HashSet<&str> = all
-        .iter()
-        .filter(|(_, v)| deleting(v) && foreground(v))
-        .map(|(_, v)| obj::uid(v))
-        .collect();
+    let leaving: HashSet<&str> =
+        all.iter().filter(|(_, v)| deleting(v) && foreground(v)).map(|(_, v)| obj::uid(v)).collect();
     let kind_of = |id: (&str, &str)| KINDS.iter().copied().find(|k| k.id() == id);
     for (id, v) in &all {
         let Some(kind) = kind_of(*id) else { continue };

@@ -52,7 +52,14 @@ fn step(c: &mut Cluster, mut hpa: Value, now: DateTime<Utc>) {
             json!([{"type": "Resource", "resource": {"name": "cpu", "current": {
                 "averageUtilization": used as i64, "averageValue": format!("{}m", (used * 5.0) as i64)}}}]),
         );
-        obj::condition(&mut hpa, "ScalingActive", true, "ValidMetricFound", "the HPA was able to calculate a replica count", now);
+        obj::condition(
+            &mut hpa,
+            "ScalingActive",
+            true,
+            "ValidMetricFound",
+            "the HPA was able to calculate a replica count",
+            now,
+        );
         let ratio = used / goal.max(1) as f64;
         // A real autoscaler leaves a tenth of tolerance.
         if (ratio - 1.0).abs() > 0.1 {
@@ -68,10 +75,18 @@ fn step(c: &mut Cluster, mut hpa: Value, now: DateTime<Utc>) {
         c.store.write(kind, w);
         put(&mut hpa, "/status/lastScaleTime", json!(stamp(now)));
         let side = if desired > current { "above" } else { "below" };
-        let message = format!("New size: {desired}; reason: cpu resource utilization (percentage of request) {side} target");
+        let message =
+            format!("New size: {desired}; reason: cpu resource utilization (percentage of request) {side} target");
         c.event(&hpa, COMPONENT, "Normal", "SuccessfulRescale", &message, now);
     }
     let limited = desired == max || desired == min;
-    obj::condition(&mut hpa, "ScalingLimited", limited, if limited { "TooManyReplicas" } else { "DesiredWithinRange" }, "", now);
+    obj::condition(
+        &mut hpa,
+        "ScalingLimited",
+        limited,
+        if limited { "TooManyReplicas" } else { "DesiredWithinRange" },
+        "",
+        now,
+    );
     c.store.write(&HPAS, hpa);
 }

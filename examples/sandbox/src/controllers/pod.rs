@@ -175,8 +175,7 @@ fn status(rt: &PodRuntime, pod: &Value, label: &str, now: DateTime<Utc>) -> Valu
     obj::default(&mut v, "/status/qosClass", json!(qos(pod)));
     let statuses: Vec<Value> = rt.containers.iter().map(|k| k.status(now, label)).collect();
     put(&mut v, "/status/containerStatuses", json!(statuses));
-    let unready: Vec<&str> =
-        rt.containers.iter().filter(|k| !k.ready(now)).map(|k| k.name.as_str()).collect();
+    let unready: Vec<&str> = rt.containers.iter().filter(|k| !k.ready(now)).map(|k| k.name.as_str()).collect();
     let ready = unready.is_empty();
     let (reason, message) = if ready {
         ("", String::new())
@@ -194,7 +193,9 @@ fn status(rt: &PodRuntime, pod: &Value, label: &str, now: DateTime<Utc>) -> Valu
 fn qos(pod: &Value) -> &'static str {
     let containers = obj::items(pod, "/spec/containers");
     let any = |list: &str| {
-        containers.iter().any(|c| at(c, "/resources").get(list).and_then(Value::as_object).is_some_and(|m| !m.is_empty()))
+        containers
+            .iter()
+            .any(|c| at(c, "/resources").get(list).and_then(Value::as_object).is_some_and(|m| !m.is_empty()))
     };
     let guaranteed = containers.iter().all(|c| {
         let limits = at(c, "/resources/limits");

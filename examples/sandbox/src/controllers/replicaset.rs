@@ -45,8 +45,7 @@ fn report(c: &mut Cluster, mut rs: Value, now: DateTime<Utc>) {
     let ready = pods.iter().filter(|p| pod_ready(p)).count();
     let available = pods.iter().filter(|p| pod_available(c, p, &rs, now)).count();
     put(&mut rs, "/status/replicas", json!(pods.len()));
-    for (field, n) in
-        [("fullyLabeledReplicas", pods.len()), ("readyReplicas", ready), ("availableReplicas", available)]
+    for (field, n) in [("fullyLabeledReplicas", pods.len()), ("readyReplicas", ready), ("availableReplicas", available)]
     {
         if n == 0 {
             obj::remove(&mut rs, &format!("/status/{field}"));

@@ -24,11 +24,8 @@ fn requests(pod: &Value) -> [f64; 2] {
 
 pub(crate) fn tick(c: &mut Cluster, now: DateTime<Utc>) {
     let pods = c.store.list(&PODS, None);
-    let waiting: Vec<_> = pods
-        .iter()
-        .filter(|p| text(p, "/spec/nodeName").is_empty() && !deleting(p))
-        .cloned()
-        .collect();
+    let waiting: Vec<_> =
+        pods.iter().filter(|p| text(p, "/spec/nodeName").is_empty() && !deleting(p)).cloned().collect();
     if waiting.is_empty() {
         return;
     }
@@ -89,7 +86,10 @@ pub(crate) fn tick(c: &mut Cluster, now: DateTime<Utc>) {
                 why.join(", ")
             );
             // Said once a state, and again only when the reason changes.
-            if obj::items(&pod, "/status/conditions").iter().any(|k| k["type"] == "PodScheduled" && k["message"] == message) {
+            if obj::items(&pod, "/status/conditions")
+                .iter()
+                .any(|k| k["type"] == "PodScheduled" && k["message"] == message)
+            {
                 continue;
             }
             obj::condition(&mut v, "PodScheduled", false, "Unschedulable", &message, now);

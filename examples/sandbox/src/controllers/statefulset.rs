@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{create_pod, delete_pod, live, owner_reference, pod_active, pod_available, pod_from, pod_ready, pods_of, template_hash};
+use super::{
+    create_pod, delete_pod, live, owner_reference, pod_active, pod_available, pod_from, pod_ready, pods_of,
+    template_hash,
+};
 use crate::cluster::{
     Cluster,
     kinds::{CONTROLLERREVISIONS, STATEFULSETS},
@@ -89,9 +92,9 @@ fn step(c: &mut Cluster, mut set: Value, now: DateTime<Utc>) {
         delete_pod(c, &set, COMPONENT, extra, now);
     } else if !leaving && text(&set, "/spec/updateStrategy/type") == "RollingUpdate" {
         let partition = int(&set, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
-        let stale = by_ordinal.iter().find(|p| {
-            ordinal(p) >= partition && at(p, "/metadata/labels")[REVISION_LABEL] != json!(revision)
-        });
+        let stale = by_ordinal
+            .iter()
+            .find(|p| ordinal(p) >= partition && at(p, "/metadata/labels")[REVISION_LABEL] != json!(revision));
         // One at a time: the newer ones must be ready before the next is replaced.
         let healthy = by_ordinal
             .iter()

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::history::Labels;
 use crate::{
-    api::usage,
+    api::usage::{self, Readiness},
     cluster::{
         Cluster,
         kinds::{DAEMONSETS, DEPLOYMENTS, HPAS, NODES, PODS, REPLICASETS, STATEFULSETS},
@@ -27,15 +27,12 @@ impl Scrape {
 
 /// Lets counters grow by a stretch of time.
 pub(crate) fn advance(c: &mut Cluster, seconds: f64) {
-    let keys: Vec<_> = c.traffic.keys().cloned().collect();
-    for key in keys {
-        let ready = usage::ready_pods(c, &key.0, &key.1, &key.2);
-        if let Some(traffic) = c.traffic.get_mut(&key) {
-            traffic.elapse(ready, seconds);
-        }
+    let ready = Readiness::of(c);
+    for (workload, traffic) in &mut c.traffic {
+        traffic.elapse(ready.pods(workload), seconds);
     }
     let used: BTreeMap<String, f64> =
-        c.store.list(&PODS, None).iter().map(|p| (obj::uid(p).to_owned(), usage::cpu(c, p))).collect();
+        c.store.list(&PODS, None).iter().map(|p| (obj::uid(p).to_owned(), usage::cpu(c, &ready, p))).collect();
     for (uid, rt) in &mut c.pods {
         for container in rt.containers.iter_mut().filter(|k| k.running()) {
             container.cpu_seconds += used.get(uid).copied().unwrap_or(0.0) * seconds;
@@ -47,8 +44,9 @@ pub(crate) fn collect(c: &Cluster) -> Vec<(Labels, f64)> {
     let mut out = Scrape(Vec::new());
     out.add("up", &[("job", "kube-state-metrics")], 1.0);
     out.add("process_start_time_seconds", &[("job", "sandbox")], c.started.timestamp_millis() as f64 / 1000.0);
+    let ready = Readiness::of(c);
     workloads(c, &mut out);
-    pods(c, &mut out);
+    pods(c, &ready, &mut out);
     for node in c.store.list(&NODES, None) {
         let name = obj::name(&node);
         out.add("kube_node_info", &[("node", name)], 1.0);
@@ -59,7 +57,7 @@ pub(crate) fn collect(c: &Cluster) -> Vec<(Labels, f64)> {
         }
     }
     autoscalers(c, &mut out);
-    traffic(c, &mut out);
+    traffic(c, &ready, &mut out);
     out.0
 }
 
@@ -87,8 +85,7 @@ fn workloads(c: &Cluster, out: &mut Scrape) {
         for condition in items(&d, "/status/conditions") {
             for status in ["true", "false", "unknown"] {
                 let value = text(condition, "/status").eq_ignore_ascii_case(status);
-                let labels =
-                    [labels[0], labels[1], ("condition", text(condition, "/type")), ("status", status)];
+                let labels = [labels[0], labels[1], ("condition", text(condition, "/type")), ("status", status)];
                 out.add("kube_deployment_status_condition", &labels, f64::from(u8::from(value)));
             }
         }
@@ -118,19 +115,28 @@ fn workloads(c: &Cluster, out: &mut Scrape) {
     }
 }
 
-fn pods(c: &Cluster, out: &mut Scrape) {
+fn pods(c: &Cluster, readiness: &Readiness, out: &mut Scrape) {
     for p in c.store.list(&PODS, None) {
         let labels = [("namespace", obj::ns(&p)), ("pod", obj::name(&p)), ("uid", obj::uid(&p))];
         let (kind, owner, _) = obj::controller(&p).unwrap_or(("<none>", "<none>", ""));
         let node = text(&p, "/spec/nodeName");
         let mut info = labels.to_vec();
-        info.extend([("node", node), ("created_by_kind", kind), ("created_by_name", owner), ("pod_ip", text(&p, "/status/podIP"))]);
+        info.extend([
+            ("node", node),
+            ("created_by_kind", kind),
+            ("created_by_name", owner),
+            ("pod_ip", text(&p, "/status/podIP")),
+        ]);
         out.add("kube_pod_info", &info, 1.0);
         let owner_labels = [labels[0], labels[1], ("owner_kind", kind), ("owner_name", owner)];
         out.add("kube_pod_owner", &owner_labels, 1.0);
         for phase in ["Pending", "Running", "Succeeded", "Failed", "Unknown"] {
             let value = text(&p, "/status/phase") == phase;
-            out.add("kube_pod_status_phase", &[labels[0], labels[1], labels[2], ("phase", phase)], f64::from(u8::from(value)));
+            out.add(
+                "kube_pod_status_phase",
+                &[labels[0], labels[1], labels[2], ("phase", phase)],
+                f64::from(u8::from(value)),
+            );
         }
         let ready = pod_ready(&p);
         for (condition, value) in [("true", ready), ("false", !ready)] {
@@ -145,8 +151,12 @@ fn pods(c: &Cluster, out: &mut Scrape) {
                 for (resource, unit) in [("cpu", "core"), ("memory", "byte")] {
                     if let Some(v) = quantity(&at(spec, &format!("/resources/{list}"))[resource]) {
                         let labels = [
-                            labels[0], labels[1], ("container", text(spec, "/name")), ("node", node),
-                            ("resource", resource), ("unit", unit),
+                            labels[0],
+                            labels[1],
+                            ("container", text(spec, "/name")),
+                            ("node", node),
+                            ("resource", resource),
+                            ("unit", unit),
                         ];
                         out.add(&format!("kube_pod_container_resource_{list}"), &labels, v);
                     }
@@ -154,7 +164,7 @@ fn pods(c: &Cluster, out: &mut Scrape) {
             }
         }
         let Some(rt) = c.pods.get(obj::uid(&p)) else { continue };
-        let cores = usage::cpu(c, &p);
+        let cores = usage::cpu(c, readiness, &p);
         for k in &rt.containers {
             let own = [labels[0], labels[1], labels[2], ("container", k.name.as_str())];
             out.add("kube_pod_container_status_restarts_total", &own, f64::from(k.restarts));
@@ -195,12 +205,12 @@ fn autoscalers(c: &Cluster, out: &mut Scrape) {
     }
 }
 
-fn traffic(c: &Cluster, out: &mut Scrape) {
-    for ((plural, ns, name), traffic) in &c.traffic {
+fn traffic(c: &Cluster, ready: &Readiness, out: &mut Scrape) {
+    for (workload, traffic) in &c.traffic {
+        let (plural, ns, name) = workload;
         let kind = plural.trim_end_matches('s');
         let labels = [("namespace", ns.as_str()), (kind, name.as_str()), ("service", name.as_str())];
-        let ready = usage::ready_pods(c, plural, ns, name);
-        let load = traffic.load(ready);
+        let load = traffic.load(ready.pods(workload));
         let with_code = |code| [labels[0], labels[1], labels[2], ("code", code)];
         out.add("http_requests_total", &with_code("200"), traffic.served_total);
         out.add("http_requests_total", &with_code("503"), traffic.failed_total);

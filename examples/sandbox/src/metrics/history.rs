@@ -100,9 +100,8 @@ impl History {
     }
 
     pub(crate) fn select(&self, name: Option<&str>, matchers: &[Matcher]) -> Vec<(&Labels, &Series)> {
-        let matches = |labels: &Labels| {
-            matchers.iter().all(|m| m.is_match(labels.get(&m.name).map_or("", String::as_str)))
-        };
+        let matches =
+            |labels: &Labels| matchers.iter().all(|m| m.is_match(labels.get(&m.name).map_or("", String::as_str)));
         match name {
             Some(name) => self.names.get(name).into_iter().flatten().filter(|(l, _)| matches(l)).collect(),
             None => self.names.values().flatten().filter(|(l, _)| matches(l)).collect(),

@@ -54,11 +54,13 @@ async fn handle(State(hub): State<Arc<Hub>>, request: Request) -> Response {
                 ["query"] => instant(&history, &query),
                 ["query_range"] => range(&history, &query),
                 ["labels"] => select(&history, &query).map(|found| {
-                    let names: std::collections::BTreeSet<String> = found.iter().flat_map(|l| l.keys().cloned()).collect();
+                    let names: std::collections::BTreeSet<String> =
+                        found.iter().flat_map(|l| l.keys().cloned()).collect();
                     json!(names)
                 }),
                 ["label", name, "values"] => select(&history, &query).map(|found| {
-                    let values: std::collections::BTreeSet<&String> = found.iter().filter_map(|l| l.get(*name)).collect();
+                    let values: std::collections::BTreeSet<&String> =
+                        found.iter().filter_map(|l| l.get(*name)).collect();
                     json!(values)
                 }),
                 ["series"] if query.all("match[]").next().is_none() => Err("no match[] parameter provided".to_owned()),
@@ -69,7 +71,12 @@ async fn handle(State(hub): State<Arc<Hub>>, request: Request) -> Response {
                 ["status", "buildinfo"] => Ok(json!({
                     "version": "3.0.0", "revision": "sandbox", "branch": "HEAD", "buildUser": "", "buildDate": "", "goVersion": "",
                 })),
-                _ => return reply(404, &json!({"status": "error", "errorType": "not_found", "error": format!("no route {path}")})),
+                _ => {
+                    return reply(
+                        404,
+                        &json!({"status": "error", "errorType": "not_found", "error": format!("no route {path}")}),
+                    );
+                }
             };
             match answer {
                 Ok(data) => reply(200, &json!({"status": "success", "data": data})),
@@ -99,7 +106,11 @@ fn step(text: &str) -> Result<i64, String> {
         Ok(seconds) => (seconds * 1000.0) as i64,
         Err(_) => promql_parser::util::parse_duration(text).map_err(|_| bad())?.as_millis() as i64,
     };
-    if ms > 0 { Ok(ms) } else { Err("invalid parameter \"step\": zero or negative query resolution step widths are not accepted".to_owned()) }
+    if ms > 0 {
+        Ok(ms)
+    } else {
+        Err("invalid parameter \"step\": zero or negative query resolution step widths are not accepted".to_owned())
+    }
 }
 
 fn number(v: f64) -> String {
@@ -126,7 +137,8 @@ fn instant(history: &History, query: &Query) -> Result<Json, String> {
         Value::Scalar(v) => json!({"resultType": "scalar", "result": point(t, v)}),
         Value::Text(s) => json!({"resultType": "string", "result": [t as f64 / 1000.0, s]}),
         Value::Vector(samples) => {
-            let result: Vec<Json> = samples.iter().map(|s| json!({"metric": s.labels, "value": point(t, s.v)})).collect();
+            let result: Vec<Json> =
+                samples.iter().map(|s| json!({"metric": s.labels, "value": point(t, s.v)})).collect();
             json!({"resultType": "vector", "result": result})
         }
         Value::Matrix { rows, .. } => {
@@ -171,7 +183,8 @@ fn range(history: &History, query: &Query) -> Result<Json, String> {
         }
         t += step;
     }
-    let result: Vec<Json> = rows.into_iter().map(|(labels, values)| json!({"metric": labels, "values": values})).collect();
+    let result: Vec<Json> =
+        rows.into_iter().map(|(labels, values)| json!({"metric": labels, "values": values})).collect();
     Ok(json!({"resultType": "matrix", "result": result}))
 }
 

@@ -31,7 +31,9 @@ async fn a_server_dry_run_changes_nothing() {
     }
     let manifest =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new", "namespace": w.ns}, "data": {}});
-    for args in [&["apply", "-f", "-", "--dry-run=server"][..], &["apply", "--server-side", "-f", "-", "--dry-run=server"]] {
+    for args in
+        [&["apply", "-f", "-", "--dry-run=server"][..], &["apply", "--server-side", "-f", "-", "--dry-run=server"]]
+    {
         w.kubectl.run_args(args, Some(&manifest.to_string())).await;
     }
     let after = w.sandbox.snapshot();

@@ -16,7 +16,11 @@ async fn a_bad_image_raises_the_error_ratio_and_undo_lowers_it() {
     w.metric(RATIO, |v| v > 0.9).await;
     w.metric("sum(rate(http_requests_total{namespace=\"{ns}\",code=\"503\"}[5s]))", |v| v > 10.0).await;
     w.metric("kube_deployment_status_replicas_unavailable{deployment=\"{d}\"}", |v| v == 3.0).await;
-    w.metric("count(kube_pod_container_status_waiting_reason{namespace=\"{ns}\",reason=\"ImagePullBackOff\"} == 1)", |v| v > 0.0).await;
+    w.metric(
+        "count(kube_pod_container_status_waiting_reason{namespace=\"{ns}\",reason=\"ImagePullBackOff\"} == 1)",
+        |v| v > 0.0,
+    )
+    .await;
     let out = w.run("get events -n {ns}").await;
     assert!(out.contains("Failed to pull image") && out.contains("not found"), "{out}");
     assert!(w.run("get pods -n {ns}").await.contains("BackOff"));
@@ -67,7 +71,8 @@ async fn memory_is_enough_or_it_is_not() {
     w.sandbox.images().register("registry.test/app:hungry", hungry);
     w.sandbox.set_image(&w.ns, &w.name, "registry.test/app:hungry").await.unwrap();
     w.waits_for("CrashLoopBackOff").await;
-    w.metric("kube_pod_container_status_last_terminated_reason{namespace=\"{ns}\",reason=\"OOMKilled\"}", |v| v == 1.0).await;
+    w.metric("kube_pod_container_status_last_terminated_reason{namespace=\"{ns}\",reason=\"OOMKilled\"}", |v| v == 1.0)
+        .await;
     w.run("set resources deployment/{d} -n {ns} -c {c} --limits=memory=256Mi --requests=memory=256Mi").await;
     w.run("rollout status deployment/{d} -n {ns} --timeout=30s").await;
 }
@@ -93,7 +98,9 @@ async fn pods_that_ask_for_too_much_stay_pending() {
     let w = World::with(builder().nodes(1, 2.0, 4 << 30), |_| {}).await;
     w.run("set resources deployment/{d} -n {ns} --requests=cpu=3").await;
     let out = |c: &rounds_sandbox::Snapshot| {
-        c.list("Event", Some(&w.ns)).iter().any(|e| e["reason"] == "FailedScheduling" && e["message"].as_str().unwrap().contains("Insufficient cpu"))
+        c.list("Event", Some(&w.ns))
+            .iter()
+            .any(|e| e["reason"] == "FailedScheduling" && e["message"].as_str().unwrap().contains("Insufficient cpu"))
     };
     w.sandbox.wait_until(out, crate::world::SOON).await.unwrap();
     assert!(w.run("get pods -n {ns}").await.contains("Pending"));

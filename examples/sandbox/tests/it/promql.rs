@@ -21,7 +21,10 @@ async fn the_query_api_answers_as_prometheus_does() {
         ("kube_deployment_spec_replicas{deployment=\"{d}\"} > bool 2", "1"),
         ("count(kube_pod_info{namespace=\"{ns}\"})", "3"),
         ("absent(no_such_series)", "1"),
-        ("kube_deployment_status_replicas_available{deployment=\"{d}\"} / on(namespace, deployment) kube_deployment_spec_replicas", "1"),
+        (
+            "kube_deployment_status_replicas_available{deployment=\"{d}\"} / on(namespace, deployment) kube_deployment_spec_replicas",
+            "1",
+        ),
         ("max_over_time(kube_deployment_spec_replicas{deployment=\"{d}\"}[1m])", "3"),
         ("max_over_time((kube_deployment_spec_replicas{deployment=\"{d}\"} * 2)[1m:1s])", "6"),
         ("count(kube_pod_status_ready{condition=\"true\"} * on(pod) group_left(node) kube_pod_info)", "3"),
@@ -60,7 +63,12 @@ async fn the_exposition_has_the_usual_names() {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
     let url = format!("{}/metrics", w.sandbox.prometheus_url());
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-    for name in ["kube_deployment_spec_replicas{", "kube_pod_status_phase{", "http_requests_total{", "container_memory_working_set_bytes{"] {
+    for name in [
+        "kube_deployment_spec_replicas{",
+        "kube_pod_status_phase{",
+        "http_requests_total{",
+        "container_memory_working_set_bytes{",
+    ] {
         assert!(text.contains(name), "{name} is missing");
     }
 }

@@ -13,15 +13,15 @@ pub(crate) fn eval(cx: &Context<'_>, b: &BinaryExpr) -> Result<Value, String> {
     let compares = b.op.is_comparison_operator();
     match (evaluate(cx, &b.lhs)?, evaluate(cx, &b.rhs)?) {
         (Value::Scalar(l), Value::Scalar(r)) => Ok(Value::Scalar(compute(&op, l, r)?)),
-        (Value::Vector(samples), Value::Scalar(r)) => {
-            with_scalar(samples, compares, as_bool, |v| compute(&op, v, r))
-        }
-        (Value::Scalar(l), Value::Vector(samples)) => {
-            with_scalar(samples, compares, as_bool, |v| compute(&op, l, v))
-        }
+        (Value::Vector(samples), Value::Scalar(r)) => with_scalar(samples, compares, as_bool, |v| compute(&op, v, r)),
+        (Value::Scalar(l), Value::Vector(samples)) => with_scalar(samples, compares, as_bool, |v| compute(&op, l, v)),
         (Value::Vector(l), Value::Vector(r)) if b.op.is_set_operator() => Ok(set(&op, l, r, b.modifier.as_ref())),
         (Value::Vector(l), Value::Vector(r)) => matched(&op, compares, as_bool, l, r, b.modifier.as_ref()),
-        (l, r) => Err(format!("binary expression must contain only scalar and instant vector types, got {} {op} {}", kind(&l), kind(&r))),
+        (l, r) => Err(format!(
+            "binary expression must contain only scalar and instant vector types, got {} {op} {}",
+            kind(&l),
+            kind(&r)
+        )),
     }
 }
 
@@ -124,7 +124,8 @@ fn matched(
         let key = signature(&s.labels, modifier);
         let Some(other) = by_signature.get(&key) else { continue };
         if !grouped && !seen.insert(key.clone()) {
-            return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned());
+            return Err("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+                .to_owned());
         }
         let (left, right) = if swapped { (other.v, s.v) } else { (s.v, other.v) };
         let v = compute(op, left, right)?;
@@ -134,7 +135,13 @@ fn matched(
             }
             continue;
         }
-        let mut labels = if grouped { s.labels } else if modifier.is_some_and(|m| m.matching.is_some()) { key } else { s.labels };
+        let mut labels = if grouped {
+            s.labels
+        } else if modifier.is_some_and(|m| m.matching.is_some()) {
+            key
+        } else {
+            s.labels
+        };
         labels.remove("__name__");
         for name in extra {
             match other.labels.get(name) {

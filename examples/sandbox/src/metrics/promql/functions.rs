@@ -49,7 +49,15 @@ pub(crate) fn call(cx: &Context<'_>, call: &Call) -> Result<Value, String> {
         "ln" => each(&f64::ln),
         "log2" => each(&f64::log2),
         "log10" => each(&f64::log10),
-        "sgn" => each(&|v| if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v }),
+        "sgn" => each(&|v| {
+            if v > 0.0 {
+                1.0
+            } else if v < 0.0 {
+                -1.0
+            } else {
+                v
+            }
+        }),
         "round" => {
             let to = if args.len() > 1 { scalar(cx, arg(1)?)? } else { 1.0 };
             each(&|v| (v / to + 0.5).floor() * to)

@@ -47,7 +47,9 @@ pub(crate) struct Context<'a> {
 
 pub(crate) fn parse(query: &str) -> Result<Expr, String> {
     if query.trim().is_empty() {
-        return Err("invalid parameter \"query\": unknown position: parse error: no expression found in input".to_owned());
+        return Err(
+            "invalid parameter \"query\": unknown position: parse error: no expression found in input".to_owned()
+        );
     }
     promql_parser::parser::parse(query).map_err(|e| format!("invalid parameter \"query\": parse error: {e}"))
 }
@@ -127,10 +129,7 @@ fn moment(cx: &Context<'_>, at: &Option<AtModifier>, offset: &Option<Offset>) ->
     }
 }
 
-fn series<'a>(
-    cx: &Context<'a>,
-    vs: &VectorSelector,
-) -> Result<Vec<(&'a Labels, &'a super::history::Series)>, String> {
+fn series<'a>(cx: &Context<'a>, vs: &VectorSelector) -> Result<Vec<(&'a Labels, &'a super::history::Series)>, String> {
     if !vs.matchers.or_matchers.is_empty() {
         return Err("matchers joined with `or` are not supported".to_owned());
     }
