@@ -1,6 +1,6 @@
-use rounds_sandbox::{Workload, WorkloadKind};
+use rounds_sandbox::{ScalingWording, Workload, WorkloadKind};
 
-use crate::world::{SOON, World, random};
+use crate::world::{SOON, World, builder, random};
 
 #[tokio::test]
 async fn stateful_and_daemon_sets_run_their_pods() {
@@ -52,4 +52,21 @@ async fn saturation_makes_an_autoscaler_scale() {
         .unwrap();
     assert!(w.run("get hpa -n {ns}").await.contains(&w.name));
     w.metric("workload_saturation_ratio{deployment=\"{d}\"}", |v| v < 0.8).await;
+}
+
+#[tokio::test]
+async fn scaling_events_speak_the_chosen_dialect() {
+    for (wording, said) in
+        [(ScalingWording::FromTo, "from 3 to 0"), (ScalingWording::ToFrom, "to 0 from 3"), (ScalingWording::To, "to 0")]
+    {
+        let w = World::with(builder().scaling_wording(wording), |_| {}).await;
+        w.sandbox.scale(&w.ns, &w.name, 0).await.unwrap();
+        let recorded = |c: &rounds_sandbox::Snapshot| {
+            c.list("Event", Some(&w.ns)).iter().any(|e| {
+                let message = e["message"].as_str().unwrap_or_default();
+                message.starts_with("Scaled down replica set") && message.ends_with(said)
+            })
+        };
+        w.sandbox.wait_until(recorded, SOON).await.unwrap();
+    }
 }

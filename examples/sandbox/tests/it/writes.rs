@@ -117,3 +117,23 @@ async fn apply_annotate_label_and_delete() {
     w.run("delete namespace {ns}").await;
     assert!(w.sandbox.snapshot().get("Namespace", "", &w.ns).is_none());
 }
+
+#[tokio::test]
+async fn an_update_of_an_old_version_is_a_conflict() {
+    let w = World::new().await;
+    let snapshot = w.sandbox.snapshot();
+    let mut old = snapshot.get("Deployment", &w.ns, &w.name).unwrap().clone();
+    w.run("scale deployment/{d} -n {ns} --replicas=2").await;
+    old["spec"]["replicas"] = json!(7);
+    let out = w.kubectl.try_run(&["replace", "-f", "-"], Some(&old.to_string())).await;
+    assert!(!out.ok && out.stderr.contains("the object has been modified"), "{}", out.stderr);
+    assert_eq!(w.replicas(), 2);
+}
+
+#[tokio::test]
+async fn scale_refuses_when_the_current_replicas_are_others() {
+    let w = World::new().await;
+    let said = w.kubectl.fails(&w.fill("scale deployment/{d} -n {ns} --current-replicas=9 --replicas=1")).await;
+    assert!(said.contains("xpected"), "{said}");
+    assert_eq!(w.replicas(), 3);
+}
