@@ -82,6 +82,10 @@ impl Registry {
         self.lock().images.insert(image.into(), behaviour);
     }
 
+    pub(crate) fn register_if_unknown(&self, image: &str, behaviour: ImageBehaviour) {
+        self.lock().images.entry(image.to_owned()).or_insert(behaviour);
+    }
+
     /// What an image does.
     pub fn behaviour(&self, image: &str) -> ImageBehaviour {
         let rules = self.lock();

@@ -258,9 +258,7 @@ impl Sandbox {
     /// Creates a workload, its service and its load, and its namespace if need be. Its image is
     /// registered as running if nothing was said about it.
     pub async fn create_workload(&self, workload: Workload) -> anyhow::Result<()> {
-        if self.registry.behaviour(&workload.image) == ImageBehaviour::Missing {
-            self.registry.register(workload.image.clone(), ImageBehaviour::Runs);
-        }
+        self.registry.register_if_unknown(&workload.image, ImageBehaviour::Runs);
         let kind = kinds::by_name(workload.plural()).context("unknown kind")?;
         let mut c = self.hub.cluster();
         c.create_namespace(&workload.namespace).map_err(refused)?;
