@@ -3,6 +3,8 @@
 
 mod alert_walk;
 mod digest;
+mod executor;
+mod harness;
 mod plan_fixtures;
 mod plan_properties;
 mod plan_walk;
