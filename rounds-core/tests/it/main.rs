@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod alert_walk;
+mod decisions;
 mod digest;
 mod executor;
 mod harness;
 mod plan_fixtures;
 mod plan_properties;
 mod plan_walk;
+mod rule_1;
 mod store_conformance;
 mod verification;
