@@ -11,20 +11,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rounds_core::access::{Action, OrgRole, Principal, Scope};
+use rounds_core::alert::{AlertInstance, AlertRule, AlertState};
 use rounds_core::audit::AuditRow;
 use rounds_core::connector::Connector;
-use rounds_core::investigation::{Proposal, ProposedStep};
+use rounds_core::investigation::{Findings, Investigation, Proposal, ProposedStep, ReadingId, RootCause};
 use rounds_core::plan::{Plan, PlanOutcome, RequestKind, RequestStatus};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{AuditQuery, StoreExt};
+use rounds_core::ports::store::{AuditQuery, ListQuery, RecordKind, StoreExt, Versioned};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, Clock, DryRun, ExecutionAdapter, Investigator, Mode, Notice,
-    Notifier, PortError, PortErrorKind, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, Clock, DataSet, Datasource, DatasourceInfo, DryRun,
+    ExecutionAdapter, FiredAlert, Investigator, Mode, Notice, Notifier, PortError, PortErrorKind, Query, ReadStep,
+    Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, Toolbox,
 };
-use rounds_core::service::{Approval, Builder, ProposeRequest};
+use rounds_core::service::{Approval, Builder, ProposeRequest, RuleDraft};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, StaticIdentity};
 use rounds_core::time::{after_ms, truncate};
-use rounds_core::{OrgId, PlanId, RequestId, Rounds, Running, Settings, Timestamp};
+use rounds_core::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, Rounds, Running, Settings, Timestamp};
 use tokio::time::Instant;
 
 /// A clock that follows tokio's time.
@@ -157,13 +159,80 @@ impl Notifier for Channel {
     }
 }
 
+/// A datasource that answers as told, after as long as told, and counts how many ask at a time.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    pub fake: FakeDatasource,
+    pub takes: Arc<Mutex<Duration>>,
+    pub panics: Arc<Mutex<bool>>,
+    inside: Arc<Mutex<(usize, usize)>>,
+    asked: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Metrics {
+    pub fn set(&self, value: f64) {
+        self.fake.set(value);
+    }
+
+    /// How many asked at a time, at most.
+    pub fn peak(&self) -> usize {
+        lock(&self.inside).1
+    }
+
+    /// When which expression was asked for.
+    pub fn asked(&self) -> Vec<(Instant, String)> {
+        lock(&self.asked).clone()
+    }
+}
+
+/// Counts a call until it is answered or dropped.
+struct Inside(Arc<Mutex<(usize, usize)>>);
+
+impl Inside {
+    fn enter(count: &Arc<Mutex<(usize, usize)>>) -> Self {
+        let mut inside = lock(count);
+        inside.0 += 1;
+        inside.1 = inside.1.max(inside.0);
+        drop(inside);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        lock(&self.0).0 -= 1;
+    }
+}
+
+#[async_trait]
+impl Datasource for Metrics {
+    fn describe(&self) -> DatasourceInfo {
+        self.fake.describe()
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        self.fake.check(cx).await
+    }
+
+    async fn query(&self, cx: &CallContext, query: &Query) -> Result<DataSet, PortError> {
+        let _inside = Inside::enter(&self.inside);
+        if let Query::Instant { expr, .. } = query {
+            lock(&self.asked).push((Instant::now(), expr.clone()));
+        }
+        let takes = *lock(&self.takes);
+        tokio::time::sleep(takes).await;
+        assert!(!*lock(&self.panics), "a fault in the datasource");
+        self.fake.query(cx, query).await
+    }
+}
+
 /// Everything a test needs.
 pub struct World {
     pub store: MemoryStore,
     pub identity: Arc<StaticIdentity>,
     pub clock: Arc<TokioClock>,
     pub cluster: Cluster,
-    pub errors: FakeDatasource,
+    pub errors: Metrics,
     pub channel: Channel,
     pub settings: Settings,
     pub admin: Principal,
@@ -196,7 +265,7 @@ impl World {
         let agent = Principal::agent(org, "@syntropize/rounds");
         let people = [&admin, &editor, &auto_editor, &viewer, &agent].map(Clone::clone);
         let identity = Arc::new(StaticIdentity::new(people));
-        let (cluster, errors, channel) = (Cluster::default(), FakeDatasource::default(), Channel::default());
+        let (cluster, errors, channel) = (Cluster::default(), Metrics::default(), Channel::default());
         let clock = Arc::new(TokioClock::new());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let builder = builder(shared, &identity, &clock, &cluster, &errors, &channel).settings(settings.clone());
@@ -235,6 +304,40 @@ impl World {
     /// Mints the service account's token.
     pub fn mint(&self) {
         self.identity.add_token(self.agent.id, "a token", None);
+    }
+
+    /// A rule on the error rate; the second part overrides what it says by default.
+    pub async fn rule(&self, name: &str, with: serde_json::Value) -> AlertRule {
+        self.rounds.alerts().create(&self.admin, rule_draft(name, with)).await.unwrap().rule
+    }
+
+    pub async fn alert(&self, rule: AlertRuleId) -> AlertInstance {
+        self.store.instance_of(rule).await.unwrap().unwrap().value
+    }
+
+    /// The alert once it is in a state.
+    pub async fn in_state(&self, rule: AlertRuleId, state: AlertState) -> AlertInstance {
+        eventually(state.as_str(), async || {
+            let alert = self.alert(rule).await;
+            (alert.state == state).then_some(alert)
+        })
+        .await
+    }
+
+    /// Every investigation, oldest first.
+    pub async fn investigations(&self) -> Vec<Investigation> {
+        let found = self.store.all(ListQuery::new(RecordKind::Investigation)).await.unwrap();
+        found.into_iter().map(|found: Versioned<Investigation>| found.value).collect()
+    }
+
+    /// The only investigation, once it has ended.
+    pub async fn investigated(&self) -> Investigation {
+        eventually("the investigation ends", async || {
+            let mut all = self.investigations().await;
+            assert!(all.len() <= 1, "there is more than one");
+            all.pop().filter(|investigation| investigation.status.is_terminal())
+        })
+        .await
     }
 
     pub fn step(&self, command: &str) -> ProposedStep {
@@ -330,7 +433,7 @@ fn builder(
     identity: &Arc<StaticIdentity>,
     clock: &Arc<TokioClock>,
     cluster: &Cluster,
-    errors: &FakeDatasource,
+    errors: &Metrics,
     channel: &Channel,
 ) -> Builder {
     let registry = Registry::new([
@@ -341,6 +444,19 @@ fn builder(
     Rounds::builder(store, Arc::<StaticIdentity>::clone(identity))
         .clock(Arc::<TokioClock>::clone(clock))
         .registry(registry.unwrap())
+}
+
+pub fn rule_draft(name: &str, with: serde_json::Value) -> RuleDraft {
+    let mut draft = serde_json::json!({ "name": name, "evaluationIntervalSec": 10,
+        "condition": { "query": name, "operator": ">", "threshold": 0.5 } });
+    for (key, value) in with.as_object().unwrap() {
+        if key == "forDurationSec" {
+            draft["condition"][key] = value.clone();
+        } else {
+            draft[key] = value.clone();
+        }
+    }
+    serde_json::from_value(draft).unwrap()
 }
 
 pub fn draft(kind: &str) -> rounds_core::service::ConnectorDraft {
@@ -450,29 +566,80 @@ impl tracing::Subscriber for Logs {
     fn exit(&self, _span: &tracing::span::Id) {}
 }
 
-/// An investigator whose runs a test writes as closures.
-pub struct Scripted<F>(pub F);
+/// What an investigator of a test does in one run.
+#[derive(Clone)]
+pub enum Does {
+    /// Reads one thing, cites it, and proposes these commands.
+    Proposes(Vec<&'static str>),
+    /// Reads one thing and cites another, which it never read.
+    MakesUp,
+    /// Reads one thing and answers an error.
+    Errs,
+    /// Reads one thing and panics.
+    Panics,
+    /// Reads one thing and never comes back.
+    Hangs,
+}
 
-#[async_trait]
-impl<F> Investigator for Scripted<F>
-where
-    F: for<'a> Fn(
-            &'a dyn rounds_core::ports::Toolbox,
-            &'a rounds_core::ports::FiredAlert,
-        )
-            -> Pin<Box<dyn Future<Output = Result<rounds_core::investigation::Findings, PortError>> + Send + 'a>>
-        + Send
-        + Sync,
-{
-    fn name(&self) -> &str {
-        "scripted"
+/// An investigator that does one thing after the other, the last one from then on, and remembers its runs.
+#[derive(Clone)]
+pub struct Detective {
+    pub does: Arc<Mutex<VecDeque<Does>>>,
+    pub runs: Arc<Mutex<Vec<(InvestigationId, u32)>>>,
+}
+
+impl Detective {
+    pub fn new(does: impl IntoIterator<Item = Does>) -> Self {
+        Self { does: Arc::new(Mutex::new(does.into_iter().collect())), runs: Arc::default() }
     }
 
-    async fn investigate(
-        &self,
-        tools: &dyn rounds_core::ports::Toolbox,
-        alert: &rounds_core::ports::FiredAlert,
-    ) -> Result<rounds_core::investigation::Findings, PortError> {
-        self.0(tools, alert).await
+    pub fn runs(&self) -> Vec<(InvestigationId, u32)> {
+        lock(&self.runs).clone()
+    }
+}
+
+#[async_trait]
+impl Investigator for Detective {
+    fn name(&self) -> &str {
+        "detective"
+    }
+
+    async fn investigate(&self, tools: &dyn Toolbox, alert: &FiredAlert) -> Result<Findings, PortError> {
+        lock(&self.runs).push((alert.investigation_id, alert.attempt));
+        let does = {
+            let mut does = lock(&self.does);
+            if does.len() > 1 { does.pop_front().unwrap() } else { does[0].clone() }
+        };
+        let connector = tools.connectors().remove(0);
+        let reading = tools.read(connector.id, StepSpec::command(["get", "app/web"])).await;
+        let cause = |cited| Some(RootCause { summary: "somebody broke it".into(), citations: vec![cited] });
+        let mut findings = Findings { summary: "it is broken".into(), ..Findings::default() };
+        match does {
+            Does::Proposes(commands) => {
+                findings.root_cause = cause(reading.id);
+                let step = |command: &&str| ProposedStep {
+                    connector_id: connector.id,
+                    spec: StepSpec::command(command.split_whitespace()),
+                    continue_on_error: false,
+                    risk_note: None,
+                };
+                let steps: Vec<_> = commands.iter().map(step).collect();
+                findings.plan = (!steps.is_empty()).then(|| Proposal { summary: "mend it".into(), steps });
+            }
+            Does::MakesUp => {
+                findings.root_cause = cause(ReadingId(99));
+                let step = ProposedStep {
+                    connector_id: connector.id,
+                    spec: StepSpec::command(["restart", "app/web"]),
+                    continue_on_error: false,
+                    risk_note: None,
+                };
+                findings.plan = Some(Proposal { summary: "mend it".into(), steps: vec![step] });
+            }
+            Does::Errs => return Err(PortError::new(PortErrorKind::Unavailable, "the model is overloaded")),
+            Does::Panics => panic!("a fault in the investigator"),
+            Does::Hangs => std::future::pending().await,
+        }
+        Ok(findings)
     }
 }

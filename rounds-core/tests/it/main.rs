@@ -4,13 +4,17 @@
 mod alert_walk;
 mod decisions;
 mod digest;
+mod dispatcher;
+mod evaluator;
 mod executor;
 mod faults;
 mod harness;
+mod outbox;
 mod plan_fixtures;
 mod plan_properties;
 mod plan_walk;
 mod recovery;
 mod rule_1;
+mod runtime;
 mod store_conformance;
 mod verification;
