@@ -22,7 +22,7 @@ pub(crate) struct Db {
 }
 
 /// The row of `meta` that says which master key the data belongs to.
-const KEY: &str = "master_key";
+pub(crate) const KEY: &str = "master_key";
 
 impl Db {
     pub(crate) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
