@@ -6,8 +6,8 @@ mod m0001_records;
 mod m0002_identity;
 
 use rounds_core::ports::StoreError;
-use sea_orm::DynIden;
 use sea_orm::sea_query::IntoIden as _;
+use sea_orm::{DbErr, DynIden};
 use sea_orm_migration::{MigrationTrait, MigratorTraitSelf};
 
 use crate::db::Db;
@@ -37,7 +37,16 @@ impl MigratorTraitSelf for Migrator {
 pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
     let migrator = Migrator { tables: db.tables.clone() };
     // Reads first: a start with nothing to do takes no write lock.
-    let pending = migrator.get_pending_migrations_read_only(&db.reader).await.map_err(Fail::from)?;
+    let pending = migrator.get_pending_migrations_read_only(&db.reader).await.map_err(|error| match error {
+        // The only custom error of that call: a step was applied that is not in the list above.
+        DbErr::Custom(_) => Fail::Store(StoreError::Corrupt {
+            what: "the database".into(),
+            message: "a newer version of Rounds brought it up to date, and there is no way back: run that version or \
+                      a later one, or restore a backup from before"
+                .into(),
+        }),
+        error => error.into(),
+    })?;
     if pending.is_empty() {
         return Ok(());
     }

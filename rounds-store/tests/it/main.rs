@@ -3,4 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod conformance;
+mod crash;
+mod identity;
+mod keys;
+mod opening;
+mod secrets;
 mod support;
