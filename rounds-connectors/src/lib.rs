@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Connectors for Rounds: execution adapters, datasources, notifiers. Linking this crate registers them all.
+
+pub mod kubernetes;
