@@ -146,6 +146,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// It could not be started: nothing ran.
+#[allow(clippy::disallowed_methods, reason = "this is the one file where processes are spawned")]
 pub(crate) async fn run(invocation: Invocation<'_>) -> std::io::Result<Finished> {
     if invocation.deadline <= Instant::now() {
         return Err(std::io::Error::new(

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -24,7 +24,8 @@ impl RunDir {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         sweep(parent);
         // Locked before it gets the name that `sweep` looks for: a directory with that name and a free lock is dead.
-        let staging = tempfile::Builder::new().prefix("rounds-new-").tempdir_in(parent)?;
+        let private = fs::Permissions::from_mode(0o700);
+        let staging = tempfile::Builder::new().prefix("rounds-new-").permissions(private).tempdir_in(parent)?;
         let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(staging.path().join(LOCK))?;
         lock.try_lock().map_err(io::Error::from)?;
         for part in ["home", "cache"] {
@@ -83,8 +84,6 @@ fn sweep(parent: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

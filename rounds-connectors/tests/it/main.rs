@@ -1,5 +1,7 @@
 //! Integration tests of the connectors: one binary, so that linking stays cheap.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod cluster;
 mod corpus;
 mod gate_laws;
+mod kubectl_adapter;

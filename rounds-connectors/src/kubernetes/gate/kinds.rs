@@ -190,11 +190,10 @@ pub(crate) static KINDS: &[Kind] = &[
     row("StorageVersionMigration", "storageversionmigrations", "storageversionmigration", &[], "storagemigration.k8s.io", Cluster, Ordinary),
 ];
 
-/// What the category `all` stands for. It is expanded here rather than by kubectl: a custom kind can put itself
-/// into the category, whatever its scope.
+/// What the category `all` stands for, but for replication controllers, which deployments replaced. It is expanded
+/// here rather than by kubectl: a custom kind can put itself into the category, whatever its scope.
 const ALL: &[&str] = &[
     "pods",
-    "replicationcontrollers",
     "services",
     "daemonsets",
     "deployments",
