@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::KubernetesConfig;
-use super::gate::{Action, Command, Form, Gate, Place, render_argv, render_object, render_stdin};
+use super::gate::{Action, Command, Form, Gate, ObjectRef, Place, render_argv, render_object, render_stdin};
 use super::kubeconfig::{self, Kubeconfig, Powers};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
@@ -317,34 +317,58 @@ impl KubectlExecutionAdapter {
         Err(error)
     }
 
-    fn object_words(command: &Command) -> Vec<String> {
+    /// The objects that a change names.
+    fn objects(command: &Command) -> Vec<&ObjectRef> {
         match &command.action {
-            Action::Scale(scale) => scale.objects.iter().map(render_object).collect(),
-            Action::RolloutUndo(undo) => undo.objects.iter().map(render_object).collect(),
-            Action::RolloutChange(change) => change.objects.iter().map(render_object).collect(),
-            Action::Patch(patch) => vec![render_object(&patch.object)],
-            Action::Apply(apply) => apply.objects.iter().map(|object| render_object(&object.object)).collect(),
-            Action::Label(metadata) | Action::Annotate(metadata) => {
-                metadata.objects.iter().map(render_object).collect()
-            }
-            Action::Delete(delete) => delete.objects.iter().map(render_object).collect(),
-            _ => Vec::new(),
+            Action::Scale(scale) => scale.objects.iter().collect(),
+            Action::RolloutUndo(undo) => undo.objects.iter().collect(),
+            Action::RolloutChange(change) => change.objects.iter().collect(),
+            Action::Patch(patch) => vec![&patch.object],
+            Action::Apply(apply) => apply.objects.iter().map(|object| &object.object).collect(),
+            Action::Label(metadata) | Action::Annotate(metadata) => metadata.objects.iter().collect(),
+            Action::Delete(delete) => delete.objects.iter().collect(),
+            Action::Get(_)
+            | Action::Describe(_)
+            | Action::Logs(_)
+            | Action::Top(_)
+            | Action::Events(_)
+            | Action::Version(_)
+            | Action::ApiResources(_)
+            | Action::RolloutStatus(_)
+            | Action::RolloutHistory(_) => Vec::new(),
         }
     }
 
-    /// The objects of a command as they are now. Those that do not exist are left out.
+    /// The objects of a command as they are now. One that does not exist is an error, except where the command
+    /// makes it or does not mind.
     async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Vec<Value>, StepError> {
         let Place::Namespace(namespace) = &command.place else { return Ok(Vec::new()) };
+        let named = Self::objects(command);
         let mut argv = vec!["get".to_owned()];
-        argv.extend(Self::object_words(command));
+        argv.extend(named.iter().map(|object| render_object(object)));
         argv.push("--ignore-not-found".into());
         argv.push("--output=json".into());
         argv.push(format!("--namespace={namespace}"));
         argv.push(format!("--request-timeout={}s", self.gate.policy().request_timeout()));
         let answer = self.ask(call, &argv, None).await?;
-        let mut objects = preview::objects(answer.json().unwrap_or(Value::Null));
+        // Too much to compare is not a reason to refuse the preview: kubectl's own words remain.
+        let Some(found) = answer.json() else { return Ok(Vec::new()) };
+        let mut objects = preview::objects(found);
         objects.iter_mut().for_each(preview::clean);
-        Ok(objects)
+        let may_lack = match &command.action {
+            Action::Apply(_) => true,
+            Action::Delete(delete) => delete.ignore_not_found,
+            _ => false,
+        };
+        let is_there = |wanted: &ObjectRef| {
+            objects.iter().any(|object| {
+                object["kind"].as_str() == Some(wanted.kind.kind.kind) && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
+            })
+        };
+        match named.into_iter().find(|object| !may_lack && !is_there(object)) {
+            Some(missing) => Err(StepError::not_started(format!("{} was not found in the namespace {namespace}", render_object(missing)))),
+            None => Ok(objects),
+        }
     }
 
     /// Server dry-run of a change whose answer is the changed object.
@@ -444,7 +468,7 @@ fn template_difference(deployment: &Value, replica_sets: &[Value], to_revision: 
 /// changing request as its last and had said nothing yet.
 fn never_sent(command: &Command, answer: &Answer) -> bool {
     let one_change =
-        KubectlExecutionAdapter::object_words(command).len() == 1 && !matches!(command.action, Action::Delete(_));
+        KubectlExecutionAdapter::objects(command).len() == 1 && !matches!(command.action, Action::Delete(_));
     let complaint = answer.complaint();
     let refused = (complaint.contains("The connection to the server") && complaint.contains("was refused"))
         || (complaint.contains("dial tcp")
@@ -501,22 +525,15 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
                 self.preview_words(&call, &command, says).await
             }
             Action::RolloutUndo(undo) => self.preview_undo(&call, &command, undo.to_revision).await,
-            Action::Delete(_) => self.preview_words(&call, &command, String::new()).await,
+            Action::Delete(_) => {
+                self.live(&call, &command).await?;
+                self.preview_words(&call, &command, String::new()).await
+            }
             Action::RolloutChange(change) => {
-                let words = Self::object_words(&command);
-                let live = self.live(&call, &command).await?;
-                if live.len() != words.len() {
-                    return Err(StepError::not_started(format!(
-                        "not every object exists: {} of {} found",
-                        live.len(),
-                        words.len()
-                    )));
-                }
-                let text = format!(
-                    "kubectl has no dry-run for rollout {}. Every object exists: {}.",
-                    change.verb.word(),
-                    words.join(", ")
-                );
+                self.live(&call, &command).await?;
+                let words: Vec<String> = Self::objects(&command).into_iter().map(render_object).collect();
+                let text =
+                    format!("kubectl has no dry-run for rollout {}. It exists: {}.", change.verb.word(), words.join(", "));
                 Ok(DryRun { text, checked_by_server: false })
             }
             Action::Get(_)

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 pub use policy::{OptIn, Policy};
 
-pub(crate) use command::{Action, Command, Place};
+pub(crate) use command::{Action, Command, ObjectRef, Place};
 pub(crate) use documents::read as read_documents;
 pub(crate) use names::is_dns_label as is_namespace;
 pub(crate) use render::{Form, argv as render_argv, object as render_object, stdin as render_stdin};

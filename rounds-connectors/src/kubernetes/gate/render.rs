@@ -281,11 +281,10 @@ fn quoted(argument: &str) -> String {
         return argument.to_owned();
     }
     // `--flag='value'` reads better than `'--flag=value'`, and is the same word to a shell.
-    if let Some((flag, value)) = argument.split_once('=') {
-        if flag.starts_with("--") && flag.chars().all(plain) {
+    if let Some((flag, value)) = argument.split_once('=')
+        && flag.starts_with("--") && flag.chars().all(plain) {
             return format!("{flag}='{}'", value.replace('\'', r"'\''"));
         }
-    }
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
