@@ -362,11 +362,15 @@ impl KubectlExecutionAdapter {
         };
         let is_there = |wanted: &ObjectRef| {
             objects.iter().any(|object| {
-                object["kind"].as_str() == Some(wanted.kind.kind.kind) && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
+                object["kind"].as_str() == Some(wanted.kind.kind.kind)
+                    && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
             })
         };
         match named.into_iter().find(|object| !may_lack && !is_there(object)) {
-            Some(missing) => Err(StepError::not_started(format!("{} was not found in the namespace {namespace}", render_object(missing)))),
+            Some(missing) => Err(StepError::not_started(format!(
+                "{} was not found in the namespace {namespace}",
+                render_object(missing)
+            ))),
             None => Ok(objects),
         }
     }
@@ -532,8 +536,11 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             Action::RolloutChange(change) => {
                 self.live(&call, &command).await?;
                 let words: Vec<String> = Self::objects(&command).into_iter().map(render_object).collect();
-                let text =
-                    format!("kubectl has no dry-run for rollout {}. It exists: {}.", change.verb.word(), words.join(", "));
+                let text = format!(
+                    "kubectl has no dry-run for rollout {}. It exists: {}.",
+                    change.verb.word(),
+                    words.join(", ")
+                );
                 Ok(DryRun { text, checked_by_server: false })
             }
             Action::Get(_)

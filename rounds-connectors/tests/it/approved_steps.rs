@@ -84,11 +84,23 @@ async fn approved_changes_take_effect_and_say_what_kubectl_says() {
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fresh}\ndata: {a: \"b\"}\n";
     for (spec, ask, now) in [
         (line(&format!("scale deploy/web --replicas=3 -n {n}")), "deploy/web -o jsonpath={.spec.replicas}", "3"),
-        (line(&format!("rollout undo deploy/web -n {n}")), "deploy/web -o jsonpath={.spec.template.spec.containers[0].image}", "registry.k8s.io/pause:3.9"),
+        (
+            line(&format!("rollout undo deploy/web -n {n}")),
+            "deploy/web -o jsonpath={.spec.template.spec.containers[0].image}",
+            "registry.k8s.io/pause:3.9",
+        ),
         (line(&format!("rollout pause deploy/web -n {n}")), "deploy/web -o jsonpath={.spec.paused}", "true"),
         (line(&format!("rollout resume deploy/web -n {n}")), "deploy/web -o jsonpath={.spec.paused}", ""),
-        (line(&format!("label deploy/web tier=front -n {n}")), "deploy/web -o jsonpath={.metadata.labels.tier}", "front"),
-        (line(&format!("patch deploy/web -n {n} --type=merge -p {{\"spec\":{{\"replicas\":1}}}}")), "deploy/web -o jsonpath={.spec.replicas}", "1"),
+        (
+            line(&format!("label deploy/web tier=front -n {n}")),
+            "deploy/web -o jsonpath={.metadata.labels.tier}",
+            "front",
+        ),
+        (
+            line(&format!("patch deploy/web -n {n} --type=merge -p {{\"spec\":{{\"replicas\":1}}}}")),
+            "deploy/web -o jsonpath={.spec.replicas}",
+            "1",
+        ),
         (line(&format!("apply -f - -n {n}")).with_stdin(manifest), "cm/fresh -o jsonpath={.data.a}", "b"),
         (line(&format!("delete cm settings -n {n}")), "cm/settings --ignore-not-found -o name", ""),
     ] {
@@ -146,7 +158,8 @@ async fn the_connectors_of_this_crate_are_linked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_11_an_unknown_config_key_is_refused_by_name() {
     let registry = Registry::linked().unwrap();
-    let error = registry.check("kubernetes", &json!({ "allowedNamespaces": [], "allowClusterRead": true })).unwrap_err();
+    let error =
+        registry.check("kubernetes", &json!({ "allowedNamespaces": [], "allowClusterRead": true })).unwrap_err();
     assert!(error.to_string().contains("allowClusterRead"), "{error}");
     let error = registry.check("kubernetes", &json!({})).unwrap_err();
     assert!(error.to_string().contains("allowedNamespaces"), "{error}");

@@ -37,10 +37,11 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
         ));
     }
     if unix.trim_start().starts_with(['{', '['])
-        && let Ok(Strict(value)) = serde_json::from_str::<Strict>(&unix) {
-            plain_text(&value)?;
-            return Ok(vec![value]);
-        }
+        && let Ok(Strict(value)) = serde_json::from_str::<Strict>(&unix)
+    {
+        plain_text(&value)?;
+        return Ok(vec![value]);
+    }
     let documents = read_yaml(&unix)?;
     documents.iter().try_for_each(plain_text)?;
     Ok(documents)

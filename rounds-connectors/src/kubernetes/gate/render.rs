@@ -282,9 +282,11 @@ fn quoted(argument: &str) -> String {
     }
     // `--flag='value'` reads better than `'--flag=value'`, and is the same word to a shell.
     if let Some((flag, value)) = argument.split_once('=')
-        && flag.starts_with("--") && flag.chars().all(plain) {
-            return format!("{flag}='{}'", value.replace('\'', r"'\''"));
-        }
+        && flag.starts_with("--")
+        && flag.chars().all(plain)
+    {
+        return format!("{flag}='{}'", value.replace('\'', r"'\''"));
+    }
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 

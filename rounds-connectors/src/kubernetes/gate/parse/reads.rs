@@ -78,20 +78,22 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Parsed {
     };
     let label_columns = cx.text("label-columns");
     if let Some(columns) = label_columns.as_deref()
-        && !columns.split(',').all(names::is_metadata_key) {
-            return Err(refuse(
-                Rule::BadFlagValue,
-                format!("--label-columns {} is not a list of label keys joined by commas", quote(columns)),
-            ));
-        }
+        && !columns.split(',').all(names::is_metadata_key)
+    {
+        return Err(refuse(
+            Rule::BadFlagValue,
+            format!("--label-columns {} is not a list of label keys joined by commas", quote(columns)),
+        ));
+    }
     let sort_by = cx.text("sort-by");
     if let Some(path) = sort_by.as_deref()
-        && !(path.starts_with('.') || path.starts_with('{')) {
-            return Err(refuse(
-                Rule::BadFlagValue,
-                format!("--sort-by {} is not a path such as .metadata.creationTimestamp", quote(path)),
-            ));
-        }
+        && !(path.starts_with('.') || path.starts_with('{'))
+    {
+        return Err(refuse(
+            Rule::BadFlagValue,
+            format!("--sort-by {} is not a path such as .metadata.creationTimestamp", quote(path)),
+        ));
+    }
     let get = Get {
         selection,
         field_selector,
