@@ -1,6 +1,8 @@
 //! A process that is killed in the middle of its commits leaves whole commits behind, and none that it had
 //! reported missing.
 
+#![allow(clippy::disallowed_methods, reason = "the test runs itself as a child, and tells it so by the environment")]
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
