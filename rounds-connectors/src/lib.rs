@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Connectors for Rounds: execution adapters, datasources, notifiers, and the playbook investigator.
+
+mod http;
+pub mod playbook;
+pub mod prometheus;

@@ -1,0 +1,4 @@
+//! Connectors against what they connect to: one binary, one module per connector.
+
+mod playbook;
+mod prometheus;
