@@ -59,6 +59,8 @@ pub(crate) struct Observed {
     pub(crate) autoscaler: Autoscaler,
     /// The last replica count above zero that metrics remember.
     pub(crate) replicas_before: Option<Measured>,
+    /// Metrics show no replicas at all since long before the alert.
+    pub(crate) long_zero: Option<ReadingId>,
     /// Revisions whose pods metrics remember as ready.
     pub(crate) ran_before: Vec<(i64, ReadingId)>,
     /// CPU used by its pods, in cores.
@@ -70,6 +72,18 @@ impl Observed {
     /// Pods that count and are not ready.
     pub(crate) fn failing(&self) -> Vec<&Pod> {
         self.pods.iter().flatten().filter(|pod| pod.is_live() && !pod.ready).collect()
+    }
+
+    /// Pods that are not ready, or that are between two crashes just now.
+    pub(crate) fn troubled(&self) -> Vec<&Pod> {
+        let lately = self.now - TimeDelta::minutes(10);
+        let crashed = |pod: &Pod| {
+            pod.containers
+                .iter()
+                .filter_map(|container| container.ended_before.as_ref())
+                .any(|end| end.exit_code != Some(0) && end.at.is_some_and(|at| at >= lately))
+        };
+        self.pods.iter().flatten().filter(|pod| pod.is_live() && (!pod.ready || crashed(pod))).collect()
     }
 
     /// Since when the alert's condition had been true.
@@ -105,6 +119,7 @@ pub(crate) async fn observe(
         events: Vec::new(),
         autoscaler: Autoscaler::Unknown,
         replicas_before: None,
+        long_zero: None,
         ran_before: Vec::new(),
         cpu: None,
         logs: Vec::new(),
@@ -154,7 +169,7 @@ async fn pods_and_revisions(observed: &mut Observed, reader: &mut Reader<'_>) {
 
 async fn events(observed: &mut Observed, reader: &mut Reader<'_>) {
     let mut about = vec![(observed.workload.name.clone(), Some(observed.workload.kind))];
-    let failing = observed.failing();
+    let failing = observed.troubled();
     about.extend(failing.iter().take(3).map(|pod| (pod.name.clone(), None)));
     let live = observed.pods.iter().flatten().filter(|pod| pod.is_live()).count();
     let wanted = usize::try_from(observed.workload.desired.unwrap_or_default()).unwrap_or_default();
@@ -198,9 +213,10 @@ async fn autoscaler(observed: &mut Observed, reader: &mut Reader<'_>) {
 }
 
 async fn logs(observed: &mut Observed, reader: &mut Reader<'_>) {
-    let failing = observed.failing();
+    let failing = observed.troubled();
     let crashed = failing.iter().flat_map(|pod| {
-        let ended = pod.containers.iter().filter(|container| container.last_end().is_some() && !container.ready);
+        let ended =
+            pod.containers.iter().filter(|container| container.last_end().is_some_and(|end| end.exit_code != Some(0)));
         ended.map(|container| (pod.name.clone(), container.name.clone(), container.ended_before.is_some()))
     });
     // One example of each container is enough, and two are the most that a person reads.
@@ -271,10 +287,12 @@ async fn history(observed: &mut Observed, metrics: &mut Metrics<'_>) {
             let points = set.series.first().map(|series| series.points.as_slice()).unwrap_or_default();
             let before = points.iter().rev().find(|point| point.value.is_finite() && point.value >= 1.0);
             observed.replicas_before = before.map(|point| Measured { reading, value: point.value, at: point.at });
+            let long = points.first().is_some_and(|point| point.at <= observed.true_since() - TimeDelta::hours(5));
+            observed.long_zero = (before.is_none() && long).then_some(reading);
         }
         return;
     }
-    if !observed.failing().is_empty() {
+    if !observed.troubled().is_empty() {
         let unproven: Vec<(i64, String)> = rollout::unproven(observed)
             .into_iter()
             .take(3)
@@ -301,11 +319,20 @@ async fn history(observed: &mut Observed, metrics: &mut Metrics<'_>) {
         }
         return;
     }
-    if cpu_capacity(observed).is_some() {
-        let pods = format!("{}-[a-z0-9-]+", name.replace('.', "\\\\."));
+    // By name, because names of other workloads may begin alike.
+    let pods: Vec<String> = observed
+        .pods
+        .iter()
+        .flatten()
+        .filter(|pod| pod.is_live() && super::locate::is_name(&pod.name))
+        .map(|pod| pod.name.replace('.', "\\\\."))
+        .collect();
+    if cpu_capacity(observed).is_some() && (1..=100).contains(&pods.len()) {
+        let pods = pods.join("|");
         let of = |key: &str, pod: &str| {
             format!(
-                "rate(container_cpu_usage_seconds_total{{{key}=\"{namespace}\",{pod}=~\"{pods}\",container!=\"\",container!=\"POD\"}}[5m])"
+                "rate(container_cpu_usage_seconds_total{{{key}=\"{namespace}\",{pod}=~\"{pods}\",container!=\"\",\
+                 container!=\"POD\"}}[5m])"
             )
         };
         let expr = format!("sum({} or {})", of("exported_namespace", "exported_pod"), of("namespace", "pod"));

@@ -33,19 +33,35 @@ pub(crate) fn findings(
 ) -> Findings {
     let mut findings = Findings { unknowns, ..Findings::default() };
     findings.sections.push(alert_section(alert, signal));
-    let (known, rest): (Vec<Looked>, Vec<Looked>) = looked.into_iter().partition(|looked| looked.diagnosis.is_some());
-    let clear = known.len() == 1;
+    let (mut known, mut rest): (Vec<Looked>, Vec<Looked>) =
+        looked.into_iter().partition(|looked| looked.diagnosis.is_some());
+    let fits = |looked: &Looked| {
+        looked.diagnosis.as_ref().is_some_and(|diagnosis| does_not_fit(&looked.observed, diagnosis).is_none())
+    };
+    if known.iter().any(fits) {
+        // What fails at another time than the alert is mentioned, and is not in the way of the one that fits.
+        let (fitting, other): (Vec<Looked>, Vec<Looked>) = known.into_iter().partition(fits);
+        known = fitting;
+        rest.extend(other);
+    }
     for Looked { observed, diagnosis } in &known {
         findings.sections.push(workload_section(observed));
         if let Some(diagnosis) = diagnosis {
             diagnosis_sections(observed, diagnosis, &mut findings.sections);
         }
     }
-    for Looked { observed, .. } in &rest {
-        findings.sections.push(workload_section(observed));
+    for Looked { observed, diagnosis } in &rest {
+        let mut section = workload_section(observed);
+        match diagnosis {
+            Some(diagnosis) => {
+                section.body.push_str(&format!("\nIt fails, too ({}), at another time.", diagnosis.cause))
+            }
+            None => section.body.push_str(&recent_change(observed)),
+        }
+        findings.sections.push(section);
     }
     match known.as_slice() {
-        [Looked { observed, diagnosis: Some(diagnosis) }] if clear => {
+        [Looked { observed, diagnosis: Some(diagnosis) }] => {
             let place = format!(
                 "{} in {} on {}",
                 observed.workload.object(),
@@ -162,6 +178,22 @@ fn workload_section(observed: &Observed) -> Section {
         body.push_str(&format!("\n- and {} more", failing.len() - 5));
     }
     Section { title: format!("Workload {}", workload.object()), body, citations: cited(&citations) }
+}
+
+/// A rollout shortly before the alert, when nothing else was found: worth a thought, and no ground for a plan.
+fn recent_change(observed: &Observed) -> String {
+    let Some(current) = rollout::current(observed) else { return String::new() };
+    let Some(at) = rollout::rolled_out_at(observed, current) else { return String::new() };
+    let ago = observed.true_since() - at;
+    if !(chrono::TimeDelta::minutes(-2)..=chrono::TimeDelta::hours(1)).contains(&ago) {
+        return String::new();
+    }
+    format!(
+        "\nRevision {} was rolled out {} before the condition became true. Its pods look healthy from outside, which does \
+         not clear it: compare it with the revision before.",
+        current.number,
+        rollout::spell(ago.num_minutes())
+    )
 }
 
 fn diagnosis_sections(observed: &Observed, diagnosis: &Diagnosis, sections: &mut Vec<Section>) {

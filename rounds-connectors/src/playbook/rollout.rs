@@ -5,7 +5,7 @@ use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
 use serde_json::Value;
 
-use super::kube::{Pod, Revision, WorkloadKind, items, text};
+use super::kube::{Container, Pod, Revision, WorkloadKind, items, text};
 use super::observe::Observed;
 
 /// Clocks of the cluster, of the metrics and of Rounds differ a little.
@@ -51,7 +51,7 @@ pub(crate) fn rolled_out_at(observed: &Observed, revision: &Revision) -> Option<
 }
 
 /// Whether the newest revision never was in place as a whole.
-fn is_unfinished(observed: &Observed) -> bool {
+pub(crate) fn is_unfinished(observed: &Observed) -> bool {
     let workload = &observed.workload;
     match workload.kind {
         WorkloadKind::Deployment => workload
@@ -86,10 +86,14 @@ pub(crate) fn onset(observed: &Observed, failing: &[&Pod]) -> Option<Timestamp> 
     let ends = failing.iter().flat_map(|pod| &pod.containers).flat_map(|container| {
         [&container.ended, &container.ended_before].into_iter().flatten().filter(|end| end.exit_code != Some(0))
     });
-    // A pod none of whose containers ever ran has failed since it exists.
+    // A pod with a container that never started, or without a node, has failed since it exists.
+    let never_started = |container: &Container| {
+        let starting = container.waits_for(&["PodInitializing", "ContainerCreating"]);
+        container.waiting.is_some() && !starting && container.restarts == 0 && container.last_end().is_none()
+    };
     let never_ran = failing
         .iter()
-        .filter(|pod| pod.containers.iter().all(|container| !container.running && container.last_end().is_none()))
+        .filter(|pod| pod.unschedulable.is_some() || pod.containers.iter().any(never_started))
         .filter_map(|pod| pod.created);
     events.chain(ends.filter_map(|end| end.at)).chain(never_ran).min()
 }
@@ -187,6 +191,14 @@ pub(crate) fn undo<'a>(observed: &'a Observed, failing: &[&Pod]) -> Result<Undo<
         return Err(format!(
             "pod {} is not of the current revision {} and fails, too: the newest rollout is not what they share",
             other.name, from.number
+        ));
+    }
+    if let Some(same) =
+        revisions.iter().find(|other| other.number < from.number && changes(&other.template, &from.template).is_empty())
+    {
+        return Err(format!(
+            "revision {} only restarted the pods: its template is that of revision {}, so undoing changes nothing",
+            from.number, same.number
         ));
     }
     if revisions.len() < 2 {

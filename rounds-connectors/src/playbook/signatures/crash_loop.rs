@@ -17,7 +17,20 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
                 && container.restarts >= 2
                 && ended.is_some_and(|end| end.at.is_none_or(|at| at >= since)))
     };
-    let pods = affected(observed, shows);
+    let lately = observed.now - TimeDelta::minutes(10);
+    let between_crashes = |container: &Container| {
+        container.restarts >= 2
+            && container
+                .ended_before
+                .as_ref()
+                .is_some_and(|end| end.exit_code != Some(0) && end.at.is_some_and(|at| at >= lately))
+    };
+    let mut pods = affected(observed, shows);
+    for pod in observed.troubled() {
+        if !pods.iter().any(|(known, _)| known.name == pod.name) {
+            pods.extend(pod.containers.iter().find(|container| between_crashes(container)).map(|found| (pod, found)));
+        }
+    }
     let (pod, container) = *pods.first()?;
     let part = rollout_part(observed, &pods);
     let how = container.last_end().map_or_else(String::new, |end| {

@@ -8,6 +8,8 @@ mod pending;
 mod saturated;
 mod scaled_to_zero;
 mod stuck_rollout;
+#[cfg(test)]
+mod tests;
 
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;

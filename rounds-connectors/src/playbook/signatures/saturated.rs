@@ -11,7 +11,7 @@ const BUSY: f64 = 0.85;
 pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let workload = &observed.workload;
     let desired = workload.desired?;
-    if desired < 1 || workload.ready < desired || !observed.failing().is_empty() {
+    if desired < 1 || workload.ready < desired || !observed.troubled().is_empty() {
         return None;
     }
     let (evidence, reading) = evidence(observed)?;

@@ -27,6 +27,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let before = before(observed);
     let mut citations = vec![workload.reading];
     citations.extend(scaled.map(|(_, event)| event.reading));
+    citations.extend(observed.long_zero);
     let mut findings = vec![(format!("{object} wants 0 replicas."), vec![workload.reading])];
     if let Some((at, event)) = scaled {
         findings.push((format!("At {}: {}", clock(at), super::brief(&event.message)), vec![event.reading]));
@@ -70,6 +71,11 @@ fn remedy(observed: &Observed, at: Option<Timestamp>, before: Option<&Before>, a
     }
     if observed.workload.annotations.keys().any(|key| key.starts_with("autoscaling.keda.sh/")) {
         return Remedy::None(format!("KEDA manages {object} and may have scaled it to 0 on purpose"));
+    }
+    if observed.long_zero.is_some() {
+        return Remedy::None(format!(
+            "metrics show {object} at 0 replicas for hours before the alert: that does not look like its cause"
+        ));
     }
     let mut wanted = before.map(|before| before.replicas);
     if let Autoscaler::Some(hpa) = &observed.autoscaler {
@@ -148,12 +154,21 @@ fn from_events(observed: &Observed) -> Option<Before> {
         return Some(Before { replicas, says, citations: vec![last.reading] });
     }
     // Older clusters do not say from how many; the event before it on the same replica set does.
-    let earlier = observed.events.iter().rev().filter(|event| event.last <= last.last);
-    let (event, replicas) = earlier
-        .filter(|event| event.about == observed.workload.name)
+    let earlier: Vec<(&Event, Scaling)> = observed
+        .events
+        .iter()
+        .filter(|event| event.about == observed.workload.name && event.last <= last.last)
         .filter_map(|event| Some((event, scaling(&event.message)?)))
-        .find(|(_, scaling)| scaling.set == down.set && scaling.to > 0)
-        .map(|(event, scaling)| (event, scaling.to))?;
+        .filter(|(_, scaling)| scaling.set == down.set && scaling.to > 0)
+        .collect();
+    let newest = earlier.iter().map(|(event, _)| event.last).max()?;
+    // A rollout writes several within a second; upwards the highest is the last, downwards the lowest.
+    let same = || earlier.iter().filter(|(event, _)| event.last == newest);
+    let (event, said) = same()
+        .filter(|(_, scaling)| scaling.down)
+        .min_by_key(|(_, scaling)| scaling.to)
+        .or_else(|| same().max_by_key(|(_, scaling)| scaling.to))?;
+    let replicas = said.to;
     let says = format!("It had {replicas} replicas before, as its last event says: {}", super::brief(&event.message));
     Some(Before { replicas, says, citations: vec![event.reading] })
 }

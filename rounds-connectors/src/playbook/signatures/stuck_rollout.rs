@@ -1,27 +1,44 @@
+use chrono::TimeDelta;
+
 use super::{Diagnosis, Remedy, brief, undo_part};
-use crate::playbook::kube::{Pod, WorkloadKind};
+use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
 
-/// A rollout that made no progress before its deadline, for a reason that no other signature knows: undo.
+/// A new pod that fails its probes for this long is not merely starting.
+const PATIENCE: TimeDelta = TimeDelta::minutes(2);
+
+/// A rollout whose new pods do not become ready, for a reason that no other signature knows: undo.
 pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let workload = &observed.workload;
-    if workload.kind != WorkloadKind::Deployment {
-        return None;
-    }
-    let condition = workload.condition("Progressing")?;
-    if condition.status != "False" || condition.reason != "ProgressDeadlineExceeded" {
-        return None;
-    }
     let current = rollout::current(observed);
     let failing: Vec<&Pod> =
         observed.failing().into_iter().filter(|pod| current.is_some_and(|current| current.made(pod))).collect();
+    let unhealthy =
+        |pod: &Pod| observed.events.iter().rev().find(|event| event.about == pod.name && event.reason == "Unhealthy");
+    let deadline = workload
+        .condition("Progressing")
+        .filter(|condition| condition.status == "False" && condition.reason == "ProgressDeadlineExceeded");
+    // The deadline is ten minutes by default, and alerts fire sooner: failed probes of pods that are not young
+    // any more say the same.
+    let probes = failing
+        .iter()
+        .filter(|pod| pod.created.is_some_and(|created| observed.now - created >= PATIENCE))
+        .find_map(|pod| unhealthy(pod).map(|event| (*pod, event)))
+        .filter(|_| rollout::is_unfinished(observed));
     let mut citations = vec![workload.reading];
-    let mut findings = vec![(format!("The deployment says: {}", brief(&condition.message)), vec![workload.reading])];
+    let mut findings = Vec::new();
+    let (what, since) = match (deadline, probes) {
+        (Some(condition), _) => {
+            findings.push((format!("The deployment says: {}", brief(&condition.message)), vec![workload.reading]));
+            ("it made no progress before its deadline", condition.since)
+        }
+        (None, Some((_, event))) => ("its new pods fail their probes", event.first),
+        (None, None) => return None,
+    };
     if let Some(pod) = failing.first() {
         citations.push(pod.reading);
-        let probes = observed.events.iter().rev().find(|event| event.about == pod.name && event.reason == "Unhealthy");
-        match probes {
+        match unhealthy(pod) {
             Some(event) => findings.push((
                 format!("Pod {} does not become ready: {}", pod.name, brief(&event.message)),
                 vec![pod.reading, event.reading],
@@ -36,6 +53,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
             findings.extend(part.findings);
             citations.extend(part.citations);
             advice = part.advice;
+            advice.push("If the new pods only take long to start, wait instead.".into());
             tie = part.tie;
             part.remedy
         }
@@ -44,14 +62,14 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     Some(Diagnosis {
         signature: "stuck_rollout",
         cause: format!(
-            "the rollout of {} is stuck: {} of {} pods are ready, and it made no progress before its deadline{tie}",
+            "the rollout of {} is stuck: {} of {} pods are ready, and {what}{tie}",
             workload.object(),
             workload.ready,
             workload.desired.unwrap_or_default()
         ),
         citations,
         findings,
-        since: condition.since,
+        since,
         remedy,
         advice,
     })
