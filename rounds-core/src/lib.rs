@@ -19,6 +19,7 @@ pub mod investigation;
 pub mod plan;
 pub mod plugin;
 pub mod ports;
+pub mod service;
 pub mod settings;
 pub mod time;
 
@@ -27,6 +28,7 @@ pub use id::{
     AlertInstanceId, AlertRuleId, ConnectorId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId, PlanId,
     PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
 };
+pub use service::{Error, Rounds, Running};
 pub use settings::Settings;
 pub use time::Timestamp;
 

@@ -147,6 +147,9 @@ pub enum PlanEvent {
         ordinal: u32,
         /// When its effect must be over.
         effect_deadline: Timestamp,
+        /// Whether the linked alert fires at this moment; `None` when no alert is linked. The first step's
+        /// answer decides whether the plan can count as having helped.
+        alert_firing: Option<bool>,
     },
     /// A step's attempt ended.
     FinishStep {

@@ -12,6 +12,6 @@ mod verification;
 
 pub use approval::{ApprovalRequest, RequestKind, RequestStatus};
 pub use event::{PlanEvent, StepResult};
-pub use model::{Plan, PlanStatus, Revision, Step, StepFailure, StepStatus};
+pub use model::{Plan, PlanOutcome, PlanStatus, Revision, Step, StepFailure, StepStatus};
 pub use transition::{NextStep, next_step, transition};
 pub use verification::{AlertView, Verification, VerificationStatus, verify};

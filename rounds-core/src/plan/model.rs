@@ -311,3 +311,71 @@ impl Plan {
         namespaces
     }
 }
+
+/// What became of an approval, for whoever waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", rename_all_fields = "camelCase", tag = "kind")]
+#[non_exhaustive]
+pub enum PlanOutcome {
+    /// It goes on in the background.
+    Started,
+    /// Every step had its turn.
+    Completed,
+    /// A step failed, was interrupted, or its request was rejected or expired.
+    Failed {
+        /// Which step.
+        failed_ordinal: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A person ended it.
+    Cancelled,
+    /// A step waits for its own approval.
+    PausedForApproval {
+        /// Which step.
+        step_ordinal: u32,
+        /// Its request.
+        approval_request_id: RequestId,
+    },
+}
+
+impl PlanOutcome {
+    /// What became of a plan so far.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        match plan.status {
+            PlanStatus::Completed => Self::Completed,
+            PlanStatus::Cancelled | PlanStatus::Rejected | PlanStatus::Expired => Self::Cancelled,
+            PlanStatus::Failed => {
+                let failed = plan
+                    .steps
+                    .iter()
+                    .rev()
+                    .find(|step| matches!(step.status, StepStatus::Failed | StepStatus::Interrupted));
+                Self::Failed {
+                    failed_ordinal: failed.map_or(0, |step| step.ordinal),
+                    reason: plan.resolution.clone().unwrap_or_else(|| "a step failed".into()),
+                }
+            }
+            PlanStatus::Draft | PlanStatus::PendingApproval | PlanStatus::Approved => Self::Started,
+            PlanStatus::Executing => {
+                let paused = plan.requests.iter().find_map(|request| match (request.kind, request.status) {
+                    (RequestKind::Step { ordinal }, RequestStatus::Pending) => Some((ordinal, request.id)),
+                    _ => None,
+                });
+                match paused {
+                    Some((step_ordinal, approval_request_id)) => {
+                        Self::PausedForApproval { step_ordinal, approval_request_id }
+                    }
+                    None => Self::Started,
+                }
+            }
+        }
+    }
+
+    /// Whether the plan goes on without anybody doing anything.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(self, Self::Started)
+    }
+}

@@ -257,6 +257,28 @@ pub struct StepOutput {
     pub error_output: String,
 }
 
+impl StepOutput {
+    /// The same output with both texts cut to [`OUTPUT_CAP`].
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        self.output = cap(self.output);
+        self.error_output = cap(self.error_output);
+        self
+    }
+}
+
+/// Keeps head and tail of a text that is longer than [`OUTPUT_CAP`] bytes, with a marker between them.
+fn cap(text: String) -> String {
+    // Room for the marker itself.
+    const HALF: usize = OUTPUT_CAP / 2 - 64;
+    if text.len() <= OUTPUT_CAP {
+        return text;
+    }
+    let head = text.floor_char_boundary(HALF);
+    let tail = text.ceil_char_boundary(text.len() - HALF);
+    format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
 /// Output and error text are kept up to this many bytes each: head and tail, with a marker that says how much
 /// was cut.
 pub const OUTPUT_CAP: usize = 64 * 1024;

@@ -8,15 +8,15 @@ use crate::id::{ConnectorId, InvestigationId};
 use crate::investigation::{Findings, ReadingId};
 use crate::time::Timestamp;
 
-/// The alert that an investigation starts from.
+/// What an investigation starts from: an alert that fires, or a person's question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FiredAlert {
     /// The investigation.
     pub investigation_id: InvestigationId,
     /// Which run of it this is, counted from 1; a crash resumes with the next.
     pub attempt: u32,
-    /// The rule.
-    pub rule: AlertRule,
+    /// The rule; `None` when a person asks about nothing in particular, or the rule is gone.
+    pub rule: Option<AlertRule>,
     /// Since when the alert fires.
     pub firing_since: Timestamp,
     /// The value that the condition was true for.

@@ -49,20 +49,21 @@ pub trait Store: Send + Sync {
     /// Reads one record; `None` when there is none.
     async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError>;
 
-    /// Reads a page of records in order of their ids, which is the order of creation.
+    /// Reads a page of records in order of their ids, which is the order of creation. A limit outside 1 to 1000 is
+    /// [`StoreError::Invalid`], here and in [`audit`](Self::audit).
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Counts the records of a kind by status.
+    /// Counts the records of a kind by status; those of kinds without one under the empty text.
     async fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> Result<BTreeMap<String, u64>, StoreError>;
 
     /// Applies changes, audit entries and events, all or nothing.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
     /// Takes the lease of the longest-due record that nobody holds; `None` when there is none. Each claim of a
-    /// record raises its fence.
+    /// record raises its fence; none changes its version, and updates leave the lease as it is.
     async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError>;
 
-    /// Extends a lease to `ttl` from now.
+    /// Lets a lease end `ttl` from now. One that is over is lost, even when nobody else took the record.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
 
     /// Gives a lease back. Releasing one that is lost is not an error.

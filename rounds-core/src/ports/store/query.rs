@@ -78,7 +78,7 @@ pub struct Page {
 pub struct ClaimQuery {
     /// The kind.
     pub kind: RecordKind,
-    /// With one of these statuses.
+    /// With one of these statuses; empty: any.
     pub statuses: Vec<String>,
     /// Due at or before this moment, by the services' clock.
     pub due_by: Timestamp,

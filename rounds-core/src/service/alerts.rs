@@ -1,0 +1,532 @@
+//! Alert rules, their state, history and silences.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::error::Error;
+use super::evaluator::transition_commit;
+use super::investigations::{Queued, queue};
+use super::shared::Shared;
+use crate::access::{Action, Principal, Scope};
+use crate::alert::{
+    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Severity, Silence, disable, enable, reset,
+};
+use crate::audit::{AuditEntry, Outcome};
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId, TeamId};
+use crate::investigation::{Investigation, InvestigationStatus, Trigger};
+use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
+use crate::ports::{CallContext, DataSet, EventSubject, Query};
+use crate::time::Timestamp;
+
+/// Alert rules. Every method authorizes the principal itself.
+pub struct Alerts<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+/// What a person writes to make or change a rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleDraft {
+    /// Its name; unique in the organisation.
+    pub name: String,
+    /// What it means and what to do, for people.
+    #[serde(default)]
+    pub description: String,
+    /// When it is true.
+    pub condition: Condition,
+    /// Between two evaluations, in seconds.
+    #[serde(default = "default_interval")]
+    pub evaluation_interval_sec: u64,
+    /// How bad it is.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Labels, for routing and to find the workload.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The datasource; absent: the organisation's default.
+    #[serde(default)]
+    pub datasource_id: Option<ConnectorId>,
+    /// The team that owns it.
+    #[serde(default)]
+    pub owner_team_id: Option<TeamId>,
+}
+
+fn default_interval() -> u64 {
+    60
+}
+
+/// A rule with the state of what it watches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleView {
+    /// The rule.
+    pub rule: AlertRule,
+    /// What was seen; `None` before its first evaluation.
+    pub instance: Option<AlertInstance>,
+    /// Whether rules are evaluated at all.
+    pub evaluated: bool,
+}
+
+impl RuleView {
+    /// The state to show.
+    #[must_use]
+    pub fn state(&self) -> AlertState {
+        match &self.instance {
+            _ if !self.rule.enabled => AlertState::Disabled,
+            Some(instance) => instance.state,
+            None => AlertState::Normal,
+        }
+    }
+}
+
+/// What a rule would say right now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// The value, of the first series in label order.
+    pub value: Option<f64>,
+    /// Whether the condition holds.
+    pub holds: bool,
+    /// The whole answer.
+    pub answer: DataSet,
+}
+
+/// What a person writes to make a silence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SilenceDraft {
+    /// One rule; absent: every rule that the matchers match.
+    #[serde(default)]
+    pub rule_id: Option<AlertRuleId>,
+    /// Labels that a rule or its sample must carry.
+    #[serde(default)]
+    pub matchers: BTreeMap<String, String>,
+    /// Why.
+    #[serde(default)]
+    pub comment: String,
+    /// From when; absent: from now.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
+    /// Until when.
+    pub ends_at: Timestamp,
+}
+
+impl Alerts<'_> {
+    /// Makes a rule. It is evaluated at once.
+    ///
+    /// # Errors
+    /// `alert.rules:write` is missing, a field does not hold, the name is taken, or the datasource is unknown.
+    pub async fn create(&self, who: &Principal, draft: RuleDraft) -> Result<RuleView, Error> {
+        self.may_write(who).await?;
+        let now = self.shared.now();
+        let rule = AlertRule {
+            id: AlertRuleId::new(),
+            org_id: who.org_id.clone(),
+            name: draft.name,
+            description: draft.description,
+            condition: draft.condition,
+            evaluation_interval_sec: draft.evaluation_interval_sec,
+            severity: draft.severity,
+            labels: draft.labels,
+            datasource_id: draft.datasource_id,
+            owner_team_id: draft.owner_team_id,
+            enabled: true,
+            created_by: who.actor(),
+            created_at: now,
+            updated_at: now,
+        };
+        self.check(&rule).await?;
+        let instance = AlertInstance::new(&rule, now);
+        let commit = Commit::new()
+            .insert(rule.clone())
+            .insert(instance.clone())
+            .audit(self.entry(who, "alert_rule.create", &rule))
+            .event(self.event(&rule, "created"));
+        self.shared.store.commit(commit).await?;
+        Ok(self.view(rule, Some(instance)))
+    }
+
+    /// One rule with its state.
+    ///
+    /// # Errors
+    /// There is none in the principal's organisation, or `alert.rules:read` is missing.
+    pub async fn get(&self, who: &Principal, id: AlertRuleId) -> Result<RuleView, Error> {
+        self.may_read(who).await?;
+        let rule = self.load(who, id).await?.value;
+        let instance = self.shared.store.instance_of(id).await?.map(|found| found.value);
+        Ok(self.view(rule, instance))
+    }
+
+    /// Every rule of the organisation with its state, oldest first.
+    ///
+    /// # Errors
+    /// `alert.rules:read` is missing.
+    pub async fn list(&self, who: &Principal) -> Result<Vec<RuleView>, Error> {
+        self.may_read(who).await?;
+        let of = |kind| ListQuery { org: Some(who.org_id.clone()), ..ListQuery::new(kind) };
+        let rules: Vec<Versioned<AlertRule>> = self.shared.store.all(of(RecordKind::AlertRule)).await?;
+        let instances: Vec<Versioned<AlertInstance>> = self.shared.store.all(of(RecordKind::AlertInstance)).await?;
+        let mut by_rule: BTreeMap<AlertRuleId, AlertInstance> =
+            instances.into_iter().map(|found| (found.value.rule_id, found.value)).collect();
+        Ok(rules
+            .into_iter()
+            .map(|found| {
+                let instance = by_rule.remove(&found.value.id);
+                self.view(found.value, instance)
+            })
+            .collect())
+    }
+
+    /// Changes a rule. When its query, condition or datasource changes, its state starts over.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and there is no such rule.
+    pub async fn update(&self, who: &Principal, id: AlertRuleId, draft: RuleDraft) -> Result<RuleView, Error> {
+        self.may_write(who).await?;
+        self.change(who, id, "alert_rule.update", |rule: &AlertRule, instance: &AlertInstance, now| {
+            let draft = draft.clone();
+            let next = AlertRule {
+                name: draft.name,
+                description: draft.description,
+                condition: draft.condition,
+                evaluation_interval_sec: draft.evaluation_interval_sec,
+                severity: draft.severity,
+                labels: draft.labels,
+                datasource_id: draft.datasource_id,
+                owner_team_id: draft.owner_team_id,
+                updated_at: now,
+                ..rule.clone()
+            };
+            let evaluation = if next.watches_the_same(rule) {
+                Evaluation { instance: instance.clone(), history: None }
+            } else {
+                reset(&next, instance, now)
+            };
+            (next, evaluation)
+        })
+        .await
+    }
+
+    /// Switches a rule on or off.
+    ///
+    /// # Errors
+    /// `alert.rules:write` is missing, or there is no such rule.
+    pub async fn set_enabled(&self, who: &Principal, id: AlertRuleId, enabled: bool) -> Result<RuleView, Error> {
+        self.may_write(who).await?;
+        let action = if enabled { "alert_rule.enable" } else { "alert_rule.disable" };
+        self.change(who, id, action, |rule: &AlertRule, instance: &AlertInstance, now| {
+            let next = AlertRule { enabled, updated_at: now, ..rule.clone() };
+            let evaluation = if enabled { enable(&next, instance, now) } else { disable(&next, instance, now) };
+            (next, evaluation)
+        })
+        .await
+    }
+
+    /// Deletes a rule with its state. Its history, investigations and plans remain.
+    ///
+    /// # Errors
+    /// `alert.rules:write` is missing, or there is no such rule.
+    pub async fn delete(&self, who: &Principal, id: AlertRuleId) -> Result<(), Error> {
+        self.may_write(who).await?;
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            let mut commit = Commit::new()
+                .audit(self.entry(who, "alert_rule.delete", &found.value))
+                .event(self.event(&found.value, "deleted"))
+                .delete(Key::new(RecordKind::AlertRule, id.as_uuid()), found.version);
+            if let Some(instance) = self.shared.store.instance_of(id).await? {
+                let key = Key::new(RecordKind::AlertInstance, instance.value.id.as_uuid());
+                commit = commit.delete(key, instance.version);
+            }
+            if self.shared.settle(commit, &mut tries).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes a copy of a rule under another name, switched off.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and there is no such rule.
+    pub async fn fork(&self, who: &Principal, id: AlertRuleId, name: Option<String>) -> Result<RuleView, Error> {
+        self.may_write(who).await?;
+        let rule = self.load(who, id).await?.value;
+        let draft = RuleDraft {
+            name: name.unwrap_or_else(|| format!("{} (copy)", rule.name)),
+            description: rule.description,
+            condition: rule.condition,
+            evaluation_interval_sec: rule.evaluation_interval_sec,
+            severity: rule.severity,
+            labels: rule.labels,
+            datasource_id: rule.datasource_id,
+            owner_team_id: rule.owner_team_id,
+        };
+        let copy = self.create(who, draft).await?;
+        self.set_enabled(who, copy.rule.id, false).await
+    }
+
+    /// Asks the datasource what a condition says right now. Changes nothing.
+    ///
+    /// # Errors
+    /// `alert.rules:read` is missing, or the datasource refused the query.
+    pub async fn preview(
+        &self,
+        who: &Principal,
+        condition: &Condition,
+        datasource: Option<ConnectorId>,
+    ) -> Result<Preview, Error> {
+        self.may_read(who).await?;
+        let live = self.shared.live.datasource(self.shared.store.as_ref(), &who.org_id, datasource).await?;
+        let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
+        let query = Query::Instant { expr: condition.query.clone(), at: None };
+        let answer = live.port.query(&cx, &query).await?;
+        let first = answer.series.iter().min_by(|a, b| a.labels.cmp(&b.labels));
+        let value = first.and_then(|series| series.points.last()).map(|point| point.value);
+        let holds = value.is_some_and(|value| condition.operator.holds(value, condition.threshold));
+        Ok(Preview { value, holds, answer })
+    }
+
+    /// Asks the datasource for a condition's values over a range. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`preview`](Self::preview).
+    pub async fn range(
+        &self,
+        who: &Principal,
+        expr: &str,
+        datasource: Option<ConnectorId>,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+    ) -> Result<DataSet, Error> {
+        self.may_read(who).await?;
+        let live = self.shared.live.datasource(self.shared.store.as_ref(), &who.org_id, datasource).await?;
+        let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
+        Ok(live.port.query(&cx, &Query::Range { expr: expr.into(), start, end, step }).await?)
+    }
+
+    /// The changes of a rule's state, newest first.
+    ///
+    /// # Errors
+    /// `alert.rules:read` is missing, or there is no such rule.
+    pub async fn history(&self, who: &Principal, id: AlertRuleId, limit: u32) -> Result<Vec<HistoryRow>, Error> {
+        self.may_read(who).await?;
+        self.load(who, id).await?;
+        let page = self
+            .shared
+            .store
+            .list(&ListQuery {
+                org: Some(who.org_id.clone()),
+                parent: Some(id.as_uuid()),
+                newest_first: true,
+                limit: limit.clamp(1, 500),
+                ..ListQuery::new(RecordKind::AlertHistory)
+            })
+            .await?;
+        Ok(page.records.into_iter().map(|record| record.value.try_into()).collect::<Result<_, _>>()?)
+    }
+
+    /// Investigates a rule now, as the service account; who asked is recorded. When an investigation of it is under
+    /// way, or this firing was investigated already, that one is named instead, unless `force`.
+    ///
+    /// # Errors
+    /// `investigations:create` is missing, or there is no such rule.
+    pub async fn investigate(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<Queued, Error> {
+        let scopes = [Scope::all("investigations")];
+        self.shared.authorize(who, Action::InvestigationsCreate, &scopes).await?;
+        let rule = self.load(who, id).await?.value;
+        let found = self.shared.store.instance_of(id).await?;
+        let firing = found.as_ref().filter(|found| found.value.state == AlertState::Firing);
+        if !force && let Some(existing) = self.existing(who, id, firing.map(|found| &found.value)).await? {
+            return Ok(Queued { investigation_id: existing, existing: true });
+        }
+        let trigger = match firing {
+            Some(Versioned { value: instance, .. }) => Trigger::Alert {
+                rule_id: id,
+                rule_name: rule.name.clone(),
+                instance_id: instance.id,
+                firing_since: instance.firing_since.unwrap_or(instance.state_changed_at),
+                value: instance.last_value,
+                labels: instance.last_labels.clone(),
+            },
+            None => Trigger::Person { rule_id: Some(id) },
+        };
+        let question = format!("What is going on with \"{}\"?", rule.name);
+        let investigation = queue(self.shared, who, question, trigger);
+        let investigation_id = investigation.id;
+        let mut commit = investigation.into_commit(self.shared);
+        if let Some(mut found) = found {
+            found.value.investigation_id = Some(investigation_id);
+            commit = commit.update(found.value, found.version);
+        }
+        self.shared.store.commit(commit).await?;
+        Ok(Queued { investigation_id, existing: false })
+    }
+
+    async fn existing(
+        &self,
+        who: &Principal,
+        id: AlertRuleId,
+        firing: Option<&AlertInstance>,
+    ) -> Result<Option<InvestigationId>, Error> {
+        let page = self
+            .shared
+            .store
+            .list(&ListQuery {
+                org: Some(who.org_id.clone()),
+                parent: Some(id.as_uuid()),
+                newest_first: true,
+                limit: 20,
+                ..ListQuery::new(RecordKind::Investigation)
+            })
+            .await?;
+        for record in page.records {
+            let found: Investigation = record.value.try_into()?;
+            let same_episode = match (&found.trigger, firing.and_then(|instance| instance.firing_since)) {
+                (Trigger::Alert { firing_since, .. }, Some(since)) => *firing_since == since,
+                _ => false,
+            };
+            let done = found.status == InvestigationStatus::Completed && same_episode;
+            if !found.status.is_terminal() || done {
+                return Ok(Some(found.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every silence of the organisation, oldest first, past ones included.
+    ///
+    /// # Errors
+    /// `alert.rules:read` is missing.
+    pub async fn silences(&self, who: &Principal) -> Result<Vec<Silence>, Error> {
+        self.may_read(who).await?;
+        Ok(self.shared.store.silences(&who.org_id).await?.into_iter().map(|found| found.value).collect())
+    }
+
+    /// Silences a rule, or every rule that the matchers match.
+    ///
+    /// # Errors
+    /// `alert.rules:write` is missing, or the draft covers nothing or ends before it starts.
+    pub async fn silence(&self, who: &Principal, draft: SilenceDraft) -> Result<Silence, Error> {
+        self.may_write(who).await?;
+        let now = self.shared.now();
+        let starts_at = draft.starts_at.unwrap_or(now);
+        if draft.rule_id.is_none() && draft.matchers.is_empty() {
+            return Err(Error::Invalid(
+                "a silence needs a ruleId or matchers; without either it would cover all".into(),
+            ));
+        }
+        if draft.ends_at <= starts_at || draft.ends_at <= now {
+            return Err(Error::Invalid("endsAt: a moment after startsAt and after now is expected".into()));
+        }
+        if let Some(id) = draft.rule_id {
+            self.load(who, id).await?;
+        }
+        let silence = Silence {
+            id: SilenceId::new(),
+            org_id: who.org_id.clone(),
+            rule_id: draft.rule_id,
+            matchers: draft.matchers,
+            comment: draft.comment,
+            starts_at,
+            ends_at: draft.ends_at,
+            created_by: who.actor(),
+        };
+        let target = ("silence", silence.id.to_string());
+        let entry = AuditEntry::new(now, &who.org_id, &who.actor(), "silence.create", target, Outcome::Success)
+            .with("ruleId", json!(silence.rule_id))
+            .with("endsAt", json!(silence.ends_at));
+        self.shared.store.commit(Commit::new().insert(silence.clone()).audit(entry)).await?;
+        Ok(silence)
+    }
+
+    /// Ends a silence.
+    ///
+    /// # Errors
+    /// `alert.rules:write` is missing, or there is no such silence.
+    pub async fn unsilence(&self, who: &Principal, id: SilenceId) -> Result<(), Error> {
+        self.may_write(who).await?;
+        let found = self.shared.store.silence(id).await?;
+        let found = found.filter(|found| found.value.org_id == who.org_id);
+        let found = found.ok_or_else(|| Error::not_found("silence", id))?;
+        let target = ("silence", id.to_string());
+        let now = self.shared.now();
+        let entry = AuditEntry::new(now, &who.org_id, &who.actor(), "silence.delete", target, Outcome::Success);
+        let key = Key::new(RecordKind::Silence, id.as_uuid());
+        self.shared.store.commit(Commit::new().delete(key, found.version).audit(entry)).await?;
+        Ok(())
+    }
+
+    /// One change of rule and instance together.
+    async fn change(
+        &self,
+        who: &Principal,
+        id: AlertRuleId,
+        action: &str,
+        change: impl Fn(&AlertRule, &AlertInstance, Timestamp) -> (AlertRule, Evaluation),
+    ) -> Result<RuleView, Error> {
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            let now = self.shared.now();
+            let (instance, version) = match self.shared.store.instance_of(id).await? {
+                Some(found) => (found.value, Some(found.version)),
+                None => (AlertInstance::new(&found.value, now), None),
+            };
+            let (rule, evaluation) = change(&found.value, &instance, now);
+            self.check(&rule).await?;
+            let instance = evaluation.instance.clone();
+            let commit = transition_commit(self.shared, &rule, evaluation, version, &[])
+                .audit(self.entry(who, action, &rule))
+                .event(self.event(&rule, "updated"))
+                .update(rule.clone(), found.version);
+            if self.shared.settle(commit, &mut tries).await? {
+                return Ok(self.view(rule, Some(instance)));
+            }
+        }
+    }
+
+    async fn check(&self, rule: &AlertRule) -> Result<(), Error> {
+        rule.validate().map_err(|error| Error::Invalid(error.to_string()))?;
+        if let Some(id) = rule.datasource_id {
+            // Naming a datasource that is not there would only show at the next evaluation.
+            let store = self.shared.store.as_ref();
+            self.shared.live.datasource(store, &rule.org_id, Some(id)).await.map_err(|error| match error {
+                Error::NotFound { .. } | Error::Invalid(_) => Error::Invalid(format!("datasourceId: {error}")),
+                other => other,
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn load(&self, who: &Principal, id: AlertRuleId) -> Result<Versioned<AlertRule>, Error> {
+        let found = self.shared.store.rule(id).await?;
+        found.filter(|found| found.value.org_id == who.org_id).ok_or_else(|| Error::not_found("alert rule", id))
+    }
+
+    fn view(&self, rule: AlertRule, instance: Option<AlertInstance>) -> RuleView {
+        RuleView { rule, instance, evaluated: self.shared.settings.alert_evaluator }
+    }
+
+    async fn may_read(&self, who: &Principal) -> Result<(), Error> {
+        Ok(self.shared.authorize(who, Action::AlertRulesRead, &[Scope::all("alert.rules")]).await?)
+    }
+
+    async fn may_write(&self, who: &Principal) -> Result<(), Error> {
+        Ok(self.shared.authorize(who, Action::AlertRulesWrite, &[Scope::all("alert.rules")]).await?)
+    }
+
+    fn entry(&self, who: &Principal, action: &str, rule: &AlertRule) -> AuditEntry {
+        let target = ("alert_rule", rule.id.to_string());
+        AuditEntry::new(self.shared.now(), &rule.org_id, &who.actor(), action, target, Outcome::Success)
+            .with("name", rule.name.clone())
+    }
+
+    fn event(&self, rule: &AlertRule, name: &str) -> crate::ports::Event {
+        let data = json!({ "name": rule.name, "enabled": rule.enabled });
+        self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, name, data)
+    }
+}

@@ -1,0 +1,130 @@
+//! Open and decided requests, across plans.
+
+use super::error::Error;
+use super::plans::{Approval, Decision, Plans};
+use super::shared::Shared;
+use crate::access::{Action, Principal, Scope};
+use crate::id::RequestId;
+use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus};
+use crate::ports::store::{ListQuery, RecordKind, StoreExt};
+
+/// Approval requests. Approving a plan's request is the same act as approving the plan.
+pub struct Approvals<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+/// A request with the plan it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalView {
+    /// The request.
+    pub request: ApprovalRequest,
+    /// Its plan.
+    pub plan: Plan,
+}
+
+impl Approvals<'_> {
+    /// Requests with a status (`None`: any), newest plan first. At most `limit` plans are looked at.
+    ///
+    /// # Errors
+    /// `plans:read` is missing.
+    pub async fn list(
+        &self,
+        who: &Principal,
+        status: Option<RequestStatus>,
+        limit: u32,
+    ) -> Result<Vec<ApprovalView>, Error> {
+        self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
+        let page = self
+            .shared
+            .store
+            .list(&ListQuery {
+                org: Some(who.org_id.clone()),
+                child_status: status.map(|status| status.as_str().to_owned()),
+                newest_first: true,
+                limit: limit.clamp(1, 500),
+                ..ListQuery::new(RecordKind::Plan)
+            })
+            .await?;
+        let mut views = Vec::new();
+        for record in page.records {
+            let plan: Plan = record.value.try_into()?;
+            let wanted = |request: &&ApprovalRequest| status.is_none_or(|status| request.status == status);
+            let requests: Vec<ApprovalRequest> = plan.requests.iter().rev().filter(wanted).cloned().collect();
+            views.extend(requests.into_iter().map(|request| ApprovalView { request, plan: plan.clone() }));
+        }
+        Ok(views)
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// There is none in the principal's organisation, or `plans:read` is missing.
+    pub async fn get(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+        self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
+        self.load(who, id).await
+    }
+
+    /// Approves what the request asks.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing, or the request is no longer open: who decided and when is said.
+    pub async fn approve(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+        let view = self.load(who, id).await?;
+        self.check_open(who, &view).await?;
+        let plans = Plans { shared: self.shared };
+        let plan = match view.request.kind {
+            RequestKind::Plan => {
+                // A request is superseded when its plan changes, so its digest is what was shown.
+                let approval = Approval { auto_edit: false, digest: Some(view.request.digest.clone()) };
+                plans.decide(who, view.plan.id, Some(id), &Decision::Approve(approval)).await?
+            }
+            RequestKind::Step { ordinal } => {
+                plans.decide(who, view.plan.id, Some(id), &Decision::ApproveStep { ordinal }).await?
+            }
+        };
+        self.view(plan, id)
+    }
+
+    /// Rejects what the request asks.
+    ///
+    /// # Errors
+    /// As [`approve`](Self::approve).
+    pub async fn reject(&self, who: &Principal, id: RequestId, reason: Option<String>) -> Result<ApprovalView, Error> {
+        let view = self.load(who, id).await?;
+        self.check_open(who, &view).await?;
+        let plans = Plans { shared: self.shared };
+        let plan = match view.request.kind {
+            RequestKind::Plan => plans.decide(who, view.plan.id, Some(id), &Decision::Reject(reason)).await?,
+            RequestKind::Step { ordinal } => {
+                plans.decide(who, view.plan.id, Some(id), &Decision::RejectStep { ordinal, reason }).await?
+            }
+        };
+        self.view(plan, id)
+    }
+
+    async fn check_open(&self, who: &Principal, view: &ApprovalView) -> Result<(), Error> {
+        if view.request.status == RequestStatus::Pending {
+            // The decision itself authorizes, and audits a refusal.
+            return Ok(());
+        }
+        self.shared.authorize(who, Action::PlansApprove, &[Scope::all("plans")]).await?;
+        let by = view.request.resolved_by.as_ref().map_or_else(|| "Rounds".to_owned(), ToString::to_string);
+        let at = view.request.resolved_at.map(|at| format!(" at {}", at.to_rfc3339())).unwrap_or_default();
+        Err(Error::Conflict {
+            code: "already_resolved",
+            message: format!("this request was {} by {by}{at}", view.request.status.as_str()),
+        })
+    }
+
+    async fn load(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+        let found = self.shared.store.plan_of_request(id).await?.map(|found| found.value);
+        let plan =
+            found.filter(|plan| plan.org_id == who.org_id).ok_or_else(|| Error::not_found("approval request", id))?;
+        self.view(plan, id)
+    }
+
+    fn view(&self, plan: Plan, id: RequestId) -> Result<ApprovalView, Error> {
+        let request = plan.request(id).cloned().ok_or_else(|| Error::not_found("approval request", id))?;
+        Ok(ApprovalView { request, plan })
+    }
+}

@@ -1,0 +1,299 @@
+//! Connectors: configure, test, delete. Secrets go in and never come out.
+
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::shared::Shared;
+use crate::access::{Action, Principal, Scope};
+use crate::audit::{AuditEntry, Outcome};
+use crate::connector::{Connector, ConnectorStatus, StoredSecret};
+use crate::id::{ConnectorId, TeamId};
+use crate::plugin::{Built, Registry, Role, SecretUse};
+use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
+use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind};
+
+/// Connectors. Every method authorizes the principal itself.
+pub struct Connectors<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+/// What an operator writes to make or change a connector.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectorDraft {
+    /// Its kind, such as `kubernetes`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name; unique in the organisation.
+    pub name: String,
+    /// Its config, as its kind's schema says.
+    #[serde(default)]
+    pub config: Value,
+    /// Its secret, kept encrypted. On a change: absent keeps the one there is.
+    #[serde(default, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>")]
+    pub secret: Option<SecretString>,
+    /// Where its secret is: `env://VAR`, `file:///abs/path`, `vault://path#field`. Instead of `secret`.
+    #[serde(default)]
+    pub secret_ref: Option<String>,
+    /// Whether it is the organisation's default for its role.
+    #[serde(default)]
+    pub is_default: bool,
+    /// The team that owns it.
+    #[serde(default)]
+    pub owner_team_id: Option<TeamId>,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
+}
+
+impl Connectors<'_> {
+    /// The kinds of connectors there are, with their schemas.
+    #[must_use]
+    pub fn kinds(&self) -> &Registry {
+        &self.shared.live.registry
+    }
+
+    /// Makes a connector. Nothing is connected to; see [`test`](Self::test).
+    ///
+    /// # Errors
+    /// `connectors:write` is missing, the kind or a config key is unknown, or the name is taken.
+    pub async fn create(&self, who: &Principal, draft: ConnectorDraft) -> Result<Connector, Error> {
+        self.may_write(who).await?;
+        let (role, secret) = self.check(&draft)?;
+        let now = self.shared.now();
+        let connector = Connector {
+            id: ConnectorId::new(),
+            org_id: who.org_id.clone(),
+            kind: draft.kind,
+            role,
+            name: draft.name,
+            config: draft.config,
+            secret,
+            revision: 1,
+            is_default: draft.is_default,
+            owner_team_id: draft.owner_team_id,
+            status: ConnectorStatus::Unverified,
+            last_verified_at: None,
+            last_verify_error: None,
+            created_by: who.actor(),
+            created_at: now,
+            updated_at: now,
+        };
+        let commit = self.told(who, &connector, "create").insert(connector.clone());
+        let commit = self.only_default(commit, &connector).await?;
+        self.shared.store.commit(commit).await?;
+        Ok(connector)
+    }
+
+    /// One connector.
+    ///
+    /// # Errors
+    /// There is none in the principal's organisation, or `connectors:read` is missing.
+    pub async fn get(&self, who: &Principal, id: ConnectorId) -> Result<Connector, Error> {
+        self.may_read(who).await?;
+        Ok(self.load(who, id).await?.value)
+    }
+
+    /// Every connector of the organisation, oldest first.
+    ///
+    /// # Errors
+    /// `connectors:read` is missing.
+    pub async fn list(&self, who: &Principal) -> Result<Vec<Connector>, Error> {
+        self.may_read(who).await?;
+        Ok(self.shared.store.connectors(&who.org_id).await?.into_iter().map(|found| found.value).collect())
+    }
+
+    /// Changes a connector. Its revision rises: steps that were approved for the old one will not run (rule 1).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), there is none, or the kind would change.
+    pub async fn update(&self, who: &Principal, id: ConnectorId, draft: ConnectorDraft) -> Result<Connector, Error> {
+        self.may_write(who).await?;
+        let (_, secret) = self.check(&draft)?;
+        self.change(who, id, "update", |found: &Connector| {
+            if draft.kind != found.kind {
+                return Err(Error::Invalid(format!(
+                    "type: found `{}`; a connector of kind `{}` keeps its kind: make a new one",
+                    draft.kind, found.kind
+                )));
+            }
+            let mut next = found.clone();
+            next.name.clone_from(&draft.name);
+            next.config.clone_from(&draft.config);
+            next.secret = secret.clone().or_else(|| found.secret.clone());
+            next.is_default = draft.is_default;
+            next.owner_team_id = draft.owner_team_id;
+            let renamed_only = next.config == found.config && secret.is_none();
+            Ok((next, !renamed_only))
+        })
+        .await
+    }
+
+    /// Sets a connector's secret.
+    ///
+    /// # Errors
+    /// `connectors:write` is missing, there is no such connector, or its kind has no secret.
+    pub async fn set_secret(&self, who: &Principal, id: ConnectorId, secret: StoredSecret) -> Result<Connector, Error> {
+        self.may_write(who).await?;
+        if let StoredSecret::Reference(reference) = &secret {
+            self.shared.live.check_reference(reference)?;
+        }
+        self.change(who, id, "set_secret", |found: &Connector| {
+            if let SecretUse::None = self.shared.live.registry.get(&found.kind)?.secret() {
+                return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", found.kind)));
+            }
+            let mut next = found.clone();
+            next.secret = Some(secret.clone());
+            Ok((next, true))
+        })
+        .await
+    }
+
+    /// Tests the connection and keeps the answer.
+    ///
+    /// # Errors
+    /// `connectors:write` is missing, there is no such connector, or the test failed: [`Error::Port`] with what was
+    /// tried and what went wrong.
+    pub async fn test(&self, who: &Principal, id: ConnectorId) -> Result<CheckReport, Error> {
+        self.may_write(who).await?;
+        let found = self.load(who, id).await?.value;
+        let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
+        let result = match self.shared.live.build(&found)? {
+            Built::Execution(port) => port.check(&cx).await,
+            Built::Datasource(port) => port.check(&cx).await,
+            Built::Notifier(port) => port.check(&cx).await,
+            Built::Model(_) => {
+                Err(PortError::new(PortErrorKind::Invalid, "a model is tested by using it in an investigation"))
+            }
+        };
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            let mut next = found.value;
+            next.last_verified_at = Some(self.shared.now());
+            next.status = if result.is_ok() { ConnectorStatus::Ok } else { ConnectorStatus::Error };
+            next.last_verify_error = result.as_ref().err().map(ToString::to_string);
+            let commit = self.told(who, &next, "test").update(next, found.version);
+            if self.shared.settle(commit, &mut tries).await? {
+                break;
+            }
+        }
+        Ok(result?)
+    }
+
+    /// Deletes a connector with its secret. Steps that name it will not run.
+    ///
+    /// # Errors
+    /// `connectors:write` is missing, or there is no such connector.
+    pub async fn delete(&self, who: &Principal, id: ConnectorId) -> Result<(), Error> {
+        self.may_write(who).await?;
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            let key = Key::new(RecordKind::Connector, id.as_uuid());
+            let commit = self.told(who, &found.value, "delete").delete(key, found.version);
+            if self.shared.settle(commit, &mut tries).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check(&self, draft: &ConnectorDraft) -> Result<(Role, Option<StoredSecret>), Error> {
+        if draft.name.trim().is_empty() || draft.name.len() > 200 {
+            return Err(Error::Invalid("name: a name of 1 to 200 bytes is expected".into()));
+        }
+        let registration = self.shared.live.registry.get(&draft.kind)?;
+        self.shared.live.registry.check(&draft.kind, &draft.config)?;
+        let secret = match (&draft.secret, &draft.secret_ref) {
+            (Some(_), Some(_)) => {
+                return Err(Error::Invalid("found secret and secretRef; one of them is accepted".into()));
+            }
+            (Some(secret), None) => Some(StoredSecret::Inline(secret.clone())),
+            (None, Some(reference)) => {
+                self.shared.live.check_reference(reference)?;
+                Some(StoredSecret::Reference(reference.clone()))
+            }
+            (None, None) => None,
+        };
+        if let (SecretUse::None, Some(_)) = (registration.secret(), &secret) {
+            return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", draft.kind)));
+        }
+        Ok((registration.role(), secret))
+    }
+
+    async fn change(
+        &self,
+        who: &Principal,
+        id: ConnectorId,
+        name: &str,
+        change: impl Fn(&Connector) -> Result<(Connector, bool), Error>,
+    ) -> Result<Connector, Error> {
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            let (mut next, revised) = change(&found.value)?;
+            next.updated_at = self.shared.now();
+            if revised {
+                next.revision += 1;
+                next.status = ConnectorStatus::Unverified;
+                next.last_verify_error = None;
+            }
+            let commit = self.told(who, &next, name).update(next.clone(), found.version);
+            let commit = self.only_default(commit, &next).await?;
+            if self.shared.settle(commit, &mut tries).await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// At most one default per role: the newest wins.
+    async fn only_default(&self, commit: Commit, chosen: &Connector) -> Result<Commit, Error> {
+        let mut commit = commit;
+        if chosen.is_default {
+            for found in self.shared.store.connectors(&chosen.org_id).await? {
+                let mut other = found.value;
+                if other.id != chosen.id && other.role == chosen.role && other.is_default {
+                    other.is_default = false;
+                    commit = commit.update(other, found.version);
+                }
+            }
+        }
+        Ok(commit)
+    }
+
+    fn told(&self, who: &Principal, connector: &Connector, name: &str) -> Commit {
+        let org = &connector.org_id;
+        let target = ("connector", connector.id.to_string());
+        let entry = AuditEntry::new(
+            self.shared.now(),
+            org,
+            &who.actor(),
+            format!("connector.{name}"),
+            target,
+            if connector.status == ConnectorStatus::Error { Outcome::Failure } else { Outcome::Success },
+        )
+        .with("name", connector.name.clone())
+        .with("kind", connector.kind.clone())
+        .with("revision", connector.revision);
+        let data = json!({ "name": connector.name, "kind": connector.kind, "status": connector.status });
+        Commit::new().audit(entry).event(self.shared.event(org, EventSubject::Connector, connector.id, name, data))
+    }
+
+    async fn load(&self, who: &Principal, id: ConnectorId) -> Result<Versioned<Connector>, Error> {
+        let found = self.shared.store.connector(id).await?;
+        found.filter(|found| found.value.org_id == who.org_id).ok_or_else(|| Error::not_found("connector", id))
+    }
+
+    async fn may_read(&self, who: &Principal) -> Result<(), Error> {
+        Ok(self.shared.authorize(who, Action::ConnectorsRead, &[Scope::all("connectors")]).await?)
+    }
+
+    async fn may_write(&self, who: &Principal) -> Result<(), Error> {
+        Ok(self.shared.authorize(who, Action::ConnectorsWrite, &[Scope::all("connectors")]).await?)
+    }
+}

@@ -1,0 +1,425 @@
+//! The dispatcher: takes queued investigations, runs each as the service account, saves report and plan together.
+//!
+//! Whether one runs is decided when its turn comes, from rows: is there a live token, does the episode still last,
+//! was the rule investigated a moment ago. A crash resumes the same investigation with the next attempt.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::Error;
+use super::observe::woken;
+use super::plans::proposal_commit;
+use super::prepare::{self, Origin};
+use super::shared::{Shared, millis};
+use super::toolbox::Bench;
+use crate::access::{Action, Principal, Scope};
+use crate::alert::{AlertRule, AlertState};
+use crate::audit::{AuditEntry, Outcome};
+use crate::investigation::{
+    Findings, Investigation, InvestigationEvent, InvestigationStatus, Report, SkipReason, Trigger, transition,
+};
+use crate::plan::Plan;
+use crate::ports::store::{
+    ClaimQuery, Commit, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
+};
+use crate::ports::{EventSubject, FiredAlert, Investigator};
+use crate::time::{Timestamp, after_ms, elapsed};
+
+/// At most one warning about missing tokens in this time.
+const WARN_EVERY_MS: u64 = 60_000;
+
+pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>, stop: CancellationToken) {
+    let worker = WorkerId::unique("dispatcher");
+    let slots = Arc::new(Semaphore::new(shared.settings.concurrent_investigations));
+    let warned = Arc::new(std::sync::Mutex::new(None::<Timestamp>));
+    let runs = TaskTracker::new();
+    let mut wakes = shared.store.wakes();
+    loop {
+        while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            match claim(&shared, &worker).await {
+                Ok(Some((found, lease))) => {
+                    let job = Job {
+                        shared: Arc::clone(&shared),
+                        investigator: Arc::clone(&investigator),
+                        warned: Arc::clone(&warned),
+                        lease,
+                    };
+                    let stop = stop.clone();
+                    runs.spawn(async move {
+                        job.run(found, stop).await;
+                        drop(slot);
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "investigations could not be claimed; trying again");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = woken(&mut wakes, RecordKind::Investigation) => {}
+            () = shared.clock.sleep(shared.settings.poll_interval) => {}
+        }
+    }
+    runs.close();
+    runs.wait().await;
+}
+
+async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(Versioned<Investigation>, Lease)>, StoreError> {
+    let claimed = shared
+        .store
+        .claim(&ClaimQuery {
+            kind: RecordKind::Investigation,
+            statuses: vec![InvestigationStatus::Queued.as_str().into(), InvestigationStatus::Running.as_str().into()],
+            due_by: shared.now(),
+            worker: worker.clone(),
+            ttl: shared.settings.lease_ttl,
+        })
+        .await?;
+    claimed.map(|(record, lease)| Ok((record.try_map(Investigation::try_from)?, lease))).transpose()
+}
+
+struct Job {
+    shared: Arc<Shared>,
+    investigator: Arc<dyn Investigator>,
+    warned: Arc<std::sync::Mutex<Option<Timestamp>>>,
+    lease: Lease,
+}
+
+impl Job {
+    async fn run(&self, found: Versioned<Investigation>, stop: CancellationToken) {
+        let id = found.value.id;
+        let result = tokio::select! {
+            result = self.investigate(found) => result,
+            () = self.keep() => Err(Error::Store(StoreError::LeaseLost { key: self.lease.key })),
+            // The row stays `running`; whoever starts next resumes it.
+            () = stop.cancelled() => Ok(()),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Error::Store(StoreError::LeaseLost { .. })) => {
+                tracing::warn!(investigation = %id, "the lease on the investigation is lost; somebody else runs it");
+            }
+            Err(error) => {
+                tracing::warn!(investigation = %id, %error, "the investigation could not be stored; trying again");
+                // Give a store that is down a moment before this row is claimed again.
+                self.shared.clock.sleep(self.shared.settings.poll_interval).await;
+            }
+        }
+        if let Err(error) = self.shared.store.release(&self.lease).await {
+            tracing::debug!(investigation = %id, %error, "the lease could not be given back; it runs out by itself");
+        }
+    }
+
+    /// Renews the lease; returns when it is lost.
+    async fn keep(&self) {
+        loop {
+            self.shared.clock.sleep(self.shared.settings.lease_ttl / 3).await;
+            match self.shared.store.renew(&self.lease, self.shared.settings.lease_ttl).await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(lease = %self.lease.key, %error, "the lease could not be renewed; trying again");
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn investigate(&self, found: Versioned<Investigation>) -> Result<(), Error> {
+        let rule = match found.value.rule_id() {
+            Some(id) => self.shared.store.rule(id).await?.map(|rule| rule.value),
+            None => None,
+        };
+        if found.value.status == InvestigationStatus::Queued
+            && let Some(reason) = self.reason_to_skip(&found.value, rule.as_ref()).await?
+        {
+            return self.skip(found, reason).await;
+        }
+        let Some(agent) = self.agent(&found.value).await? else {
+            if found.value.status == InvestigationStatus::Queued {
+                return self.skip(found, SkipReason::NoLiveToken).await;
+            }
+            return self.fail(found, "the service account's token was revoked while the investigation ran").await;
+        };
+        if found.value.attempt >= self.shared.settings.investigation_attempts {
+            let tries = found.value.attempt;
+            return self.fail(found, &format!("it was started {tries} times and never came to an end")).await;
+        }
+        let running = self.start(found, &agent).await?;
+        let alert = fired(&running.value, rule);
+        let datasource = alert.rule.as_ref().and_then(|rule| rule.datasource_id);
+        let bench = Bench::new(Arc::clone(&self.shared), running.value.org_id.clone(), datasource).await?;
+        let limit = self.shared.settings.investigation_timeout;
+        let started = self.shared.now();
+        let outcome = tokio::select! {
+            outcome = self.investigator.investigate(&bench, &alert) => outcome.map_err(|error| error.to_string()),
+            () = self.shared.clock.sleep(limit) => Err(format!("it took longer than {} s", limit.as_secs())),
+        };
+        metrics::histogram!("rounds_investigation_duration_seconds")
+            .record(elapsed(started, self.shared.now()).as_secs_f64());
+        match outcome {
+            Ok(findings) => self.complete(running, &agent, findings, &bench).await,
+            Err(error) => {
+                let mut running = running;
+                // What was read is worth keeping, even without a conclusion.
+                running.value.report = Some(Report { evidence: bench.evidence(), ..Report::default() });
+                self.fail(running, &error).await
+            }
+        }
+    }
+
+    async fn reason_to_skip(
+        &self,
+        investigation: &Investigation,
+        rule: Option<&AlertRule>,
+    ) -> Result<Option<SkipReason>, Error> {
+        let shared = &self.shared;
+        let now = shared.now();
+        if investigation.force {
+            return Ok(None);
+        }
+        let Trigger::Alert { rule_id, firing_since, labels, .. } = &investigation.trigger else { return Ok(None) };
+        if now > after_ms(investigation.created_at, millis(shared.settings.investigation_stale)) {
+            return Ok(Some(SkipReason::Stale));
+        }
+        let instance = shared.store.instance_of(*rule_id).await?.map(|instance| instance.value);
+        let lasts = instance.is_some_and(|instance| {
+            instance.state == AlertState::Firing && instance.firing_since == Some(*firing_since)
+        });
+        let Some(rule) = rule.filter(|_| lasts) else { return Ok(Some(SkipReason::EpisodeEnded)) };
+        let silences = shared.store.silences(&rule.org_id).await?;
+        if silences.iter().any(|silence| silence.value.covers(rule, labels, now)) {
+            return Ok(Some(SkipReason::Silenced));
+        }
+        let page = shared
+            .store
+            .list(&ListQuery {
+                org: Some(rule.org_id.clone()),
+                parent: Some(rule_id.as_uuid()),
+                newest_first: true,
+                limit: 20,
+                ..ListQuery::new(RecordKind::Investigation)
+            })
+            .await?;
+        for record in page.records {
+            let other: Investigation = record.value.try_into()?;
+            let recent = |at| now < after_ms(at, millis(shared.settings.investigation_cooldown));
+            if other.id != investigation.id && other.started_at.is_some_and(recent) {
+                return Ok(Some(SkipReason::Cooldown));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whom the run acts as: read anew for each investigation, so that a fresh token serves and a revoked one does
+    /// not, without a restart.
+    async fn agent(&self, investigation: &Investigation) -> Result<Option<Principal>, Error> {
+        let shared = &self.shared;
+        let now = shared.now();
+        let found = match &shared.pinned_token {
+            Some(token) => shared.identity.authenticate(token, now).await?,
+            None => shared.identity.live_agent(&investigation.org_id, now).await?,
+        };
+        let Some(found) = found else {
+            self.warn_no_token(now);
+            return Ok(None);
+        };
+        let agent = found.principal;
+        if !agent.is_agent || agent.org_id != investigation.org_id {
+            tracing::warn!(
+                login = %agent.login,
+                "AUTO_INVESTIGATION_SA_TOKEN must belong to a service account of this organisation that is marked as agent"
+            );
+            self.warn_no_token(now);
+            return Ok(None);
+        }
+        let scope = [Scope::all("investigations")];
+        if let Err(denied) = shared.authorize(&agent, Action::InvestigationsCreate, &scope).await {
+            tracing::warn!(%denied, "the service account may not investigate");
+            return Ok(None);
+        }
+        Ok(Some(agent))
+    }
+
+    fn warn_no_token(&self, now: Timestamp) {
+        let mut warned = self.warned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if warned.is_none_or(|at| now >= after_ms(at, WARN_EVERY_MS)) {
+            *warned = Some(now);
+            // Operators search for these words.
+            tracing::warn!(
+                "no live service-account token found for auto-investigation: mint one under Admin → Service accounts; \
+                 the next firing alert will use it"
+            );
+        }
+    }
+
+    async fn start(
+        &self,
+        found: Versioned<Investigation>,
+        agent: &Principal,
+    ) -> Result<Versioned<Investigation>, Error> {
+        let now = self.shared.now();
+        let mut next = found.value;
+        let event = match next.status {
+            InvestigationStatus::Queued => InvestigationEvent::Start,
+            _ => InvestigationEvent::Resume,
+        };
+        next.status = transition(next.status, event)?;
+        next.attempt += 1;
+        next.started_at = next.started_at.or(Some(now));
+        next.updated_at = now;
+        next.run_as = Some(agent.actor());
+        next.investigator = Some(self.investigator.name().to_owned());
+        let commit = self.changed(&next, "started");
+        let committed = self.shared.store.commit(commit.update(next.clone(), found.version)).await?;
+        let version = committed.versions.first().copied().unwrap_or(found.version + 1);
+        Ok(Versioned { value: next, version })
+    }
+
+    async fn complete(
+        &self,
+        found: Versioned<Investigation>,
+        agent: &Principal,
+        findings: Findings,
+        bench: &Bench,
+    ) -> Result<(), Error> {
+        let shared = &self.shared;
+        let evidence = bench.evidence();
+        let cited = findings.check_citations(&evidence);
+        let mut report = Report {
+            summary: findings.summary.clone(),
+            root_cause: findings.root_cause.clone(),
+            sections: findings.sections.clone(),
+            unknowns: findings.unknowns.clone(),
+            evidence,
+            refused_proposal: None,
+        };
+        let actor = agent.actor();
+        let origin = Origin {
+            org: &found.value.org_id,
+            by: &actor,
+            investigation: Some(found.value.id),
+            rule: found.value.rule_id(),
+        };
+        let proposed = match (&findings.plan, cited) {
+            (_, Err(error)) => Err(error.to_string()),
+            (None, Ok(())) => Ok(None),
+            (Some(plan), Ok(())) => {
+                let scope = [Scope::all("plans")];
+                match shared.authorize(agent, Action::PlansPropose, &scope).await {
+                    Err(denied) => Err(denied.to_string()),
+                    Ok(()) => {
+                        let prepared = self.prepare(&origin, plan, findings.rescue.as_ref()).await;
+                        prepared.map(Some).map_err(|error| error.to_string())
+                    }
+                }
+            }
+        };
+        let proposal = match proposed {
+            Ok(proposal) => proposal,
+            Err(reason) => {
+                tracing::warn!(investigation = %found.value.id, %reason, "the proposed plan was not stored");
+                report.refused_proposal = Some(reason);
+                None
+            }
+        };
+        let now = shared.now();
+        let mut next = found.value.clone();
+        next.status = transition(next.status, InvestigationEvent::Complete)?;
+        next.updated_at = now;
+        next.finished_at = Some(now);
+        next.report = Some(report);
+        next.plan_id = proposal.as_ref().map(|(plan, _)| plan.id);
+        let mut commit = self.changed(&next, "completed");
+        if let Some((plan, rescue)) = &proposal {
+            let mut rows = proposal_commit(shared, plan, rescue.as_ref());
+            commit.changes.append(&mut rows.changes);
+            commit.audit.append(&mut rows.audit);
+            commit.events.append(&mut rows.events);
+        }
+        shared.store.commit(commit.update(next, found.version)).await?;
+        metrics::counter!("rounds_investigations_total", "outcome" => "completed").increment(1);
+        Ok(())
+    }
+
+    async fn prepare(
+        &self,
+        origin: &Origin<'_>,
+        plan: &crate::investigation::Proposal,
+        rescue: Option<&crate::investigation::Proposal>,
+    ) -> Result<(Plan, Option<Plan>), Error> {
+        let mut prepared = prepare::plan(&self.shared, origin, plan).await?;
+        let rescue = match rescue {
+            Some(rescue) => Some(prepare::rescue(&self.shared, origin, rescue, &mut prepared).await?),
+            None => None,
+        };
+        Ok((prepared, rescue))
+    }
+
+    async fn skip(&self, found: Versioned<Investigation>, reason: SkipReason) -> Result<(), Error> {
+        let mut next = found.value;
+        next.status = transition(next.status, InvestigationEvent::Skip)?;
+        next.skip_reason = Some(reason);
+        next.updated_at = self.shared.now();
+        next.finished_at = Some(next.updated_at);
+        tracing::info!(investigation = %next.id, reason = reason.as_str(), "investigation skipped");
+        metrics::counter!("rounds_investigations_total", "outcome" => "skipped").increment(1);
+        self.shared.store.commit(self.changed(&next, "skipped").update(next, found.version)).await?;
+        Ok(())
+    }
+
+    async fn fail(&self, found: Versioned<Investigation>, error: &str) -> Result<(), Error> {
+        let mut next = found.value;
+        next.status = transition(next.status, InvestigationEvent::Fail)?;
+        next.error = Some(error.to_owned());
+        next.updated_at = self.shared.now();
+        next.finished_at = Some(next.updated_at);
+        tracing::warn!(investigation = %next.id, %error, "investigation failed");
+        metrics::counter!("rounds_investigations_total", "outcome" => "failed").increment(1);
+        self.shared.store.commit(self.changed(&next, "failed").update(next, found.version)).await?;
+        Ok(())
+    }
+
+    /// A commit under the lease that tells of a change; the investigation's own update goes first or last, as the
+    /// caller likes.
+    fn changed(&self, next: &Investigation, name: &str) -> Commit {
+        let data = json!({ "status": next.status, "ruleId": next.rule_id(), "planId": next.plan_id });
+        let event = self.shared.event(&next.org_id, EventSubject::Investigation, next.id, name, data);
+        let mut commit = Commit::new().under(&self.lease).event(event);
+        if let Some(agent) = &next.run_as {
+            let outcome = match next.status {
+                InvestigationStatus::Failed => Outcome::Failure,
+                _ => Outcome::Success,
+            };
+            let target = ("investigation", next.id.to_string());
+            let action = format!("investigation.{name}");
+            let entry = AuditEntry::new(self.shared.now(), &next.org_id, agent, action, target, outcome)
+                .with("attempt", next.attempt)
+                .with("requestedBy", json!(next.requested_by.as_ref().map(|by| &by.id)));
+            commit = commit.audit(entry);
+        }
+        commit
+    }
+}
+
+fn fired(investigation: &Investigation, rule: Option<AlertRule>) -> FiredAlert {
+    let (firing_since, value, labels) = match &investigation.trigger {
+        Trigger::Alert { firing_since, value, labels, .. } => (*firing_since, *value, labels.clone()),
+        Trigger::Person { .. } => (investigation.created_at, None, Default::default()),
+    };
+    FiredAlert {
+        investigation_id: investigation.id,
+        attempt: investigation.attempt,
+        rule,
+        firing_since,
+        value,
+        labels,
+        question: investigation.requested_by.is_some().then(|| investigation.question.clone()),
+    }
+}

@@ -1,0 +1,101 @@
+use serde::Serialize;
+
+use crate::IllegalTransition;
+use crate::access::Denied;
+use crate::plugin::RegistryError;
+use crate::ports::{PortError, StoreError};
+
+/// Why the gate refuses a step of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRefusal {
+    /// Which step, counted from 0.
+    pub ordinal: u32,
+    /// Which rule refused.
+    pub rule: String,
+    /// What was found and what would be accepted.
+    pub message: String,
+}
+
+/// Why something was not done. Front ends translate it; nothing in it is secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such thing, or not in this organisation.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// The id asked for.
+        id: String,
+    },
+    /// The principal may not do that.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What was sent does not hold.
+    #[error("{0}")]
+    Invalid(String),
+    /// The gate refuses steps of the proposal.
+    #[error("the gate refuses {} of the steps: {}", .0.len(), .0.iter().map(|r| format!("step {}: {}", r.ordinal, r.message)).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<StepRefusal>),
+    /// The state does not allow it.
+    #[error(transparent)]
+    State(#[from] IllegalTransition),
+    /// The decision was about something else than what there is now.
+    #[error("{message}")]
+    Conflict {
+        /// A stable word: `digest_mismatch`, `already_resolved`, `name_taken`, `in_use`.
+        code: &'static str,
+        /// What differs and what to do.
+        message: String,
+    },
+    /// A connector could not be reached or refused.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The store could not serve.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Error {
+    pub(crate) fn not_found(what: &'static str, id: impl std::fmt::Display) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Denied(_) => "forbidden",
+            Self::Invalid(_) => "bad_request",
+            Self::Refused(_) => "refused_by_gate",
+            Self::State(_) => "illegal_state",
+            Self::Conflict { code, .. } => code,
+            Self::Port(_) => "connector_failed",
+            Self::Store(_) => "store_unavailable",
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Duplicate { kind, unique } => Self::Conflict {
+                code: "name_taken",
+                message: format!("there already is a {kind} with {unique}: choose another name"),
+            },
+            StoreError::Conflict { key, .. } => Self::Conflict {
+                code: "changed_meanwhile",
+                message: format!("{key} changed meanwhile: look at it again and decide anew"),
+            },
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}

@@ -1,0 +1,353 @@
+//! The executor: claims approved plans and drives each, one step at a time, to its next stop.
+//!
+//! One driver (rule 5): a claimed plan is driven under a lease that is renewed while a step runs; every commit
+//! carries the lease. At most once (rule 4): the intent is committed with a deadline before the effect starts, and
+//! the time left is measured right before the adapter is called.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::Error;
+use super::live::Live;
+use super::observe::woken;
+use super::plans::follow_up;
+use super::prepare;
+use super::shared::{Shared, millis};
+use crate::alert::AlertState;
+use crate::audit::{AuditEntry, Outcome};
+use crate::id::{PlanId, RequestId};
+use crate::plan::{
+    NextStep, Plan, PlanEvent, PlanStatus, RequestKind, Step, StepResult, StepStatus, digest, next_step, transition,
+};
+use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, StoreExt, Versioned, WorkerId};
+use crate::ports::{ApprovedStep, CallContext, Effect, ExecutionAdapter, Mode, NoticeKind, StepError, StepOutput};
+use crate::time::{after_ms, elapsed};
+
+/// Runs until cancelled: takes what is due, and looks again when woken or after the poll interval.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let worker = WorkerId::unique("executor");
+    let slots = Arc::new(Semaphore::new(shared.settings.concurrent_plans));
+    let drives = TaskTracker::new();
+    let mut wakes = shared.store.wakes();
+    loop {
+        while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            match claim(&shared, &worker).await {
+                Ok(Some((plan, lease))) => {
+                    let shared = Arc::clone(&shared);
+                    drives.spawn(async move {
+                        drive(&shared, plan, lease).await;
+                        drop(slot);
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "plans could not be claimed; trying again");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = woken(&mut wakes, RecordKind::Plan) => {}
+            () = shared.clock.sleep(shared.settings.poll_interval) => {}
+        }
+    }
+    // A started effect is seen to its end: its outcome is worth more than a quick exit.
+    drives.close();
+    drives.wait().await;
+}
+
+async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(Plan, Lease)>, StoreError> {
+    let claimed = shared
+        .store
+        .claim(&ClaimQuery {
+            kind: RecordKind::Plan,
+            statuses: vec![PlanStatus::Approved.as_str().into(), PlanStatus::Executing.as_str().into()],
+            due_by: shared.now(),
+            worker: worker.clone(),
+            ttl: shared.settings.lease_ttl,
+        })
+        .await?;
+    claimed.map(|(record, lease)| Ok((record.value.try_into()?, lease))).transpose()
+}
+
+async fn drive(shared: &Shared, plan: Plan, lease: Lease) {
+    let id = plan.id;
+    let keeper = CancellationToken::new();
+    let result = tokio::select! {
+        result = drive_to_stop(shared, id, &lease) => result,
+        () = keep(shared, &lease, &keeper) => Err(Error::Store(StoreError::LeaseLost { key: lease.key })),
+    };
+    match result {
+        Ok(()) => {}
+        Err(Error::Store(StoreError::LeaseLost { .. })) => {
+            tracing::warn!(plan = %id, "the lease on the plan is lost; somebody else drives it");
+        }
+        Err(error) => tracing::warn!(plan = %id, %error, "the plan could not be driven on; trying again"),
+    }
+    if let Err(error) = shared.store.release(&lease).await {
+        tracing::debug!(plan = %id, %error, "the lease could not be given back; it runs out by itself");
+    }
+}
+
+/// Renews the lease until told to stop; returns when it is lost.
+async fn keep(shared: &Shared, lease: &Lease, stop: &CancellationToken) {
+    let every = shared.settings.lease_ttl / 3;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => std::future::pending().await,
+            () = shared.clock.sleep(every) => {}
+        }
+        match shared.store.renew(lease, shared.settings.lease_ttl).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                tracing::warn!(lease = %lease.key, %error, "the lease could not be renewed; trying again");
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+async fn drive_to_stop(shared: &Shared, id: PlanId, lease: &Lease) -> Result<(), Error> {
+    loop {
+        let Some(found) = shared.store.plan(id).await? else { return Ok(()) };
+        let now = shared.now();
+        match found.value.status {
+            PlanStatus::Approved => {
+                apply(shared, &found, PlanEvent::Start { at: now }, lease, None).await?;
+            }
+            PlanStatus::Executing => match next_step(&found.value) {
+                NextStep::Run(ordinal) => run_step(shared, &found, ordinal, lease).await?,
+                NextStep::Ask(ordinal) => {
+                    let event = PlanEvent::RequestStep {
+                        at: now,
+                        ordinal,
+                        request_id: RequestId::new(),
+                        expires_at: after_ms(now, millis(shared.settings.plan_approval_ttl)),
+                    };
+                    apply(shared, &found, event, lease, None).await?;
+                    return Ok(());
+                }
+                NextStep::Waiting(ordinal) => {
+                    let open = found.value.open_request(RequestKind::Step { ordinal });
+                    if open.is_none_or(|request| now < request.expires_at) {
+                        return Ok(());
+                    }
+                    apply(shared, &found, PlanEvent::ExpireStep { at: now, ordinal }, lease, None).await?;
+                }
+                NextStep::Running(ordinal) => recover(shared, &found, ordinal, lease).await?,
+                NextStep::None => {
+                    tracing::error!(plan = %id, "the plan executes and has no step left; a person must look");
+                    return Ok(());
+                }
+            },
+            PlanStatus::Draft
+            | PlanStatus::PendingApproval
+            | PlanStatus::Completed
+            | PlanStatus::Failed
+            | PlanStatus::Rejected
+            | PlanStatus::Expired
+            | PlanStatus::Cancelled => return Ok(()),
+        }
+    }
+}
+
+/// Commits one event under the lease. When somebody decided meanwhile (a cancel), the caller reads again.
+async fn apply(
+    shared: &Shared,
+    found: &Versioned<Plan>,
+    event: PlanEvent,
+    lease: &Lease,
+    entry: Option<AuditEntry>,
+) -> Result<Option<Plan>, Error> {
+    let next = transition(&found.value, &event)?;
+    let mut commit = Commit::new().under(lease).event(shared.plan_event(&next, event.name()));
+    if let Some(entry) = entry {
+        commit = commit.audit(entry);
+    }
+    if let PlanEvent::RequestStep { ordinal, request_id, .. } = event {
+        let part = format!("step/{ordinal}/{request_id}");
+        let kind = NoticeKind::StepAwaitingApproval;
+        commit = commit.insert(shared.plan_notice(&next, kind, "waits for the approval of a step", &part));
+    }
+    if next.status != found.value.status {
+        commit = follow_up(shared, commit, &next).await?;
+    }
+    match shared.store.commit(commit.update(next.clone(), found.version)).await {
+        Ok(_) => Ok(Some(next)),
+        Err(StoreError::Conflict { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A step that this worker did not start is running: whoever started it died or stalled. Its effect may go on
+/// until its deadline, so nobody judges before that, plus a grace.
+async fn recover(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease: &Lease) -> Result<(), Error> {
+    let Some(step) = found.value.step(ordinal) else { return Ok(()) };
+    let deadline = step.effect_deadline.unwrap_or_else(|| shared.now());
+    let over = after_ms(deadline, millis(shared.settings.effect_grace));
+    let now = shared.now();
+    if now < over {
+        shared.clock.sleep(elapsed(now, over)).await;
+    }
+    let message = "Rounds stopped while this step was running: nobody knows how it ended".to_owned();
+    let result = StepResult::Interrupted { message: message.clone(), output: StepOutput::default() };
+    let entry = step_entry(shared, &found.value, step, Outcome::Failure, Some(&message));
+    metrics::counter!("rounds_plan_steps_total", "outcome" => "interrupted").increment(1);
+    apply(shared, found, PlanEvent::FinishStep { at: shared.now(), ordinal, result }, lease, Some(entry)).await?;
+    Ok(())
+}
+
+/// What stands between a step and its effect, checked right before it.
+async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error> {
+    if let Err(tampered) = digest::check(plan) {
+        return Ok(Ready::Changed(tampered.to_string()));
+    }
+    let live = match shared.live.adapter(shared.store.as_ref(), &plan.org_id, step.connector_id).await {
+        Ok(live) => live,
+        Err(Error::NotFound { .. }) => return Ok(Ready::Changed("review_changed: its connector is gone".into())),
+        Err(error @ Error::Invalid(_)) => return Ok(Ready::Changed(format!("review_changed: {error}"))),
+        Err(error) => return Err(error),
+    };
+    if live.row.revision != step.connector_revision {
+        return Ok(Ready::Changed(format!(
+            "review_changed: the connector {} is at revision {}, and {} was approved: propose again",
+            live.row.name, live.row.revision, step.connector_revision
+        )));
+    }
+    match live.port.review(&prepare::spec(step), Mode::Write) {
+        Err(refusal) => Ok(Ready::Changed(format!("review_changed: the gate now refuses this step: {refusal}"))),
+        Ok(today) => match prepare::same_review(step, &today) {
+            Err(difference) => Ok(Ready::Changed(difference)),
+            Ok(()) => Ok(Ready::Yes(live, today)),
+        },
+    }
+}
+
+enum Ready {
+    Yes(Live<dyn ExecutionAdapter>, crate::ports::ReviewedStep),
+    Changed(String),
+}
+
+async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease: &Lease) -> Result<(), Error> {
+    let plan = &found.value;
+    let Some(step) = plan.step(ordinal) else { return Ok(()) };
+    let (live, reviewed) = match ready(shared, plan, step).await? {
+        Ready::Yes(live, reviewed) => (live, reviewed),
+        Ready::Changed(reason) => {
+            let entry = step_entry(shared, plan, step, Outcome::Failure, Some(&reason));
+            let event = PlanEvent::HaltReviewChanged { at: shared.now(), ordinal, reason };
+            apply(shared, found, event, lease, Some(entry)).await?;
+            return Ok(());
+        }
+    };
+    let alert_firing = alert_fires(shared, plan).await?;
+    let at = shared.now();
+    let effect_deadline = after_ms(at, millis(shared.settings.step_timeout));
+    let intent = PlanEvent::StartStep { at, ordinal, effect_deadline, alert_firing };
+    // Nobody else can have started it: the intent carries the lease and the version.
+    let Some(started) = apply(shared, found, intent, lease, None).await? else { return Ok(()) };
+    let Some(step) = started.step(ordinal) else { return Ok(()) };
+    tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.command_text, "step started");
+
+    let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
+    let left = elapsed(shared.now(), effect_deadline);
+    let result = effect(live.port, approved, left, shared.settings.effect_grace).await;
+    let took = elapsed(at, shared.now());
+    finish(shared, started.id, ordinal, step.attempt, result, lease, took).await
+}
+
+/// Calls the adapter in a task of its own, so that a panic is an outcome and not the end of the executor.
+async fn effect(port: Arc<dyn ExecutionAdapter>, step: ApprovedStep, left: Duration, grace: Duration) -> StepResult {
+    if left.is_zero() {
+        let message = "the time for this step ran out before it could start; nothing was run".to_owned();
+        return StepResult::Failed { message, output: StepOutput::default() };
+    }
+    let cx = CallContext::with_timeout(left);
+    let call = tokio::spawn(async move { port.execute(&cx, step).await });
+    let result = match tokio::time::timeout(left + grace, call).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(StepError::unknown(format!("the adapter failed: {panic}"), StepOutput::default())),
+        Err(_) => Err(StepError::unknown("the adapter did not keep to its time limit", StepOutput::default())),
+    };
+    match result {
+        Ok(output) => StepResult::Done(output.capped()),
+        Err(error) => {
+            let (message, output) = (error.message, error.output.capped());
+            match (error.effect, error.outcome_unknown) {
+                (Effect::MayHaveHappened, true) => StepResult::Interrupted { message, output },
+                (Effect::NotStarted, _) | (Effect::MayHaveHappened, false) => StepResult::Failed { message, output },
+            }
+        }
+    }
+}
+
+/// Records how it ended. An outcome is worth more than any error of the store that trying again can mend.
+async fn finish(
+    shared: &Shared,
+    id: PlanId,
+    ordinal: u32,
+    attempt: u32,
+    result: StepResult,
+    lease: &Lease,
+    took: Duration,
+) -> Result<(), Error> {
+    let (outcome, word, error) = match &result {
+        StepResult::Done(_) => (Outcome::Success, "done", None),
+        StepResult::Failed { message, .. } => (Outcome::Failure, "failed", Some(message.clone())),
+        StepResult::Interrupted { message, .. } => (Outcome::Failure, "interrupted", Some(message.clone())),
+    };
+    metrics::counter!("rounds_plan_steps_total", "outcome" => word).increment(1);
+    metrics::histogram!("rounds_plan_step_duration_seconds").record(took.as_secs_f64());
+    loop {
+        let saved = async {
+            let Some(found) = shared.store.plan(id).await? else { return Ok(true) };
+            let Some(step) = found.value.step(ordinal) else { return Ok(true) };
+            if step.status != StepStatus::Executing || step.attempt != attempt {
+                return Ok(true);
+            }
+            let entry = step_entry(shared, &found.value, step, outcome, error.as_deref());
+            let event = PlanEvent::FinishStep { at: shared.now(), ordinal, result: result.clone() };
+            Ok::<bool, Error>(apply(shared, &found, event, lease, Some(entry)).await?.is_some())
+        };
+        match saved.await {
+            Ok(true) => return Ok(()),
+            // A cancel came in between: read again and record.
+            Ok(false) => tokio::task::yield_now().await,
+            Err(Error::Store(error)) if error.is_transient() => {
+                tracing::warn!(plan = %id, ordinal, %error, "the step's outcome could not be recorded; trying again");
+                shared.clock.sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn alert_fires(shared: &Shared, plan: &Plan) -> Result<Option<bool>, Error> {
+    let Some(rule) = plan.linked_alert_rule_id else { return Ok(None) };
+    let instance = shared.store.instance_of(rule).await?;
+    Ok(Some(instance.is_some_and(|instance| instance.value.state == AlertState::Firing)))
+}
+
+/// The audit row of an attempt. The actor is who proposed the plan; who approved it is in the metadata.
+fn step_entry(shared: &Shared, plan: &Plan, step: &Step, outcome: Outcome, error: Option<&str>) -> AuditEntry {
+    let target = (AuditEntry::TARGET_STEP, format!("{}:{}", plan.id, step.ordinal));
+    let entry = AuditEntry::new(shared.now(), &plan.org_id, &plan.created_by, AuditEntry::PLAN_STEP, target, outcome)
+        .with("planId", plan.id.to_string())
+        .with("stepOrdinal", step.ordinal)
+        .with("kind", step.kind.clone())
+        .with("verb", step.verb.clone())
+        .with("connectorId", step.connector_id.to_string())
+        .with("attempt", step.attempt)
+        .with("approvedBy", json!(step.approved_by.as_ref().or(plan.approved_by.as_ref()).map(|by| &by.id)))
+        .with("digest", plan.digest.clone());
+    match error {
+        Some(error) => entry.with("error", error.chars().take(2000).collect::<String>()),
+        None => entry,
+    }
+}

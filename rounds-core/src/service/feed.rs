@@ -1,0 +1,81 @@
+//! The feed: hands every committed event to sinks and subscribers, in order.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::shared::Shared;
+use crate::ports::Event;
+
+/// How many events a page is read in.
+const PAGE: u32 = 500;
+
+pub(crate) async fn run(shared: Arc<Shared>, subscribers: broadcast::Sender<Event>, stop: CancellationToken) {
+    let mut wakes = shared.store.wakes();
+    let mut after = None;
+    loop {
+        if let Err(error) = pass_on(&shared, &subscribers, &mut after).await {
+            tracing::warn!(%error, "events could not be read; trying again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // Whatever changed may have brought an event.
+            received = wakes.recv() => {
+                if matches!(received, Err(broadcast::error::RecvError::Closed)) {
+                    shared.clock.sleep(shared.settings.poll_interval).await;
+                }
+            }
+            () = shared.clock.sleep(shared.settings.poll_interval) => {}
+        }
+    }
+}
+
+async fn pass_on(
+    shared: &Shared,
+    subscribers: &broadcast::Sender<Event>,
+    after: &mut Option<u64>,
+) -> Result<(), Error> {
+    let mut place = match *after {
+        Some(place) => place,
+        // What happened before this process started is history, read from the store by whoever wants it.
+        None => last(shared).await?,
+    };
+    loop {
+        let events = shared.store.events(&shared.org, place, PAGE).await?;
+        let more = events.len() == PAGE as usize;
+        for event in events {
+            place = event.seq;
+            for sink in &shared.sinks {
+                sink.event(&event).await;
+            }
+            // An error only says that nobody listens.
+            let _ = subscribers.send(event);
+        }
+        *after = Some(place);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// The number of the newest event, found by doubling so that a long log is not read whole.
+async fn last(shared: &Shared) -> Result<u64, Error> {
+    let (mut low, mut step) = (0u64, 1u64);
+    while !shared.store.events(&shared.org, low + step, 1).await?.is_empty() {
+        low += step;
+        step *= 2;
+    }
+    // The newest is in (low, low + step].
+    let (mut low, mut high) = (low, low + step);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if shared.store.events(&shared.org, middle, 1).await?.is_empty() {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
+}

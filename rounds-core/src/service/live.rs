@@ -1,0 +1,130 @@
+//! Connectors that are built: from the stored row to the port behind it, one build per revision.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::Error;
+use crate::connector::{Connector, StoredSecret};
+use crate::id::{ConnectorId, OrgId};
+use crate::plugin::{BuildContext, Built, Host, Registry, Role};
+use crate::ports::store::StoreExt;
+use crate::ports::{Datasource, ExecutionAdapter, Notifier, SecretHandle, SecretResolver, Store};
+
+/// A connector's row with what was built from it.
+#[derive(Clone)]
+pub(crate) struct Live<P: ?Sized> {
+    pub row: Arc<Connector>,
+    pub port: Arc<P>,
+}
+
+pub(crate) struct LiveConnectors {
+    pub registry: Registry,
+    pub host: Arc<Host>,
+    pub resolvers: Vec<Arc<dyn SecretResolver>>,
+    built: Mutex<HashMap<ConnectorId, (u64, Built)>>,
+}
+
+impl LiveConnectors {
+    pub fn new(registry: Registry, host: Arc<Host>, resolvers: Vec<Arc<dyn SecretResolver>>) -> Self {
+        Self { registry, host, resolvers, built: Mutex::default() }
+    }
+
+    /// Checks that a reference can be resolved by somebody; resolves nothing.
+    pub fn check_reference(&self, reference: &str) -> Result<(), Error> {
+        self.resolver(reference).map(|_| ()).map_err(Error::Invalid)
+    }
+
+    fn resolver(&self, reference: &str) -> Result<Arc<dyn SecretResolver>, String> {
+        let scheme = reference.split_once("://").map(|(scheme, _)| scheme);
+        let known = || self.resolvers.iter().map(|r| format!("{}://", r.scheme())).collect::<Vec<_>>().join(", ");
+        let Some(scheme) = scheme else {
+            return Err(format!("a secret reference has a scheme; known schemes: {}", known()));
+        };
+        let found = self.resolvers.iter().find(|resolver| resolver.scheme() == scheme).cloned();
+        found.ok_or_else(|| format!("unknown secret scheme `{scheme}://`; known schemes: {}", known()))
+    }
+
+    fn handle(&self, secret: Option<&StoredSecret>) -> SecretHandle {
+        match secret {
+            None => SecretHandle::none(),
+            Some(StoredSecret::Inline(secret)) => SecretHandle::inline(secret.clone()),
+            Some(StoredSecret::Reference(reference)) => match self.resolver(reference) {
+                Ok(resolver) => SecretHandle::reference(resolver, reference.clone()),
+                Err(reason) => SecretHandle::broken(reason),
+            },
+        }
+    }
+
+    /// Builds what the row says, or takes what was built from this revision before.
+    pub fn build(&self, row: &Connector) -> Result<Built, Error> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((revision, port)) = built.get(&row.id)
+            && *revision == row.revision
+        {
+            return Ok(port.clone());
+        }
+        let cx = BuildContext::new(&row.name, self.handle(row.secret.as_ref()), Arc::clone(&self.host)).with_id(row.id);
+        let port = self.registry.build(&row.kind, cx, row.config.clone())?;
+        built.insert(row.id, (row.revision, port.clone()));
+        Ok(port)
+    }
+
+    async fn row(&self, store: &dyn Store, org: &OrgId, id: ConnectorId) -> Result<Connector, Error> {
+        let found = store.connector(id).await?.map(|found| found.value);
+        found.filter(|row| row.org_id == *org).ok_or_else(|| Error::not_found("connector", id))
+    }
+
+    pub async fn adapter(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+        id: ConnectorId,
+    ) -> Result<Live<dyn ExecutionAdapter>, Error> {
+        let row = self.row(store, org, id).await?;
+        match self.build(&row)? {
+            Built::Execution(port) => Ok(Live { row: Arc::new(row), port }),
+            other => Err(wrong_role(&row, Role::Execution, &other)),
+        }
+    }
+
+    pub async fn notifier(&self, store: &dyn Store, org: &OrgId, id: ConnectorId) -> Result<Live<dyn Notifier>, Error> {
+        let row = self.row(store, org, id).await?;
+        match self.build(&row)? {
+            Built::Notifier(port) => Ok(Live { row: Arc::new(row), port }),
+            other => Err(wrong_role(&row, Role::Notifier, &other)),
+        }
+    }
+
+    /// The named datasource, or the organisation's default: the one marked so, else the only one.
+    pub async fn datasource(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+        id: Option<ConnectorId>,
+    ) -> Result<Live<dyn Datasource>, Error> {
+        let row = match id {
+            Some(id) => self.row(store, org, id).await?,
+            None => default_datasource(store.connectors(org).await?.into_iter().map(|found| found.value).collect())?,
+        };
+        match self.build(&row)? {
+            Built::Datasource(port) => Ok(Live { row: Arc::new(row), port }),
+            other => Err(wrong_role(&row, Role::Datasource, &other)),
+        }
+    }
+}
+
+fn default_datasource(rows: Vec<Connector>) -> Result<Connector, Error> {
+    let mut datasources: Vec<Connector> = rows.into_iter().filter(|row| row.role == Role::Datasource).collect();
+    if let Some(place) = datasources.iter().position(|row| row.is_default) {
+        return Ok(datasources.swap_remove(place));
+    }
+    match datasources.len() {
+        1 => Ok(datasources.swap_remove(0)),
+        0 => Err(Error::Invalid("no datasource is configured: add one under Settings → Datasources".into())),
+        count => Err(Error::Invalid(format!("{count} datasources and none is the default: name one or mark one"))),
+    }
+}
+
+fn wrong_role(row: &Connector, wanted: Role, found: &Built) -> Error {
+    Error::Invalid(format!("connector {} ({}) is {found:?}; one of role {wanted:?} is needed", row.name, row.kind))
+}

@@ -1,0 +1,35 @@
+//! The services: what people can decide, and the loops that drive the line.
+//!
+//! Front ends call the facades ([`Plans`], [`Approvals`], [`Alerts`], …): each method authorizes, decides and
+//! commits. The loops (evaluator, dispatcher, executor, sweeper, verifier, outbox) never call each other or a
+//! facade: they meet in the store, where a committed row is the message.
+
+mod alerts;
+mod approvals;
+mod audit_log;
+mod connectors;
+mod dispatcher;
+mod error;
+mod evaluator;
+mod executor;
+mod feed;
+mod investigations;
+mod live;
+mod observe;
+mod outbox;
+mod plans;
+mod prepare;
+mod runtime;
+mod shared;
+mod sweeper;
+mod toolbox;
+mod verifier;
+
+pub use alerts::{Alerts, Preview, RuleDraft, RuleView, SilenceDraft};
+pub use approvals::{ApprovalView, Approvals};
+pub use audit_log::AuditLog;
+pub use connectors::{ConnectorDraft, Connectors};
+pub use error::{Error, StepRefusal};
+pub use investigations::{Investigations, Queued};
+pub use plans::{Approval, Modification, PlanFilter, Plans, ProposeRequest, Proposed};
+pub use runtime::{Builder, Health, Rounds, Running, ServiceHealth, ServiceName};

@@ -1,0 +1,510 @@
+//! Everything a person can decide about a plan.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::error::Error;
+use super::prepare::{self, Origin};
+use super::shared::{Shared, millis};
+use crate::access::{Action, Principal, Scope};
+use crate::audit::{AuditEntry, Outcome};
+use crate::id::{AlertRuleId, InvestigationId, PlanId, RequestId};
+use crate::investigation::{Proposal, ProposedStep};
+use crate::plan::{Plan, PlanEvent, PlanOutcome, PlanStatus, digest, transition};
+use crate::ports::NoticeKind;
+use crate::ports::store::{Commit, Cursor, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::time::after_ms;
+
+/// Plans: propose, read, decide. Every method authorizes the principal itself.
+pub struct Plans<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+/// Which plans are wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlanFilter {
+    /// With one of these statuses; empty: any.
+    pub statuses: Vec<PlanStatus>,
+    /// Proposed by this investigation.
+    pub investigation_id: Option<InvestigationId>,
+    /// After this plan, in the order of the list (newest first).
+    pub after: Option<PlanId>,
+    /// At most this many; 0 is 100, and more than 100 is 100.
+    pub limit: u32,
+}
+
+/// A proposal by a person or a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProposeRequest {
+    /// The plan.
+    pub plan: Proposal,
+    /// How to undo it.
+    pub rescue: Option<Proposal>,
+    /// The investigation it follows from.
+    pub investigation_id: Option<InvestigationId>,
+    /// The alert it is to end.
+    pub linked_alert_rule_id: Option<AlertRuleId>,
+}
+
+/// What was stored of a proposal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposed {
+    /// The plan, waiting for a person.
+    pub plan: Plan,
+    /// The draft that undoes it.
+    pub rescue: Option<Plan>,
+}
+
+/// How a person approves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Approval {
+    /// Whether no step needs an approval of its own. Needs `plans:auto_edit` on every namespace of the plan.
+    pub auto_edit: bool,
+    /// The digest the person saw. Another one than the plan's is refused; none is audited as unbound.
+    pub digest: Option<String>,
+}
+
+/// How a person changes a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Modification {
+    /// The new summary; `None`: as before.
+    pub summary: Option<String>,
+    /// The new steps; each is reviewed and dry-run again.
+    pub steps: Vec<ProposedStep>,
+    /// The digest the person started from; another one than the plan's is refused.
+    pub digest: Option<String>,
+}
+
+impl Plans<'_> {
+    /// One plan.
+    ///
+    /// # Errors
+    /// There is none in the principal's organisation, or `plans:read` is missing.
+    pub async fn get(&self, who: &Principal, id: PlanId) -> Result<Plan, Error> {
+        self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
+        Ok(self.load(who, id).await?.value)
+    }
+
+    /// Plans, newest first, with where the next page starts.
+    ///
+    /// # Errors
+    /// `plans:read` is missing.
+    pub async fn list(&self, who: &Principal, filter: &PlanFilter) -> Result<(Vec<Plan>, Option<PlanId>), Error> {
+        self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
+        let page = self
+            .shared
+            .store
+            .list(&ListQuery {
+                org: Some(who.org_id.clone()),
+                statuses: filter.statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+                parent: filter.investigation_id.map(|id| id.as_uuid()),
+                newest_first: true,
+                after: filter.after.map(|id| Cursor(id.as_uuid())),
+                limit: if filter.limit == 0 { 100 } else { filter.limit.min(100) },
+                ..ListQuery::new(RecordKind::Plan)
+            })
+            .await?;
+        let plans: Result<Vec<Plan>, StoreError> =
+            page.records.into_iter().map(|record| record.value.try_into()).collect();
+        Ok((plans?, page.next.map(|cursor| PlanId::from(cursor.0))))
+    }
+
+    /// Stores a plan that waits for a person, and its rescue as a draft: all or nothing. Every step is reviewed by
+    /// its connector's gate and dry-run by the target system.
+    ///
+    /// # Errors
+    /// `plans:propose` is missing, the gate refuses steps, or the proposal is malformed.
+    pub async fn propose(&self, who: &Principal, request: ProposeRequest) -> Result<Proposed, Error> {
+        self.shared.authorize(who, Action::PlansPropose, &[Scope::all("plans")]).await?;
+        let actor = who.actor();
+        if let Some(id) = request.investigation_id {
+            let found = self.shared.store.investigation(id).await?;
+            found
+                .filter(|found| found.value.org_id == who.org_id)
+                .ok_or_else(|| Error::Invalid(format!("investigationId: there is no investigation {id}")))?;
+        }
+        if let Some(id) = request.linked_alert_rule_id {
+            let found = self.shared.store.rule(id).await?;
+            found
+                .filter(|found| found.value.org_id == who.org_id)
+                .ok_or_else(|| Error::Invalid(format!("linkedAlertRuleId: there is no alert rule {id}")))?;
+        }
+        let origin = Origin {
+            org: &who.org_id,
+            by: &actor,
+            investigation: request.investigation_id,
+            rule: request.linked_alert_rule_id,
+        };
+        let mut plan = prepare::plan(self.shared, &origin, &request.plan).await?;
+        let rescue = match &request.rescue {
+            Some(rescue) => Some(prepare::rescue(self.shared, &origin, rescue, &mut plan).await?),
+            None => None,
+        };
+        let commit = proposal_commit(self.shared, &plan, rescue.as_ref());
+        self.shared.store.commit(commit).await?;
+        Ok(Proposed { plan, rescue })
+    }
+
+    /// Approves a plan. It runs in the background; [`PlanOutcome::of`] says where it is.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing (and always for agents), or `plans:auto_edit` when auto-edit is asked for; the
+    /// digest is another one; the plan is not waiting, or expired.
+    pub async fn approve(&self, who: &Principal, id: PlanId, approval: &Approval) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Approve(approval.clone())).await
+    }
+
+    /// Rejects a plan, for good.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing, or the plan is not waiting.
+    pub async fn reject(&self, who: &Principal, id: PlanId, reason: Option<String>) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Reject(reason)).await
+    }
+
+    /// Ends a plan. A running step is not killed: its real outcome is recorded, then the plan is cancelled.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing, or the plan has ended.
+    pub async fn cancel(&self, who: &Principal, id: PlanId, reason: Option<String>) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Cancel(reason)).await
+    }
+
+    /// Changes the steps of a waiting plan: the revision rises, the open request is superseded, the digest is new.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing, the gate refuses steps, the digest is another one, or the plan is not waiting.
+    pub async fn modify(&self, who: &Principal, id: PlanId, change: &Modification) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Modify(change.clone())).await
+    }
+
+    /// Puts a rescue plan up for approval, once its primary has failed, was cancelled or completed. Runs nothing.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing, the plan is not a draft, or its primary has not ended that way.
+    pub async fn submit(&self, who: &Principal, id: PlanId) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Submit).await
+    }
+
+    /// Runs a failed or interrupted step of a failed plan again. The click approves that one step; auto-edit
+    /// survives only if this person holds the grant.
+    ///
+    /// # Errors
+    /// `plans:approve` is missing; the plan is not failed, the step neither failed nor interrupted; its outcome is
+    /// unknown and that was not acknowledged; or what was approved would now be reviewed otherwise.
+    pub async fn retry(
+        &self,
+        who: &Principal,
+        id: PlanId,
+        ordinal: u32,
+        acknowledge_unknown_outcome: bool,
+    ) -> Result<Plan, Error> {
+        self.decide(who, id, None, &Decision::Retry { ordinal, acknowledge_unknown_outcome }).await
+    }
+
+    /// Waits until a plan no longer goes on by itself, at most for `limit`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn wait(&self, who: &Principal, id: PlanId, limit: Duration) -> Result<Plan, Error> {
+        let mut wakes = self.shared.store.wakes();
+        let deadline = self.shared.clock.sleep(limit);
+        tokio::pin!(deadline);
+        loop {
+            let plan = self.get(who, id).await?;
+            if !PlanOutcome::of(&plan).is_under_way() {
+                return Ok(plan);
+            }
+            tokio::select! {
+                () = &mut deadline => return Ok(plan),
+                () = super::observe::woken(&mut wakes, RecordKind::Plan) => {}
+                () = self.shared.clock.sleep(self.shared.settings.poll_interval) => {}
+            }
+        }
+    }
+
+    async fn load(&self, who: &Principal, id: PlanId) -> Result<Versioned<Plan>, Error> {
+        let found = self.shared.store.plan(id).await?;
+        found.filter(|found| found.value.org_id == who.org_id).ok_or_else(|| Error::not_found("plan", id))
+    }
+
+    /// One decision: authorize, apply, and commit plan, rescue, audit and events together. A refused decision is
+    /// audited too, as a failure. `via` is the request that was decided on, when it was not the plan itself.
+    pub(crate) async fn decide(
+        &self,
+        who: &Principal,
+        id: PlanId,
+        via: Option<RequestId>,
+        decision: &Decision,
+    ) -> Result<Plan, Error> {
+        let result = self.try_decide(who, id, via, decision).await;
+        if let Err(error) = &result {
+            self.audit_refusal(who, id, via, decision, error).await;
+        }
+        result
+    }
+
+    async fn try_decide(
+        &self,
+        who: &Principal,
+        id: PlanId,
+        via: Option<RequestId>,
+        decision: &Decision,
+    ) -> Result<Plan, Error> {
+        let shared = self.shared;
+        let mut tries = 0;
+        loop {
+            let found = self.load(who, id).await?;
+            shared.authorize(who, Action::PlansApprove, &[Scope::all("plans")]).await?;
+            let event = self.event(who, &found.value, decision).await?;
+            let next = transition(&found.value, &event)?;
+            let mut commit = Commit::new()
+                .event(shared.plan_event(&next, event.name()))
+                .audit(decision.entry(shared, who, &found.value, via, Outcome::Success))
+                .update(next.clone(), found.version);
+            if next.status != found.value.status {
+                commit = follow_up(shared, commit, &next).await?;
+            }
+            if let PlanEvent::Submit { .. } = event {
+                let kind = NoticeKind::PlanProposed;
+                commit = commit.insert(shared.plan_notice(&next, kind, "waits for approval", "submitted"));
+            }
+            if shared.settle(commit, &mut tries).await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// What a decision means for this plan, with everything it needs beyond `plans:approve`.
+    async fn event(&self, who: &Principal, plan: &Plan, decision: &Decision) -> Result<PlanEvent, Error> {
+        let shared = self.shared;
+        let at = shared.now();
+        let by = who.actor();
+        Ok(match decision {
+            Decision::Approve(approval) => {
+                if approval.auto_edit {
+                    shared.authorize(who, Action::PlansAutoEdit, &auto_edit_scopes(plan)).await?;
+                }
+                check_digest(plan, approval.digest.as_deref())?;
+                PlanEvent::Approve { at, by, auto_edit: approval.auto_edit }
+            }
+            Decision::Reject(reason) => PlanEvent::Reject { at, by, reason: reason.clone() },
+            Decision::Cancel(reason) => PlanEvent::Cancel { at, by, reason: reason.clone() },
+            Decision::Modify(change) => self.modification(plan, change, by).await?,
+            Decision::Submit => {
+                self.check_primary_ended(who, plan).await?;
+                let expires_at = after_ms(at, millis(shared.settings.plan_approval_ttl));
+                PlanEvent::Submit { at, by, request_id: RequestId::new(), expires_at }
+            }
+            Decision::Retry { ordinal, acknowledge_unknown_outcome } => {
+                if plan.step(*ordinal).is_none() {
+                    return Err(Error::not_found("step", format!("{}:{ordinal}", plan.id)));
+                }
+                let holds = shared.authorize(who, Action::PlansAutoEdit, &auto_edit_scopes(plan)).await.is_ok();
+                PlanEvent::Retry {
+                    at,
+                    by,
+                    ordinal: *ordinal,
+                    acknowledge_unknown_outcome: *acknowledge_unknown_outcome,
+                    keep_auto_edit: plan.auto_edit && holds,
+                }
+            }
+            Decision::ApproveStep { ordinal } => PlanEvent::ApproveStep { at, by, ordinal: *ordinal },
+            Decision::RejectStep { ordinal, reason } => {
+                PlanEvent::RejectStep { at, by, ordinal: *ordinal, reason: reason.clone() }
+            }
+        })
+    }
+
+    async fn modification(
+        &self,
+        plan: &Plan,
+        change: &Modification,
+        by: crate::access::Actor,
+    ) -> Result<PlanEvent, Error> {
+        check_digest(plan, change.digest.as_deref())?;
+        let summary = change.summary.clone().unwrap_or_else(|| plan.summary.clone());
+        prepare::check_summary(&summary)?;
+        // A plan that cannot be modified says so before the cluster is asked about steps that nobody can save.
+        let steps = match plan.status {
+            PlanStatus::PendingApproval => prepare::steps(self.shared, &plan.org_id, &change.steps).await?,
+            _ => Vec::new(),
+        };
+        let canonical = digest::canonical_bytes(plan.id, plan.revision + 1, &steps);
+        Ok(PlanEvent::Modify {
+            at: self.shared.now(),
+            by,
+            summary,
+            digest: digest::digest(&canonical),
+            steps,
+            canonical,
+            request_id: RequestId::new(),
+        })
+    }
+
+    async fn check_primary_ended(&self, who: &Principal, plan: &Plan) -> Result<(), Error> {
+        let Some(primary_id) = plan.rescue_for_plan_id else { return Ok(()) };
+        let status = self.load(who, primary_id).await?.value.status;
+        let ended = matches!(status, PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed);
+        if plan.status != PlanStatus::Draft || ended {
+            return Ok(());
+        }
+        Err(Error::Conflict {
+            code: "primary_not_ended",
+            message: format!(
+                "the plan it undoes ({primary_id}) is {}: a rescue plan can be submitted once that one is failed, \
+                 cancelled or completed",
+                status.as_str()
+            ),
+        })
+    }
+
+    async fn audit_refusal(
+        &self,
+        who: &Principal,
+        id: PlanId,
+        via: Option<RequestId>,
+        decision: &Decision,
+        error: &Error,
+    ) {
+        match error {
+            Error::Denied(_) | Error::State(_) | Error::Conflict { .. } | Error::Refused(_) => {}
+            // Nothing was decided about: there is no such plan, or nobody could look.
+            Error::NotFound { .. } | Error::Invalid(_) | Error::Port(_) | Error::Store(_) => return,
+        }
+        let Ok(found) = self.load(who, id).await else { return };
+        let entry = decision.entry(self.shared, who, &found.value, via, Outcome::Failure);
+        let entry = entry.with("error", error.to_string());
+        if let Err(error) = self.shared.store.commit(Commit::new().audit(entry)).await {
+            tracing::error!(plan = %id, %error, "a refused decision could not be audited");
+        }
+    }
+}
+
+/// What a person decides.
+#[derive(Debug, Clone)]
+pub(crate) enum Decision {
+    Approve(Approval),
+    Reject(Option<String>),
+    Cancel(Option<String>),
+    Modify(Modification),
+    Submit,
+    Retry { ordinal: u32, acknowledge_unknown_outcome: bool },
+    ApproveStep { ordinal: u32 },
+    RejectStep { ordinal: u32, reason: Option<String> },
+}
+
+impl Decision {
+    fn entry(
+        &self,
+        shared: &Shared,
+        who: &Principal,
+        plan: &Plan,
+        via: Option<RequestId>,
+        outcome: Outcome,
+    ) -> AuditEntry {
+        let target = match via {
+            Some(request) => (AuditEntry::TARGET_REQUEST, request.to_string()),
+            None => (AuditEntry::TARGET_PLAN, plan.id.to_string()),
+        };
+        let action = match self {
+            Self::Approve(_) | Self::ApproveStep { .. } => "approval.approve",
+            Self::Reject(_) | Self::RejectStep { .. } => "approval.reject",
+            Self::Cancel(_) => "approval.cancel",
+            Self::Modify(_) => "approval.modify",
+            Self::Submit => "approval.submit",
+            Self::Retry { .. } => "approval.retry",
+        };
+        let entry = AuditEntry::new(shared.now(), &plan.org_id, &who.actor(), action, target, outcome)
+            .with("planId", plan.id.to_string())
+            .with("digest", plan.digest.clone())
+            .with("revision", plan.revision);
+        match self {
+            Self::Approve(approval) => {
+                entry.with("autoEdit", approval.auto_edit).with("unbound", approval.digest.is_none())
+            }
+            Self::Reject(reason) | Self::Cancel(reason) => entry.with("reason", json!(reason)),
+            Self::Modify(_) | Self::Submit => entry,
+            Self::Retry { ordinal, acknowledge_unknown_outcome } => {
+                entry.with("stepOrdinal", *ordinal).with("acknowledgeUnknownOutcome", *acknowledge_unknown_outcome)
+            }
+            Self::ApproveStep { ordinal } => entry.with("stepOrdinal", *ordinal),
+            Self::RejectStep { ordinal, reason } => entry.with("stepOrdinal", *ordinal).with("reason", json!(reason)),
+        }
+    }
+}
+
+fn auto_edit_scopes(plan: &Plan) -> Vec<Scope> {
+    let scope = |namespace: Option<String>| {
+        namespace.map_or_else(|| Scope::all("plans"), |namespace| Scope::plan_namespace(&namespace))
+    };
+    plan.auto_edit_namespaces().into_iter().map(scope).collect()
+}
+
+fn check_digest(plan: &Plan, seen: Option<&str>) -> Result<(), Error> {
+    match seen {
+        Some(seen) if seen != plan.digest => Err(Error::Conflict {
+            code: "digest_mismatch",
+            message: format!(
+                "the plan is no longer what was shown: it is at revision {} with digest {}; look at it again",
+                plan.revision, plan.digest
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What else a change of a plan's status means: a rejected or expired primary takes its draft along, an ended plan
+/// is told of.
+pub(crate) async fn follow_up(shared: &Shared, commit: Commit, plan: &Plan) -> Result<Commit, Error> {
+    let mut commit = commit;
+    let gone = match plan.status {
+        PlanStatus::Rejected => Some("rejected"),
+        PlanStatus::Expired => Some("expired"),
+        _ => None,
+    };
+    if let (Some(how), Some(rescue_id)) = (gone, plan.rescue_plan_id)
+        && let Some(rescue) = shared.store.plan(rescue_id).await?
+        && rescue.value.status == PlanStatus::Draft
+    {
+        let next = transition(&rescue.value, &PlanEvent::PrimaryEnded { at: shared.now(), how })?;
+        commit = commit.event(shared.plan_event(&next, "primary_ended")).update(next, rescue.version);
+    }
+    let ended = plan.status.is_terminal() || plan.status == PlanStatus::Failed;
+    if ended {
+        let attempts: u32 = plan.steps.iter().map(|step| step.attempt).sum();
+        commit = commit.insert(shared.plan_notice(
+            plan,
+            NoticeKind::PlanEnded,
+            plan.status.as_str(),
+            // A plan can fail more than once: each retry tells anew.
+            &format!("{}/{attempts}", plan.status.as_str()),
+        ));
+    }
+    Ok(commit)
+}
+
+/// The rows of a new plan and its rescue.
+pub(crate) fn proposal_commit(shared: &Shared, plan: &Plan, rescue: Option<&Plan>) -> Commit {
+    let entry = AuditEntry::new(
+        plan.created_at,
+        &plan.org_id,
+        &plan.created_by,
+        "plan.propose",
+        (AuditEntry::TARGET_PLAN, plan.id.to_string()),
+        Outcome::Success,
+    )
+    .with("digest", plan.digest.clone())
+    .with("steps", plan.steps.len())
+    .with("rescuePlanId", json!(plan.rescue_plan_id));
+    let mut commit = Commit::new()
+        .insert(plan.clone())
+        .audit(entry)
+        .event(shared.plan_event(plan, "proposed"))
+        .insert(shared.plan_notice(plan, NoticeKind::PlanProposed, "waits for approval", "proposed"));
+    if let Some(rescue) = rescue {
+        commit = commit.insert(rescue.clone()).event(shared.plan_event(rescue, "proposed"));
+    }
+    commit
+}

@@ -1,0 +1,205 @@
+//! From a proposal to steps that can be shown: reviewed by the gate and dry-run by the target system.
+
+use serde_json::{Value, json};
+
+use super::error::{Error, StepRefusal};
+use super::shared::{Shared, millis};
+use crate::access::Actor;
+use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, StepId};
+use crate::investigation::{Proposal, ProposedStep};
+use crate::plan::{
+    ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
+};
+use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec};
+use crate::time::after_ms;
+
+/// The most steps a plan may have.
+const MAX_STEPS: usize = 50;
+/// The longest summary and risk note.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// Reviews and dry-runs every step. All or nothing: the refusals of all steps come back together.
+pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep]) -> Result<Vec<Step>, Error> {
+    if proposed.is_empty() || proposed.len() > MAX_STEPS {
+        return Err(Error::Invalid(format!("found {} steps; 1 to {MAX_STEPS} are accepted", proposed.len())));
+    }
+    let mut reviewed = Vec::with_capacity(proposed.len());
+    let mut refusals = Vec::new();
+    for (ordinal, step) in (0u32..).zip(proposed) {
+        if step.risk_note.as_ref().is_some_and(|note| note.len() > MAX_TEXT) {
+            return Err(Error::Invalid(format!("step {ordinal}: a risk note has at most {MAX_TEXT} bytes")));
+        }
+        let live =
+            shared.live.adapter(shared.store.as_ref(), org, step.connector_id).await.map_err(|error| match error {
+                Error::NotFound { .. } | Error::Invalid(_) => Error::Invalid(format!("step {ordinal}: {error}")),
+                other => other,
+            })?;
+        match live.port.review(&step.spec, Mode::Write) {
+            Ok(review) => reviewed.push((ordinal, step, live, review)),
+            Err(refusal) => {
+                refusals.push(StepRefusal { ordinal, rule: refusal.rule, message: refusal.message });
+            }
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let mut steps = Vec::with_capacity(reviewed.len());
+    for (ordinal, proposed, live, review) in reviewed {
+        let cx = CallContext::with_timeout(shared.settings.step_timeout);
+        let preview = match live.port.dry_run(&cx, &review).await {
+            Ok(preview) => preview.text,
+            // A step may rest on one before it, so a refused preview is shown and not the end of the proposal.
+            Err(error) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
+        };
+        steps.push(step(ordinal, proposed, &live.row, review, preview));
+    }
+    Ok(steps)
+}
+
+fn step(
+    ordinal: u32,
+    proposed: &ProposedStep,
+    connector: &crate::connector::Connector,
+    review: ReviewedStep,
+    preview: String,
+) -> Step {
+    Step {
+        id: StepId::new(),
+        ordinal,
+        kind: review.kind,
+        verb: review.verb,
+        connector_id: connector.id,
+        connector_revision: connector.revision,
+        params: review.params,
+        command_text: review.command_text,
+        targets: review.targets,
+        tier: review.tier,
+        reversible: review.reversible,
+        idempotent: review.idempotent,
+        notes: review.notes,
+        dry_run_text: Some(preview),
+        risk_note: proposed.risk_note.clone(),
+        continue_on_error: proposed.continue_on_error,
+        status: StepStatus::Pending,
+        approval_request_id: None,
+        approved_by: None,
+        attempt: 0,
+        executed_at: None,
+        effect_deadline: None,
+        finished_at: None,
+        exit_code: None,
+        output_text: None,
+        error_text: None,
+        failure: None,
+    }
+}
+
+/// Where a proposal comes from.
+pub(crate) struct Origin<'a> {
+    pub org: &'a OrgId,
+    pub by: &'a Actor,
+    pub investigation: Option<InvestigationId>,
+    pub rule: Option<AlertRuleId>,
+}
+
+/// A plan that waits for a person.
+pub(crate) async fn plan(shared: &Shared, origin: &Origin<'_>, proposal: &Proposal) -> Result<Plan, Error> {
+    let mut plan = draft(shared, origin, proposal).await?;
+    let expires_at = after_ms(plan.created_at, millis(shared.settings.plan_approval_ttl));
+    let request = ApprovalRequest {
+        id: RequestId::new(),
+        kind: RequestKind::Plan,
+        status: RequestStatus::Pending,
+        digest: plan.digest.clone(),
+        created_at: plan.created_at,
+        expires_at,
+        resolved_at: None,
+        resolved_by: None,
+        reason: None,
+    };
+    plan.status = PlanStatus::PendingApproval;
+    plan.expires_at = Some(expires_at);
+    plan.approval_request_id = Some(request.id);
+    plan.requests.push(request);
+    Ok(plan)
+}
+
+/// A rescue plan: a draft without expiry, tied to the plan it undoes.
+pub(crate) async fn rescue(
+    shared: &Shared,
+    origin: &Origin<'_>,
+    proposal: &Proposal,
+    primary: &mut Plan,
+) -> Result<Plan, Error> {
+    let mut rescue = draft(shared, origin, proposal).await?;
+    rescue.rescue_for_plan_id = Some(primary.id);
+    primary.rescue_plan_id = Some(rescue.id);
+    Ok(rescue)
+}
+
+async fn draft(shared: &Shared, origin: &Origin<'_>, proposal: &Proposal) -> Result<Plan, Error> {
+    check_summary(&proposal.summary)?;
+    let steps = steps(shared, origin.org, &proposal.steps).await?;
+    let id = PlanId::new();
+    let canonical = digest::canonical_bytes(id, 1, &steps);
+    Ok(Plan {
+        id,
+        org_id: origin.org.clone(),
+        investigation_id: origin.investigation,
+        rescue_for_plan_id: None,
+        rescue_plan_id: None,
+        summary: proposal.summary.clone(),
+        status: PlanStatus::Draft,
+        revision: 1,
+        digest: digest::digest(&canonical),
+        canonical,
+        linked_alert_rule_id: origin.rule,
+        verification: Verification::default(),
+        auto_edit: false,
+        approval_request_id: None,
+        created_by: origin.by.clone(),
+        created_at: shared.now(),
+        expires_at: None,
+        approved_by: None,
+        started_at: None,
+        resolved_at: None,
+        resolved_by: None,
+        resolution: None,
+        cancel_requested_at: None,
+        cancel_requested_by: None,
+        steps,
+        requests: Vec::new(),
+        history: Vec::new(),
+    })
+}
+
+pub(crate) fn check_summary(summary: &str) -> Result<(), Error> {
+    if summary.trim().is_empty() || summary.len() > MAX_TEXT {
+        return Err(Error::Invalid(format!("summary: a text of 1 to {MAX_TEXT} bytes is expected")));
+    }
+    Ok(())
+}
+
+/// Reviews a stored step with today's gate: anything but the very same rendering is a difference.
+pub(crate) fn same_review(step: &Step, today: &ReviewedStep) -> Result<(), String> {
+    let pairs: [(&str, Value, Value); 6] = [
+        ("the kind", json!(step.kind), json!(today.kind)),
+        ("the parameters", step.params.clone(), today.params.clone()),
+        ("the command", json!(step.command_text), json!(today.command_text)),
+        ("the targets", json!(step.targets), json!(today.targets)),
+        ("the tier", json!(step.tier), json!(today.tier)),
+        ("the verb", json!(step.verb), json!(today.verb)),
+    ];
+    for (what, approved, now) in pairs {
+        if approved != now {
+            return Err(format!("review_changed: {what} would be {now}, and {approved} was approved: propose again"));
+        }
+    }
+    Ok(())
+}
+
+/// A stored step as it is handed to a review.
+pub(crate) fn spec(step: &Step) -> StepSpec {
+    StepSpec { kind: step.kind.clone(), params: step.params.clone() }
+}

@@ -1,0 +1,210 @@
+//! What an investigator works with: reads, through the same gate as plans, each recorded as evidence.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::error::Error;
+use super::live::Live;
+use super::shared::Shared;
+use crate::id::{ConnectorId, OrgId};
+use crate::investigation::{Evidence, EvidenceSource, ReadingId};
+use crate::plugin::{Built, Role};
+use crate::ports::store::StoreExt;
+use crate::ports::{
+    CallContext, ConnectorView, DataSet, ExecutionAdapter, Mode, Query, ReadStep, Reading, Refusal, ReviewedStep,
+    StepOutput, StepSpec, Toolbox,
+};
+use crate::time::{Timestamp, elapsed};
+
+/// How much of an answer is kept with the report.
+const EXCERPT: usize = 4 * 1024;
+/// How many readings one run may make.
+const MAX_READINGS: usize = 500;
+
+pub(crate) struct Bench {
+    shared: Arc<Shared>,
+    org: OrgId,
+    datasource: Option<ConnectorId>,
+    adapters: Vec<(ConnectorView, Live<dyn ExecutionAdapter>)>,
+    evidence: Mutex<Vec<Evidence>>,
+}
+
+impl Bench {
+    pub async fn new(shared: Arc<Shared>, org: OrgId, datasource: Option<ConnectorId>) -> Result<Self, Error> {
+        let mut adapters = Vec::new();
+        for row in shared.store.connectors(&org).await? {
+            let row = row.value;
+            if row.role != Role::Execution {
+                continue;
+            }
+            match shared.live.build(&row) {
+                Ok(Built::Execution(port)) => {
+                    let view = ConnectorView {
+                        id: row.id,
+                        kind: row.kind.clone(),
+                        name: row.name.clone(),
+                        info: port.describe(),
+                    };
+                    adapters.push((view, Live { row: Arc::new(row), port }));
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(connector = %row.name, %error, "a connector cannot be used"),
+            }
+        }
+        adapters.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        Ok(Self { shared, org, datasource, adapters, evidence: Mutex::default() })
+    }
+
+    /// What was read in this run.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, source: EvidenceSource, at: Timestamp, answer: Result<&str, &str>) -> ReadingId {
+        let (ok, text) = match answer {
+            Ok(text) => (true, text),
+            Err(text) => (false, text),
+        };
+        let duration = elapsed(at, self.shared.now());
+        let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = ReadingId(u32::try_from(evidence.len()).unwrap_or(u32::MAX).saturating_add(1));
+        evidence.push(Evidence {
+            id,
+            source,
+            at,
+            duration_ms: super::shared::millis(duration),
+            ok,
+            excerpt: text[..text.floor_char_boundary(EXCERPT)].to_owned(),
+            truncated: text.len() > EXCERPT,
+        });
+        id
+    }
+
+    fn spent(&self) -> bool {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).len() >= MAX_READINGS
+    }
+
+    async fn ask(&self, datasource: Option<ConnectorId>, query: &Query) -> Result<(ConnectorId, DataSet), String> {
+        if self.spent() {
+            return Err(format!("this run has made its {MAX_READINGS} readings"));
+        }
+        let wanted = datasource.or(self.datasource);
+        let live = self.shared.live.datasource(self.shared.store.as_ref(), &self.org, wanted).await;
+        let live = live.map_err(|error| error.to_string())?;
+        let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
+        let answer = live.port.query(&cx, query).await.map_err(|error| error.to_string())?;
+        Ok((live.row.id, answer))
+    }
+
+    fn adapter(&self, id: ConnectorId) -> Result<&Live<dyn ExecutionAdapter>, Refusal> {
+        self.adapters.iter().find(|(view, _)| view.id == id).map(|(_, live)| live).ok_or_else(|| {
+            let known: Vec<String> =
+                self.adapters.iter().map(|(view, _)| format!("{} ({})", view.id, view.name)).collect();
+            Refusal::new("unknown_connector", format!("there is no connector {id}; known: {}", known.join(", ")))
+        })
+    }
+}
+
+#[async_trait]
+impl Toolbox for Bench {
+    fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    fn connectors(&self) -> Vec<ConnectorView> {
+        self.adapters.iter().map(|(view, _)| view.clone()).collect()
+    }
+
+    async fn query(&self, datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet> {
+        let at = self.shared.now();
+        let expr = expression(&query);
+        match self.ask(datasource, &query).await {
+            Ok((id, answer)) => {
+                let source = EvidenceSource::Query { datasource_id: Some(id), expr };
+                Reading { id: self.record(source, at, Ok(&describe(&answer))), answer: Ok(answer) }
+            }
+            Err(error) => {
+                let source = EvidenceSource::Query { datasource_id: datasource.or(self.datasource), expr };
+                Reading { id: self.record(source, at, Err(&error)), answer: Err(error) }
+            }
+        }
+    }
+
+    async fn read(&self, connector: ConnectorId, step: StepSpec) -> Reading<StepOutput> {
+        let at = self.shared.now();
+        let asked = crate::canonical::to_string(&step.params);
+        let result = async {
+            if self.spent() {
+                return Err((asked.clone(), format!("this run has made its {MAX_READINGS} readings")));
+            }
+            let refused = |refusal: Refusal| (asked.clone(), format!("the gate refuses this: {refusal}"));
+            let live = self.adapter(connector).map_err(refused)?;
+            let reviewed = live.port.review(&step, Mode::Read).map_err(refused)?;
+            let command = reviewed.command_text.clone();
+            let read = ReadStep::new(reviewed).map_err(refused)?;
+            let cx = CallContext::with_timeout(self.shared.settings.step_timeout);
+            match live.port.read(&cx, read).await {
+                Ok(output) => Ok((command, output.capped())),
+                Err(error) => Err((command, format!("{error}\n{}", error.output.error_output))),
+            }
+        };
+        let source = |command| EvidenceSource::Command { connector_id: connector, command };
+        match result.await {
+            Ok((command, output)) => {
+                let id = self.record(source(command), at, Ok(&output.output));
+                Reading { id, answer: Ok(output) }
+            }
+            Err((command, error)) => {
+                let id = self.record(source(command), at, Err(&error));
+                Reading { id, answer: Err(error) }
+            }
+        }
+    }
+
+    fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        self.adapter(connector)?.port.review(step, mode)
+    }
+}
+
+fn expression(query: &Query) -> String {
+    match query {
+        Query::Instant { expr, .. } => expr.clone(),
+        Query::Range { expr, start, end, step } => {
+            format!("{expr} [{} … {} / {} s]", start.to_rfc3339(), end.to_rfc3339(), step.as_secs_f64())
+        }
+        Query::Labels { label: Some(label), .. } => format!("values of label {label}"),
+        Query::Labels { label: None, .. } => "names of labels".into(),
+        Query::Logs { expr, .. } => expr.clone(),
+        Query::Changes { namespace, .. } => format!("changes in {}", namespace.as_deref().unwrap_or("all namespaces")),
+    }
+}
+
+/// An answer as text, for the excerpt.
+fn describe(answer: &DataSet) -> String {
+    let mut text = String::new();
+    for series in &answer.series {
+        let labels: Vec<String> = series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let first = series.points.first().map(|point| point.value);
+        let last = series.points.last().map(|point| point.value);
+        let line = match (series.points.len(), first, last) {
+            (1, _, Some(value)) => format!("{{{}}} {value}\n", labels.join(",")),
+            (points, Some(first), Some(last)) => {
+                format!("{{{}}} {points} points, first {first}, last {last}\n", labels.join(","))
+            }
+            _ => format!("{{{}}} no points\n", labels.join(",")),
+        };
+        text.push_str(&line);
+    }
+    for line in &answer.lines {
+        text.push_str(&format!("{} {}\n", line.at.to_rfc3339(), line.text));
+    }
+    text.push_str(&answer.names.join("\n"));
+    if text.is_empty() {
+        text.push_str("(empty)");
+    }
+    for warning in &answer.warnings {
+        text.push_str(&format!("\nwarning: {warning}"));
+    }
+    text
+}

@@ -1,0 +1,67 @@
+//! The verifier: watches the alert of a completed plan until it is settled whether it recovered.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::observe::woken;
+use super::shared::{Shared, millis};
+use crate::plan::{AlertView, Plan, PlanStatus, VerificationStatus, verify};
+use crate::ports::store::{Commit, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut wakes = shared.store.wakes();
+    loop {
+        if let Err(error) = look(&shared).await {
+            tracing::warn!(%error, "completed plans could not be verified; trying again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = woken(&mut wakes, RecordKind::AlertInstance) => {}
+            () = shared.clock.sleep(shared.settings.poll_interval) => {}
+        }
+    }
+}
+
+async fn look(shared: &Shared) -> Result<(), Error> {
+    // Only a plan that is being watched is due while it is completed.
+    let watched: Vec<Versioned<Plan>> = shared
+        .store
+        .all(ListQuery {
+            statuses: vec![PlanStatus::Completed.as_str().into()],
+            due_by: Some(shared.now()),
+            ..ListQuery::new(RecordKind::Plan)
+        })
+        .await?;
+    for found in watched {
+        let mut next = found.value.clone();
+        let alert = match next.linked_alert_rule_id {
+            Some(id) => match (shared.store.rule(id).await?, shared.store.instance_of(id).await?) {
+                (Some(rule), Some(instance)) => Some(AlertView::of(&rule.value, &instance.value)),
+                _ => None,
+            },
+            None => None,
+        };
+        next.verification = verify(
+            &next.verification,
+            alert.as_ref(),
+            shared.now(),
+            millis(shared.settings.verification_stable),
+            millis(shared.settings.verification_deadline),
+        );
+        if next.verification == found.value.verification {
+            continue;
+        }
+        let mut commit = Commit::new();
+        if next.verification.status != VerificationStatus::Watching {
+            tracing::info!(plan = %next.id, verification = next.verification.status.as_str(), "verification settled");
+            commit = commit.event(shared.plan_event(&next, "verified"));
+        }
+        match shared.store.commit(commit.update(next, found.version)).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

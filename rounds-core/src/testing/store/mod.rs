@@ -1,0 +1,309 @@
+//! A store in memory, for tests: it keeps what an SQL store keeps and refuses what an SQL store refuses.
+
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use self::state::State;
+use crate::audit::chain::Broken;
+use crate::id::OrgId;
+use crate::ports::store::{
+    AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
+    Record, RecordKind, Store, StoreError, Versioned,
+};
+use crate::ports::{Clock, Event};
+use crate::time::{Timestamp, elapsed};
+
+/// What a [`MemoryStore`] does wrong when a test asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Any call answers [`StoreError::Unavailable`] and does nothing.
+    Unavailable,
+    /// A commit answers [`StoreError::Unavailable`] and does nothing; reads go on.
+    CommitFails,
+    /// A commit is applied and answers [`StoreError::Unavailable`]: the answer got lost on its way.
+    AnswerLost,
+    /// A commit finds that somebody else changed its first record.
+    Conflict,
+    /// A commit or a renewal finds its lease lost.
+    LeaseLost,
+}
+
+/// A [`Store`] in memory.
+///
+/// ```
+/// use rounds_core::ports::store::{ListQuery, RecordKind, Store};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = rounds_core::testing::MemoryStore::new();
+/// assert!(store.list(&ListQuery::new(RecordKind::Plan)).await.unwrap().records.is_empty());
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    faults: Mutex<Faults>,
+    wakes: broadcast::Sender<RecordKind>,
+    time: LeaseTime,
+}
+
+#[derive(Default)]
+struct Faults {
+    queue: VecDeque<Fault>,
+    /// After this many more commits, this fault.
+    later: Option<(u64, Fault)>,
+    commits: u64,
+}
+
+enum LeaseTime {
+    Tokio(Instant),
+    Clock(Timestamp, Arc<dyn Clock>),
+}
+
+/// Tests need a chain, not a secret.
+const AUDIT_KEY: &[u8] = b"the memory store's audit key";
+
+impl MemoryStore {
+    /// An empty store; leases run by tokio's time, which a test may pause.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_time(LeaseTime::Tokio(Instant::now()))
+    }
+
+    /// An empty store whose leases run by a clock.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self::with_time(LeaseTime::Clock(clock.now(), clock))
+    }
+
+    fn with_time(time: LeaseTime) -> Self {
+        let wakes = broadcast::Sender::new(1024);
+        Self { inner: Arc::new(Inner { state: Mutex::default(), faults: Mutex::default(), wakes, time }) }
+    }
+
+    /// Lets the next `times` calls that the fault concerns fail.
+    pub fn fail_next(&self, fault: Fault, times: usize) {
+        lock(&self.inner.faults).queue.extend(std::iter::repeat_n(fault, times));
+    }
+
+    /// Lets one commit fail, after this many that do not: a test that counts up meets every one.
+    pub fn fail_after(&self, commits: u64, fault: Fault) {
+        lock(&self.inner.faults).later = Some((commits, fault));
+    }
+
+    /// How many commits were asked for so far.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        lock(&self.inner.faults).commits
+    }
+
+    /// Replaces text in a stored audit row behind the chain's back; `false`: there was nothing to replace.
+    #[must_use]
+    pub fn tamper_audit(&self, org: &OrgId, seq: u64, from: &str, to: &str) -> bool {
+        self.state().tamper(org, seq, from, to)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.inner.state)
+    }
+
+    /// Lease time: how long this store has lived.
+    fn now(&self) -> Duration {
+        match &self.inner.time {
+            LeaseTime::Tokio(start) => start.elapsed(),
+            LeaseTime::Clock(start, clock) => elapsed(*start, clock.now()),
+        }
+    }
+
+    /// Every call starts here: other tasks get their turn, as at a database, and an injected fault strikes.
+    async fn enter(&self) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        match self.fault(|fault| fault == Fault::Unavailable) {
+            Some(_) => Err(unavailable()),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&self, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+        let mut faults = lock(&self.inner.faults);
+        let at = faults.queue.iter().position(|fault| concerns(*fault))?;
+        faults.queue.remove(at)
+    }
+
+    fn commit_fault(&self, commit: &Commit) -> Option<Fault> {
+        let leased = !commit.leases.is_empty();
+        let has_changes = !commit.changes.is_empty();
+        let concerns = |fault| match fault {
+            Fault::Unavailable => false,
+            Fault::CommitFails | Fault::AnswerLost => true,
+            Fault::Conflict => has_changes,
+            Fault::LeaseLost => leased,
+        };
+        {
+            let mut faults = lock(&self.inner.faults);
+            faults.commits += 1;
+            match faults.later {
+                Some((0, fault)) => {
+                    faults.later = None;
+                    return Some(fault);
+                }
+                Some((left, fault)) => faults.later = Some((left - 1, fault)),
+                None => {}
+            }
+        }
+        self.fault(concerns)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
+        self.enter().await?;
+        self.state().load(lookup)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.enter().await?;
+        self.state().list(query)
+    }
+
+    async fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().count(kind, org))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.enter().await?;
+        let keys: Vec<Key> = commit.changes.iter().map(Change::key).collect();
+        if let Some(twice) = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)) {
+            return Err(StoreError::Invalid(format!("{} appears twice in one commit", twice.1)));
+        }
+        let fault = self.commit_fault(&commit);
+        match fault {
+            None | Some(Fault::AnswerLost) => {}
+            Some(Fault::Unavailable | Fault::CommitFails) => return Err(unavailable()),
+            Some(Fault::Conflict) => {
+                if let Some(key) = keys.first() {
+                    return Err(StoreError::Conflict { key: *key, expected: 0 });
+                }
+            }
+            Some(Fault::LeaseLost) => {
+                if let Some(lease) = commit.leases.first() {
+                    return Err(StoreError::LeaseLost { key: lease.key });
+                }
+            }
+        }
+        let committed = {
+            let mut state = self.state();
+            state.check_leases(&commit.leases, self.now())?;
+            let versions = state.apply(&commit.changes)?;
+            // Nothing can be refused from here on.
+            for entry in commit.audit {
+                state.append_audit(AUDIT_KEY, entry);
+            }
+            let events = commit.events.into_iter().map(|event| state.append_event(event)).collect();
+            Committed { versions, events }
+        };
+        let changed = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
+        for kind in changed.map(|change| change.key().kind).collect::<BTreeSet<_>>() {
+            // Nobody may be listening.
+            let _ = self.inner.wakes.send(kind);
+        }
+        if fault == Some(Fault::AnswerLost) { Err(unavailable()) } else { Ok(committed) }
+    }
+
+    async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
+        self.enter().await?;
+        let now = self.now();
+        self.state().claim(query, now)
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.enter().await?;
+        if self.fault(|fault| fault == Fault::LeaseLost).is_some() {
+            return Err(StoreError::LeaseLost { key: lease.key });
+        }
+        let now = self.now();
+        self.state().renew(lease, now.saturating_add(ttl), now)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.enter().await?;
+        self.state().release(lease);
+        Ok(())
+    }
+
+    async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().events(org, after, limit))
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        self.enter().await?;
+        if !(1..=1000).contains(&query.limit) {
+            return Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {}", query.limit)));
+        }
+        let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        let state = self.state();
+        let matching: Vec<_> = state
+            .audit(&query.org)
+            .filter(|row| {
+                let entry = &row.entry;
+                same(&query.action, &entry.action)
+                    && same(&query.actor_id, &entry.actor_id)
+                    && same(&query.target_type, &entry.target_type)
+                    && same(&query.target_id, &entry.target_id)
+                    && query.outcome.is_none_or(|outcome| outcome == entry.outcome)
+                    && query.from.is_none_or(|from| entry.at >= from)
+                    && query.to.is_none_or(|to| entry.at < to)
+            })
+            .collect();
+        let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+        let rows = matching.iter().skip(offset).take(query.limit as usize).map(|row| (*row).clone()).collect();
+        Ok(AuditPage { rows, total: matching.len() as u64 })
+    }
+
+    async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().verify_audit(org, AUDIT_KEY))
+    }
+
+    fn wakes(&self) -> broadcast::Receiver<RecordKind> {
+        self.inner.wakes.subscribe()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.enter().await
+    }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable { message: "a test asked for this".into() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

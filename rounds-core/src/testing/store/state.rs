@@ -1,0 +1,306 @@
+//! What a [`MemoryStore`](super::MemoryStore) keeps, and how it changes: in place, with a way back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::audit::chain;
+use crate::audit::{AuditEntry, AuditRow};
+use crate::connector::StoredSecret;
+use crate::id::OrgId;
+use crate::ports::Event;
+use crate::ports::store::{
+    AuditHead, Change, ClaimQuery, Cursor, Index, Key, Lease, ListQuery, Lookup, Page, Record, RecordKind, StoreError,
+    Versioned, WorkerId,
+};
+
+/// One record as a database would keep it: the body as text, so that reading goes through the same decoding.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    version: u64,
+    index: Index,
+    body: String,
+    secret: Option<StoredSecret>,
+    fence: u64,
+    holder: Option<(WorkerId, Duration)>,
+}
+
+impl Row {
+    fn new(record: &Record, version: u64) -> Result<Self, StoreError> {
+        Ok(Self {
+            version,
+            index: record.index(),
+            body: record.encode()?,
+            secret: record.secret().cloned(),
+            fence: 0,
+            holder: None,
+        })
+    }
+
+    fn read(&self, kind: RecordKind) -> Result<Versioned<Record>, StoreError> {
+        let mut record = Record::decode(kind, &self.body)?;
+        record.set_secret(self.secret.clone());
+        Ok(Versioned { value: record, version: self.version })
+    }
+
+    fn is_held(&self, now: Duration) -> bool {
+        self.holder.as_ref().is_some_and(|(_, until)| *until > now)
+    }
+
+    fn is_held_by(&self, lease: &Lease, now: Duration) -> bool {
+        self.is_held(now) && self.is_of(lease)
+    }
+
+    fn is_of(&self, lease: &Lease) -> bool {
+        self.fence == lease.fence && self.holder.as_ref().is_some_and(|(worker, _)| *worker == lease.worker)
+    }
+}
+
+/// An organisation's logs.
+#[derive(Debug, Default)]
+struct Logs {
+    events: Vec<Event>,
+    audit: Vec<Entry>,
+}
+
+/// An audit row with the text that was hashed.
+#[derive(Debug, Clone)]
+struct Entry {
+    row: AuditRow,
+    text: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    rows: BTreeMap<Key, Row>,
+    unique: HashMap<(RecordKind, String), Uuid>,
+    children: HashMap<(RecordKind, Uuid), Uuid>,
+    logs: HashMap<OrgId, Logs>,
+}
+
+impl State {
+    pub(super) fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
+        let key = match lookup {
+            Lookup::Key(key) => Some(*key),
+            Lookup::Unique(kind, text) => self.unique.get(&(*kind, text.clone())).map(|id| Key::new(*kind, *id)),
+            Lookup::Child(kind, child) => self.children.get(&(*kind, *child)).map(|id| Key::new(*kind, *id)),
+        };
+        key.and_then(|key| self.rows.get(&key).map(|row| row.read(key.kind))).transpose()
+    }
+
+    pub(super) fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        if !(1..=1000).contains(&query.limit) {
+            return Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {}", query.limit)));
+        }
+        let matches = |row: &Row| {
+            let index = &row.index;
+            query.org.as_ref().is_none_or(|org| *org == index.org)
+                && has_status(&query.statuses, index)
+                && query.parent.is_none_or(|parent| index.parent == Some(parent))
+                && query.child_status.as_ref().is_none_or(|wanted| index.children.iter().any(|c| c.status == wanted))
+                && query.due_by.is_none_or(|by| index.due_at.is_some_and(|due| due <= by))
+        };
+        let after = |key: &Key| {
+            query.after.is_none_or(|Cursor(after)| if query.newest_first { key.id < after } else { key.id > after })
+        };
+        let of_kind = self.of_kind(query.kind).filter(|(key, row)| after(key) && matches(row));
+        let limit = query.limit as usize;
+        let found: Vec<_> = if query.newest_first {
+            let mut all: Vec<_> = of_kind.collect();
+            all.reverse();
+            all.truncate(limit + 1);
+            all
+        } else {
+            of_kind.take(limit + 1).collect()
+        };
+        let next = (found.len() > limit).then(|| Cursor(found[limit - 1].0.id));
+        let records = found.into_iter().take(limit).map(|(key, row)| row.read(key.kind)).collect::<Result<_, _>>()?;
+        Ok(Page { records, next })
+    }
+
+    pub(super) fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, row) in self.of_kind(kind).filter(|(_, row)| org.is_none_or(|org| *org == row.index.org)) {
+            *counts.entry(row.index.status.unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        query: &ClaimQuery,
+        now: Duration,
+    ) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
+        let longest_due = self
+            .of_kind(query.kind)
+            .filter(|(_, row)| has_status(&query.statuses, &row.index) && !row.is_held(now))
+            .filter_map(|(key, row)| row.index.due_at.filter(|due| *due <= query.due_by).map(|due| (due, *key)))
+            .min();
+        let Some(row) = longest_due.and_then(|(_, key)| self.rows.get_mut(&key).map(|row| (key, row))) else {
+            return Ok(None);
+        };
+        let (key, row) = row;
+        let record = row.read(key.kind)?;
+        row.fence += 1;
+        row.holder = Some((query.worker.clone(), now.saturating_add(query.ttl)));
+        Ok(Some((record, Lease { key, worker: query.worker.clone(), fence: row.fence })))
+    }
+
+    pub(super) fn renew(&mut self, lease: &Lease, until: Duration, now: Duration) -> Result<(), StoreError> {
+        match self.rows.get_mut(&lease.key).filter(|row| row.is_held_by(lease, now)) {
+            Some(row) => {
+                row.holder = Some((lease.worker.clone(), until));
+                Ok(())
+            }
+            None => Err(StoreError::LeaseLost { key: lease.key }),
+        }
+    }
+
+    pub(super) fn release(&mut self, lease: &Lease) {
+        if let Some(row) = self.rows.get_mut(&lease.key).filter(|row| row.is_of(lease)) {
+            row.holder = None;
+        }
+    }
+
+    pub(super) fn check_leases(&self, leases: &[Lease], now: Duration) -> Result<(), StoreError> {
+        match leases.iter().find(|lease| !self.rows.get(&lease.key).is_some_and(|row| row.is_held_by(lease, now))) {
+            Some(lost) => Err(StoreError::LeaseLost { key: lost.key }),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies every change or none: what was changed before a refusal is put back, newest first.
+    pub(super) fn apply(&mut self, changes: &[Change]) -> Result<Vec<u64>, StoreError> {
+        let mut versions = Vec::with_capacity(changes.len());
+        let mut undo: Vec<(Key, Option<Row>)> = Vec::new();
+        for change in changes {
+            match self.change(change, &mut undo) {
+                Ok(version) => versions.push(version),
+                Err(refusal) => {
+                    for (key, before) in undo.into_iter().rev() {
+                        self.put(key, before);
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(versions)
+    }
+
+    fn change(&mut self, change: &Change, undo: &mut Vec<(Key, Option<Row>)>) -> Result<u64, StoreError> {
+        let key = change.key();
+        let before = self.rows.get(&key).cloned();
+        let at = |expected: u64| match &before {
+            Some(row) if row.version == expected => Ok(row.clone()),
+            _ => Err(StoreError::Conflict { key, expected }),
+        };
+        let (after, version) = match change {
+            Change::Insert(_) if before.is_some() => {
+                return Err(StoreError::Duplicate { kind: key.kind, unique: format!("id {}", key.id) });
+            }
+            Change::Insert(record) => (Some(Row::new(record, 1)?), 1),
+            Change::Update(record, expected) => {
+                let held = at(*expected)?;
+                let row = Row { fence: held.fence, holder: held.holder, ..Row::new(record, expected + 1)? };
+                (Some(row), expected + 1)
+            }
+            Change::Delete(_, expected) => {
+                at(*expected)?;
+                (None, 0)
+            }
+            Change::Expect(_, expected) => return at(*expected).map(|row| row.version),
+        };
+        if let Some(row) = &after {
+            self.check_unique(key, &row.index)?;
+        }
+        undo.push((key, before));
+        self.put(key, after);
+        Ok(version)
+    }
+
+    fn check_unique(&self, key: Key, index: &Index) -> Result<(), StoreError> {
+        let taken = |holder: Option<&Uuid>| holder.is_some_and(|id| *id != key.id);
+        if let Some(unique) = index.unique.as_ref().filter(|u| taken(self.unique.get(&(key.kind, (*u).clone())))) {
+            return Err(StoreError::Duplicate { kind: key.kind, unique: unique.clone() });
+        }
+        if let Some(child) = index.children.iter().find(|child| taken(self.children.get(&(key.kind, child.id)))) {
+            return Err(StoreError::Duplicate { kind: key.kind, unique: format!("part {}", child.id) });
+        }
+        Ok(())
+    }
+
+    /// Puts a row, or no row, in a key's place, and keeps what it is found by in step.
+    fn put(&mut self, key: Key, row: Option<Row>) {
+        if let Some(before) = self.rows.remove(&key) {
+            if let Some(unique) = before.index.unique {
+                self.unique.remove(&(key.kind, unique));
+            }
+            for child in before.index.children {
+                self.children.remove(&(key.kind, child.id));
+            }
+        }
+        if let Some(row) = row {
+            if let Some(unique) = &row.index.unique {
+                self.unique.insert((key.kind, unique.clone()), key.id);
+            }
+            for child in &row.index.children {
+                self.children.insert((key.kind, child.id), key.id);
+            }
+            self.rows.insert(key, row);
+        }
+    }
+
+    pub(super) fn append_event(&mut self, mut event: Event) -> Event {
+        let log = &mut self.logs.entry(event.org_id.clone()).or_default().events;
+        event.seq = log.len() as u64 + 1;
+        log.push(event.clone());
+        event
+    }
+
+    pub(super) fn append_audit(&mut self, key: &[u8], entry: AuditEntry) {
+        let log = &mut self.logs.entry(entry.org_id.clone()).or_default().audit;
+        let seq = log.len() as u64 + 1;
+        let previous = log.last().map_or_else(|| chain::GENESIS.to_owned(), |last| last.row.hash.clone());
+        let text = chain::entry_text(&entry);
+        let hash = chain::hash(key, &entry.org_id, seq, &previous, &text);
+        log.push(Entry { row: AuditRow { seq, previous, hash, entry }, text });
+    }
+
+    pub(super) fn events(&self, org: &OrgId, after: u64, limit: u32) -> Vec<Event> {
+        let log = self.logs.get(org).map(|logs| logs.events.as_slice()).unwrap_or_default();
+        log.iter().filter(|event| event.seq > after).take(limit as usize).cloned().collect()
+    }
+
+    /// An organisation's audit rows, newest first.
+    pub(super) fn audit(&self, org: &OrgId) -> impl Iterator<Item = &AuditRow> {
+        self.logs.get(org).into_iter().flat_map(|logs| logs.audit.iter().rev().map(|entry| &entry.row))
+    }
+
+    pub(super) fn verify_audit(&self, org: &OrgId, key: &[u8]) -> Result<AuditHead, chain::Broken> {
+        let mut verifier = chain::Verifier::new(org.clone(), key);
+        for entry in self.logs.get(org).map(|logs| logs.audit.as_slice()).unwrap_or_default() {
+            verifier.next(entry.row.seq, &entry.row.previous, &entry.row.hash, &entry.text)?;
+        }
+        let (seq, hash) = verifier.head();
+        Ok(AuditHead { seq, hash: hash.into() })
+    }
+
+    /// Changes the stored text of an audit row without its hash, as somebody with the database in hand would.
+    pub(super) fn tamper(&mut self, org: &OrgId, seq: u64, from: &str, to: &str) -> bool {
+        let log = self.logs.get_mut(org).map(|logs| &mut logs.audit);
+        let Some(entry) = log.and_then(|log| log.iter_mut().find(|entry| entry.row.seq == seq)) else { return false };
+        let changed = entry.text.replace(from, to);
+        let differs = changed != entry.text;
+        entry.text = changed;
+        differs
+    }
+
+    fn of_kind(&self, kind: RecordKind) -> impl DoubleEndedIterator<Item = (&Key, &Row)> {
+        self.rows.range(Key::new(kind, Uuid::nil())..=Key::new(kind, Uuid::max()))
+    }
+}
+
+fn has_status(wanted: &[String], index: &Index) -> bool {
+    wanted.is_empty() || wanted.iter().any(|status| index.status == Some(status.as_str()))
+}
