@@ -60,8 +60,10 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Reads the labels of the sample, then of the rule, then those that the rule's query pins: the first to say
 /// something wins, and a workload is closer than a pod, a pod closer than a service.
 pub(crate) fn hints(alert: &FiredAlert) -> Hints {
-    let pinned = pinned_labels(&alert.rule.condition.query);
-    let sources = [&alert.labels, &alert.rule.labels, &pinned];
+    let none = BTreeMap::new();
+    let of_rule = alert.rule.as_ref().map_or(&none, |rule| &rule.labels);
+    let pinned = alert.rule.as_ref().map(|rule| pinned_labels(&rule.condition.query)).unwrap_or_default();
+    let sources = [&alert.labels, of_rule, &pinned];
     let first = |labels: &BTreeMap<String, String>, keys: &[&str]| {
         keys.iter().filter_map(|key| labels.get(*key)).find(|value| is_name(value)).cloned()
     };

@@ -115,10 +115,14 @@ pub(crate) fn findings(
 }
 
 fn alert_section(alert: &FiredAlert, signal: Option<&Signal>) -> Section {
-    let condition = &alert.rule.condition;
+    let Some(rule) = &alert.rule else {
+        let body = alert.question.clone().unwrap_or_else(|| "No alert rule is behind this investigation.".into());
+        return Section { title: "Question".into(), body, citations: Vec::new() };
+    };
+    let condition = &rule.condition;
     let mut body = format!(
         "Rule \"{}\" fires since {}: `{}` {} {}",
-        alert.rule.name,
+        rule.name,
         clock(alert.firing_since),
         condition.query,
         condition.operator,
