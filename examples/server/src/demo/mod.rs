@@ -53,7 +53,7 @@ async fn auto(args: &DemoArgs) -> anyhow::Result<Value> {
     let stage = setup::start(args.listen).await?;
     let result = go_through(&stage, &mut story).await;
     let (stages, total) = story.into_stages();
-    stage.shutdown().await;
+    stage.shutdown().await?;
     let mut summary = result?;
     summary["stages"] = json!(stages);
     summary["totalMs"] = json!(total);
@@ -112,8 +112,7 @@ async fn by_hand(args: &DemoArgs) -> anyhow::Result<()> {
         say(&format!("           {error:#}"));
         let _ = interrupted.await;
     }
-    stage.shutdown().await;
-    Ok(())
+    stage.shutdown().await
 }
 
 /// Prints the stages as the person in the browser brings them about.

@@ -1,5 +1,6 @@
 //! Brings up cluster and server, and configures them as an operator would: over the public API.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,11 +8,15 @@ use anyhow::Context as _;
 use rounds_sandbox::Sandbox;
 use serde_json::json;
 
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
 use super::client::Client;
 use super::cluster;
 use super::story::text;
-use crate::boot::{App, FirstAdmin};
-use crate::settings::ServerSettings;
+use crate::boot::{App, Boot};
+use crate::settings::{Overrides, SeedAdmin, ServerSettings};
 
 pub(super) const LOGIN: &str = "admin";
 
@@ -20,15 +25,18 @@ pub(super) struct Stage {
     pub(super) sandbox: Sandbox,
     pub(super) url: String,
     pub(super) password: String,
-    app: App,
+    stop: CancellationToken,
+    server: JoinHandle<anyhow::Result<()>>,
     // Last, so that the database is closed before its folder goes.
     _folder: tempfile::TempDir,
 }
 
 impl Stage {
-    pub(super) async fn shutdown(self) {
-        self.app.shutdown(Duration::from_secs(10)).await;
+    pub(super) async fn shutdown(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.server.await.context("the server panicked")??;
         self.sandbox.shutdown().await;
+        Ok(())
     }
 }
 
@@ -36,20 +44,30 @@ pub(super) async fn start(listen: SocketAddr) -> anyhow::Result<Stage> {
     let sandbox = cluster::start().await?;
     let folder = tempfile::Builder::new().prefix("rounds-demo-").tempdir().context("making a temporary folder")?;
     let password = password();
-    let mut settings = ServerSettings::in_folder(folder.path());
-    settings.listen = listen;
-    settings.first_admin = Some(FirstAdmin {
-        email: "admin@example.com".into(),
+    let overrides = Overrides { data_dir: Some(folder.path().to_owned()), ..Overrides::default() };
+    // Of the environment only what finds and runs kubectl: the demo is the same everywhere.
+    let mut settings = ServerSettings::read(&tools_only, overrides)?;
+    settings.seed_admin = Some(SeedAdmin {
+        email: Some("admin@example.com".into()),
         login: LOGIN.into(),
-        name: "Demo Admin".into(),
+        name: Some("Demo Admin".into()),
         password: password.clone().into(),
     });
     // A demo is watched, so what usually takes minutes takes seconds.
     settings.core.verification_stable = Duration::from_secs(3);
     settings.core.poll_interval = Duration::from_millis(500);
-    let app = App::start(settings).await?;
-    let url = format!("http://{}", app.address());
-    Ok(Stage { sandbox, url, password, app, _folder: folder })
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let url = format!("http://{}", listener.local_addr().context("reading the address")?);
+    let app = App::start(Boot::new(settings)?).await?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let server = tokio::spawn(async move { app.serve(listener, async move { stopped.cancelled().await }).await });
+    Ok(Stage { sandbox, url, password, stop, server, _folder: folder })
+}
+
+fn tools_only(name: &str) -> Option<OsString> {
+    #[allow(clippy::disallowed_methods, reason = "the demo is part of the binary, which may read its environment")]
+    ["PATH", "KUBECTL", "HOME", "ROUNDS_LOG"].contains(&name).then(|| std::env::var_os(name)).flatten()
 }
 
 /// A password that nobody else knows, readable enough to be typed.
