@@ -54,6 +54,7 @@ fn each_refusal_names_its_rule() {
         ("get pods,secrets -n app", "secrets"),
         ("get Secrets.v1. -n app", "secrets"),
         ("events --for secret/db -n app", "secrets"),
+        ("describe sa default -n app", "secrets"),
         ("get nodes", "cluster_scoped"),
         ("get pods -A", "all_namespaces"),
         ("get pods -o go-template-file=x -n app", "output_format"),

@@ -116,6 +116,12 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Parsed {
 pub(super) fn describe(cx: &mut Cx<'_>) -> Parsed {
     let selection = selection(cx)?;
     let place = place_of(cx, &selection)?;
+    if kinds_of(&selection).iter().any(|kind| kind.kind.class == kinds::Class::ServiceAccount) {
+        return Err(refuse(
+            Rule::Secrets,
+            "`describe serviceaccount` reads every Secret of the namespace behind the scenes; use `get sa NAME -o yaml`",
+        ));
+    }
     let show_events = cx.arguments.switch("show-events")?;
     let chunk_size = cx.chunk_size()?;
     Ok((place, Action::Describe(Describe { selection, show_events, chunk_size })))
