@@ -1,8 +1,8 @@
 //! The gate against a corpus of commands, each of which was run through a real kubectl with its requests recorded.
 
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{Mode, StepSpec};
 use rounds_core::ports::{CallContext, ExecutionAdapter, ReadStep, Tier};
+use rounds_core::ports::{Mode, StepSpec};
 use serde::Deserialize;
 
 use crate::cluster::TestCluster;
@@ -102,7 +102,14 @@ async fn rule_2_kubectl_reads_every_accepted_command_as_the_gate_does() {
         };
         // Many of the objects are not there: kubectl may say so, but not that it does not know what was written.
         let said = answer.unwrap_or_else(|error| format!("{} {}", error.message, error.output.error_output));
-        for misread in ["unknown flag", "unknown shorthand", "invalid argument", "unknown command", "See 'kubectl", "resource name may not be empty"] {
+        for misread in [
+            "unknown flag",
+            "unknown shorthand",
+            "invalid argument",
+            "unknown command",
+            "See 'kubectl",
+            "resource name may not be empty",
+        ] {
             assert!(!said.contains(misread), "{command}: {said}");
         }
         for request in cluster.requests() {
@@ -111,7 +118,8 @@ async fn rule_2_kubectl_reads_every_accepted_command_as_the_gate_does() {
             let inside = format!("{}/", request.path).contains(&format!("/namespaces/{}/", cluster.namespace));
             let discovery = ["/api", "/apis", "/version", "/openapi"].contains(&request.path.trim_end_matches('/'))
                 || request.path.starts_with("/openapi/")
-                || request.path.trim_start_matches('/').split('/').count() <= 3 && !request.path.contains("/namespaces");
+                || request.path.trim_start_matches('/').split('/').count() <= 3
+                    && !request.path.contains("/namespaces");
             assert!(inside || discovery, "{command}: {} {}", request.method, request.path);
             assert!(!request.path.contains("/secrets"), "{command}: {}", request.path);
         }

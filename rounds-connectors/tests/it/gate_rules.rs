@@ -247,6 +247,12 @@ fn a_manifest_becomes_canonical_json_with_its_namespace() {
 }
 
 #[test]
+fn a_reader_is_told_which_secrets_pods_are_given() {
+    let step = apply("apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec: {template: {spec: {containers: [{name: a, image: b, envFrom: [{secretRef: {name: db}}]}]}}}\n").unwrap();
+    assert!(step.notes.iter().any(|note| note.contains("Secrets") && note.contains("db")), "{:?}", step.notes);
+}
+
+#[test]
 fn tiers_are_computed_from_the_command() {
     for (line, tier, reversible, idempotent) in [
         ("get pods", Tier::Read, true, true),
