@@ -8,4 +8,5 @@ mod gate_laws;
 mod gate_rules;
 mod kubectl_adapter;
 mod playbook;
+mod playbook_cluster;
 mod prometheus;

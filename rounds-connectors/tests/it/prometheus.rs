@@ -1,4 +1,5 @@
 //! The Prometheus datasource against a real Prometheus, and against servers that misbehave.
+#![allow(clippy::disallowed_methods, reason = "tests find and start a real Prometheus")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -315,7 +316,7 @@ async fn a_body_that_is_cut_off_is_unavailable() {
 
 #[tokio::test]
 async fn a_slow_server_ends_at_the_deadline_and_a_cancelled_caller_at_once() {
-    let app = Router::new().fallback(any(|| std::future::pending::<&'static str>()));
+    let app = Router::new().fallback(any(std::future::pending::<&'static str>));
     let url = format!("http://{}", serve(app).await);
     let source = datasource(&url);
 
@@ -474,4 +475,18 @@ async fn rule_11_configs_that_are_not_understood_are_refused() {
     let full = json!({ "url": "https://p/x/", "auth": { "type": "basic", "username": "u" }, "timeoutSec": 5,
         "headers": BTreeMap::from([("X-Scope-OrgID", "1")]), "maxSeries": 1, "maxSamples": 1, "maxBodyBytes": 4096 });
     registry.check("prometheus", &full).expect("a full config");
+}
+
+#[tokio::test]
+async fn https_is_trusted_by_the_configured_authority_and_by_no_other() {
+    let server = rounds_sandbox::Sandbox::builder().start().await.expect("a TLS server");
+    let certificate = server.certificate().expect("its certificate");
+    let config = json!({ "url": server.api_url(), "caCertificate": certificate });
+    let error = datasource_with(config, SecretHandle::none()).query(&cx(), &instant("up")).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unauthorized, "it was reached, and wants a token: {error}");
+
+    let error = datasource(server.api_url()).query(&cx(), &instant("up")).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unavailable);
+    assert!(error.message.contains("certificate"), "{error}");
+    server.shutdown().await;
 }
