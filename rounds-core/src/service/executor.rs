@@ -352,7 +352,8 @@ async fn finish(
             Ok(false) => tokio::task::yield_now().await,
             Err(Error::Store(error)) if error.is_transient() => {
                 tracing::warn!(plan = %id, ordinal, %error, "the step's outcome could not be recorded; trying again");
-                shared.clock.sleep(Duration::from_millis(200)).await;
+                // Often enough to be heard before the lease runs out.
+                shared.clock.sleep(shared.settings.lease_ttl / 10).await;
             }
             Err(error) => return Err(error),
         }

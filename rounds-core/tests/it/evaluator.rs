@@ -204,6 +204,7 @@ async fn a_new_and_a_changed_rule_take_effect_at_once() {
 async fn an_answer_to_the_question_before_the_change_is_thrown_away() {
     let world = World::new().await;
     let _running = world.start();
+    pass(secs(1)).await;
     world.errors.set(0.4);
     *lock(&world.errors.takes) = secs(5);
     let rule = world.rule("errors", json!({})).await;

@@ -422,6 +422,23 @@ async fn a_decision_is_followed_at_once_even_when_nobody_polls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plan_that_waits_for_a_slot_is_taken_as_soon_as_one_is_free() {
+    let settings = Settings { poll_interval: secs(7200), concurrent_plans: 1, ..Settings::default() };
+    let world = World::with(settings).await;
+    let mut plans = Vec::new();
+    for _ in 0..5 {
+        let plan = world.propose(&["restart app/web"]).await;
+        plans.push(world.let_run(&plan).await);
+    }
+    let began = Instant::now();
+    let _running = world.start();
+    for plan in &plans {
+        assert_eq!(world.settled(plan.id).await.status, PlanStatus::Completed);
+    }
+    assert!(began.elapsed() < secs(60), "nobody polls, and nobody has to: {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_fails_again_before_anybody_was_told_of_the_first_time_fails_again() {
     // Notices pile up: nobody delivers them here.
     let world = World::built(Settings::default(), |builder| builder.without(ServiceName::Outbox)).await;

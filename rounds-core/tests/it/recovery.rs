@@ -121,6 +121,35 @@ async fn rule_5_a_worker_that_lost_its_lease_commits_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_effect_whose_driver_lost_the_plan_still_ends_at_its_limit() {
+    struct Ended(Arc<Notify>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let world = World::new().await;
+    let (started, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (says, ends) = (started.clone(), ended.clone());
+    world.cluster.does(move |_, _| {
+        let (says, guard) = (says.clone(), Ended(ends.clone()));
+        async move {
+            let _guard = guard;
+            says.notify_one();
+            std::future::pending().await
+        }
+    });
+    let plan = world.propose(&["restart app/web"]).await;
+    world.let_run(&plan).await;
+    let _running = world.start();
+    started.notified().await;
+    world.store.fail_next(rounds_core::testing::Fault::LeaseLost, 1);
+    let limit = world.settings.step_timeout + world.settings.effect_grace;
+    tokio::time::timeout(limit + secs(1), ended.notified()).await.expect("the effect is dropped at its limit");
+    assert_eq!(steps(&world.settled(plan.id).await), ["interrupted"]);
+}
+
 /// Runs part of a test in a runtime of its own, and ends that runtime with everything that still runs in it.
 fn life<T>(part: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -133,9 +162,9 @@ fn life<T>(part: impl Future<Output = T>) -> T {
 fn rule_4_a_step_of_a_dead_worker_is_interrupted_only_after_its_deadline_and_a_grace() {
     let short = Duration::from_millis;
     let settings = Settings {
-        step_timeout: short(900),
+        step_timeout: short(1500),
         effect_grace: short(400),
-        lease_ttl: short(150),
+        lease_ttl: short(1500),
         poll_interval: short(20),
         ..Settings::default()
     };
@@ -180,7 +209,7 @@ fn rule_4_a_step_of_a_dead_worker_is_interrupted_only_after_its_deadline_and_a_g
 #[test]
 fn rule_13_a_plan_that_was_approved_when_everything_died_is_carried_out_by_the_next_start() {
     let short = Duration::from_millis;
-    let settings = Settings { lease_ttl: short(150), poll_interval: short(20), ..Settings::default() };
+    let settings = Settings { lease_ttl: short(1500), poll_interval: short(20), ..Settings::default() };
     let (world, plan) = life(async {
         let world = World::with(settings).await;
         let plan = world.propose(&["restart app/web", "get app/web"]).await;

@@ -253,12 +253,13 @@ struct Process {
     agent: Principal,
 }
 
-fn settings() -> Settings {
+/// The child's times are short, because its heir waits for them; the heir has all the time it needs.
+fn settings(is_child: bool) -> Settings {
     let ms = Duration::from_millis;
     Settings {
-        step_timeout: ms(1500),
+        step_timeout: ms(if is_child { 2000 } else { 60_000 }),
         effect_grace: ms(300),
-        lease_ttl: ms(1200),
+        lease_ttl: ms(if is_child { 2000 } else { 10_000 }),
         poll_interval: ms(50),
         query_timeout: ms(800),
         ..Settings::default()
@@ -290,7 +291,7 @@ async fn process(folder: &Path, about: &str, kind: RecordKind, point: Option<Poi
     let mut builder = Rounds::builder(Arc::new(deadly), Arc::new(identity))
         .registry(registry.unwrap())
         .investigator(Arc::new(Detective(fate)))
-        .settings(settings());
+        .settings(settings(point.is_some()));
     // The child does only what the scene is about, so that its commits come in one order.
     if point.is_some() {
         let wanted: &[ServiceName] = match about {
@@ -502,8 +503,10 @@ async fn an_alert_killed_at(point: Point) {
     })
     .await;
     if let Some(since) = before.pending_since {
-        // The child was dead for less than three intervals, so the duration went on.
-        assert_eq!(alert.pending_since, Some(since), "{what}: rule 13");
+        // The duration goes on, unless nobody looked for more than three intervals: a busy machine may take that long.
+        let gap = alert.pending_since.zip(before.last_sample_at).map(|(again, last)| again - last);
+        let outage = gap.is_some_and(|gap| gap.num_milliseconds() > 3000);
+        assert!(alert.pending_since == Some(since) || outage, "{what}: rule 13, since {since}: {alert:?}");
     }
     if let Some(since) = before.firing_since {
         assert_eq!(alert.firing_since, Some(since), "{what}: rule 13");
