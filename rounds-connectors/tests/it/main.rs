@@ -7,3 +7,6 @@ mod corpus;
 mod gate_laws;
 mod gate_rules;
 mod kubectl_adapter;
+mod playbook;
+mod playbook_cluster;
+mod prometheus;

@@ -78,6 +78,7 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         last_error: None,
         warning: Some("two series".into()),
         last_sample_at: Some(at(2)),
+        empty_answers: 0,
         investigation_id: Some(InvestigationId::new()),
     }
 }
