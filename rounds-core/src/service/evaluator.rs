@@ -116,7 +116,7 @@ impl Schedule {
             if due.at > now {
                 return None;
             }
-            let Some(Reverse(due)) = self.queue.pop() else { return None };
+            let Reverse(due) = self.queue.pop()?;
             if let Some(known) = self.rules.get(&due.rule)
                 && known.generation == due.generation
             {
