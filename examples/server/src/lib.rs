@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The Rounds server as a library: HTTP API, sign-in and pages over [`rounds_core::Rounds`].
+//!
+//! An embedder mounts [`router`] over a state of their own; the binary boots one from its settings. Everything that
+//! a person can decide is decided in core: this crate translates, and says who is asking.
+
+pub mod accounts;
+pub mod api;
+pub mod auth;
+pub mod error;
+pub mod extract;
+pub mod http;
+pub mod pages;
+pub mod state;
+
+pub use error::ApiError;
+pub use http::router;
+pub use state::AppState;

@@ -1,0 +1,86 @@
+use axum::extract::{FromRequestParts, OriginalUri};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use rounds_core::access::Principal;
+use secrecy::SecretString;
+use url::form_urlencoded;
+
+use super::who::{Via, Who};
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The person behind a page. Nobody: to the sign-in page, and back here afterwards.
+///
+/// It checks no CSRF token: a handler that changes something takes [`CsrfForm`](super::CsrfForm) too.
+#[derive(Debug, Clone)]
+pub struct PageUser {
+    /// The account, with its role and grants as they are now.
+    pub principal: Principal,
+    /// The session.
+    pub session: SecretString,
+}
+
+impl FromRequestParts<AppState> for PageUser {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
+        match Who::of(parts, state).await {
+            Ok(Who { principal, via: Via::Session(session) }) => Ok(Self { principal, session }),
+            // Pages are for people: a token may call the API.
+            Ok(Who { via: Via::Token(_), .. }) => Err(ApiError::unauthorized().into_response()),
+            Err(error) if error.status == StatusCode::UNAUTHORIZED => Err(to_sign_in(parts)),
+            Err(error) => Err(error.into_response()),
+        }
+    }
+}
+
+fn to_sign_in(parts: &Parts) -> Response {
+    let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    // A write is not repeated after signing in; its page is shown.
+    let next = if parts.method.is_safe() { uri.path_and_query().map_or("/", |path| path.as_str()) } else { uri.path() };
+    let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    let to = format!("/login?next={next}");
+    if is_fragment(&parts.headers) {
+        // A fragment cannot show a page: the whole page goes there.
+        return (StatusCode::UNAUTHORIZED, [("hx-redirect", to)]).into_response();
+    }
+    Redirect::to(&to).into_response()
+}
+
+fn is_fragment(headers: &HeaderMap) -> bool {
+    headers.contains_key("hx-request")
+}
+
+/// Where to go after signing in: a path of this site, else `/`.
+#[must_use]
+pub fn safe_next(next: Option<&str>) -> &str {
+    match next {
+        // `//host` and `/\host` are other sites to a browser; control characters are dropped by it.
+        Some(path)
+            if path.starts_with('/')
+                && !path[1..].starts_with(['/', '\\'])
+                && !path.contains(|c: char| c.is_control() || c == '\\')
+                && !path.starts_with("/login") =>
+        {
+            path
+        }
+        _ => "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::safe_next;
+
+    #[test]
+    fn only_a_path_of_this_site_is_gone_to_after_signing_in() {
+        assert_eq!(safe_next(Some("/plans/1?tab=a")), "/plans/1?tab=a");
+        for other in
+            ["//evil.test", "/\\evil.test", "https://evil.test", "plans", "", "/\t/evil.test", "/login?next=/x"]
+        {
+            assert_eq!(safe_next(Some(other)), "/", "{other}");
+        }
+        assert_eq!(safe_next(None), "/");
+    }
+}

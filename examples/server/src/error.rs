@@ -1,0 +1,151 @@
+//! The one shape of errors: `{code, message, details?}` with the right status.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rounds_core::Error;
+use rounds_core::access::Denied;
+use rounds_core::ports::{PortError, PortErrorKind, StoreError};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What an error answers with.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub struct ErrorBody {
+    /// A stable word for programs.
+    pub code: Cow<'static, str>,
+    /// What was found and what would work, for the person who must act.
+    pub message: String,
+    /// Facts for programs: the missing action and scope, the refusals of the gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// An error on its way to a client. Nothing in it is secret.
+#[derive(Debug)]
+pub struct ApiError {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: ErrorBody,
+    /// After how many seconds trying again makes sense.
+    pub retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// An error with a status and a code.
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            body: ErrorBody { code: code.into(), message: message.into(), details: None },
+            retry_after: None,
+        }
+    }
+
+    /// What was sent does not hold.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// Nobody is signed in.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "sign in (POST /api/login), or send a live token as `Authorization: Bearer <token>`",
+        )
+    }
+
+    /// There is no such thing.
+    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        let id: String = id.to_string().chars().take(80).collect();
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id}"))
+    }
+
+    /// A fault of the server: the log has it, the client does not.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        let message = "the server could not do this; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// The same with facts for programs.
+    #[must_use]
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.body.details = Some(details);
+        self
+    }
+
+    /// The same, saying after how many seconds to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let details = json!({ "action": denied.action(), "scope": denied.scope() });
+        Self::new(StatusCode::FORBIDDEN, "forbidden", denied.to_string()).with_details(details)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(%error, "the store could not serve a request");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error.to_string())
+                .with_retry_after(1);
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> Self {
+        let status = match error.kind {
+            PortErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self::new(status, "connector_failed", error.message)
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let (code, message) = (error.code(), error.to_string());
+        match error {
+            Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, code, message),
+            Error::Denied(denied) => denied.into(),
+            Error::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, code, message),
+            Error::Refused(refusals) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).with_details(json!({ "refusals": refusals }))
+            }
+            Error::State(illegal) => Self::new(StatusCode::CONFLICT, code, message)
+                .with_details(json!({ "state": illegal.state, "event": illegal.event })),
+            Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, code, message),
+            Error::Port(error) => error.into(),
+            Error::Store(error) => error.into(),
+            other => Self::internal(other),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The router: API, pages and what every answer carries.
+
+use std::any::Any;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+use crate::{api, auth, extract, pages};
+
+/// What every answer says to browsers. Scripts and styles come from files of this site only.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+                   connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'";
+
+/// API and pages over a state. An embedder nests or merges it; it wants connect info
+/// (`into_make_service_with_connect_info::<SocketAddr>()`) to tell addresses apart.
+pub fn router(state: AppState) -> Router {
+    let router = api::api().into_router().merge(pages::router());
+    let router = router.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
+    let fixed = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    router
+        .layer(middleware::from_fn_with_state(state.clone(), auth::mint))
+        .layer(DefaultBodyLimit::max(extract::BODY_LIMIT))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(header::REFERRER_POLICY, "same-origin"))
+        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        // What the API says is about now and for one person.
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .with_state(state)
+}
+
+async fn not_found(uri: Uri) -> Response {
+    if is_api(&uri) {
+        let message = format!("there is no route {}; /api/openapi.json lists them", short(&uri));
+        return ApiError::new(StatusCode::NOT_FOUND, "not_found", message).into_response();
+    }
+    pages::not_found(uri).await
+}
+
+async fn method_not_allowed(uri: Uri) -> Response {
+    let message = format!("{} does not take this method; /api/openapi.json says which", short(&uri));
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
+}
+
+fn is_api(uri: &Uri) -> bool {
+    uri.path() == "/api" || uri.path().starts_with("/api/")
+}
+
+fn short(uri: &Uri) -> String {
+    uri.path().chars().take(200).collect()
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    ApiError::internal(format!("a handler panicked: {text}")).into_response()
+}

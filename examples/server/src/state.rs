@@ -1,0 +1,57 @@
+//! What every handler holds.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use rounds_core::{PrincipalId, Rounds, Running};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::auth::LoginLimiter;
+
+/// Everything that handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// The parts of an [`AppState`].
+pub struct Inner {
+    /// What can be decided and read.
+    pub rounds: Rounds,
+    /// The services, for their health. Never started ones are not ready.
+    pub running: Running,
+    /// Users, sessions, teams, service accounts, tokens and grants.
+    pub accounts: Accounts,
+    /// The seeded service account that investigations run as.
+    pub agent: PrincipalId,
+    /// How the HTTP side behaves.
+    pub http: HttpSettings,
+    /// Who failed to sign in lately.
+    pub logins: LoginLimiter,
+    /// Renders `/metrics`; absent when another recorder was there first.
+    pub metrics: Option<PrometheusHandle>,
+    /// Cancelled when the server stops: open streams end then.
+    pub stop: CancellationToken,
+}
+
+/// How the HTTP side behaves.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSettings {
+    /// Whether `X-Forwarded-Proto` and `X-Forwarded-For` are believed: only behind a proxy that sets them.
+    pub trust_proxy: bool,
+}
+
+impl AppState {
+    /// A state of these parts.
+    #[must_use]
+    pub fn new(parts: Inner) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
