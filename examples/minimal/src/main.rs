@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! Rounds embedded in under sixty lines: an alert fires, a plan is proposed, a person approves, the alert resolves.
+#![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
+use std::{sync::Arc, time::Duration};
+
+use rounds_core::access::{OrgRole, Principal};
+use rounds_core::plan::VerificationStatus;
+use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::service::{Approval, PlanFilter};
+use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, ScriptedInvestigator, StaticIdentity};
+use rounds_core::{OrgId, Rounds, Settings};
+use serde_json::{from_value, json};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // Who is who. An embedder answers from its own accounts.
+    let org = OrgId::default();
+    let ada = Principal::user(org.clone(), "ada", OrgRole::Admin);
+    let agent = Principal::agent(org, "@syntropize/rounds");
+    let identity = StaticIdentity::new([ada.clone(), agent.clone()]);
+    identity.add_token(agent.id, "investigations run with this", None);
+
+    // What is watched and where steps run. Real ones come from rounds-connectors, or are your own.
+    let (errors, cluster) = (FakeDatasource::default(), FakeAdapter::default());
+    errors.set(0.9);
+    let registry = Registry::new([
+        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors.clone()))),
+        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(cluster.clone()))),
+    ])?;
+    let short = Duration::from_millis(200);
+    let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity))
+        .registry(registry)
+        .investigator(Arc::new(ScriptedInvestigator::reading("get app/web").proposing("restart app/web")))
+        .settings(Settings { verification_stable: short, poll_interval: short, ..Settings::default() })
+        .build()?;
+    let running = rounds.start();
+
+    for kind in ["errors", "cluster"] {
+        rounds.connectors().create(&ada, from_value(json!({ "type": kind, "name": kind }))?).await?;
+    }
+    let condition = json!({ "query": "error_ratio", "operator": ">", "threshold": 0.5 });
+    let rule = json!({ "name": "errors", "condition": condition, "evaluationIntervalSec": 1 });
+    rounds.alerts().create(&ada, from_value(rule)?).await?;
+
+    let mut events = rounds.subscribe();
+    while rounds.plans().list(&ada, &PlanFilter::default()).await?.0.is_empty() {
+        println!("{:?} {}", events.recv().await?.subject, "changed");
+    }
+    let plan = rounds.plans().list(&ada, &PlanFilter::default()).await?.0.remove(0);
+    println!("proposed: {} — {}", plan.summary, plan.steps[0].command_text);
+    rounds.plans().approve(&ada, plan.id, &Approval { auto_edit: false, digest: Some(plan.digest) }).await?;
+    let paused = rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
+    rounds.approvals().approve(&ada, paused.requests[1].id).await?;
+    rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
+    errors.set(0.0); // In the real world the step does this.
+    while rounds.plans().get(&ada, plan.id).await?.verification.status != VerificationStatus::Recovered {
+        events.recv().await?;
+    }
+    println!("ran {:?}, and the alert recovered", cluster.executed());
+    running.shutdown(Duration::from_secs(5)).await;
+    Ok(())
+}

@@ -108,6 +108,9 @@ pub struct AlertInstance {
     pub warning: Option<String>,
     /// When the last sample was seen.
     pub last_sample_at: Option<Timestamp>,
+    /// How many answers without a series there were since then; failed queries are none.
+    #[serde(default)]
+    pub empty_answers: u32,
     /// The newest investigation.
     pub investigation_id: Option<InvestigationId>,
 }
@@ -178,6 +181,7 @@ impl AlertInstance {
             last_error: None,
             warning: None,
             last_sample_at: None,
+            empty_answers: 0,
             investigation_id: None,
         }
     }
@@ -185,8 +189,9 @@ impl AlertInstance {
 
 /// One evaluation: what was seen at `now` moves the instance on.
 ///
-/// - A failed query or an empty answer changes no state, unless the series has been gone for more than
-///   `no_data_intervals` intervals: then a pending or firing alert ends with [`Reason::NoData`].
+/// - A failed query or an empty answer changes no state, unless the series has been gone for `no_data_intervals`
+///   intervals and was missed as often: then a pending or firing alert ends with [`Reason::NoData`]. Time alone
+///   would let the first empty answer after an outage end an alert in flight.
 /// - After a gap of more than three intervals a pending alert starts waiting anew: an outage between two true
 ///   samples is not a duration.
 /// - A disabled rule stays disabled whatever is seen.
@@ -211,8 +216,9 @@ pub fn evaluate(
         Observation::Empty => {
             next.last_error = None;
             next.warning = Some("the query answers no series".into());
+            next.empty_answers = before.empty_answers.saturating_add(1);
             let gone_for = elapsed(before.last_sample_at.unwrap_or(before.state_changed_at), now);
-            let gone = gone_for > rule.interval() * no_data_intervals;
+            let gone = next.empty_answers >= no_data_intervals && gone_for >= rule.interval() * no_data_intervals;
             let to = match before.state {
                 AlertState::Pending if gone => AlertState::Normal,
                 AlertState::Firing if gone => AlertState::Resolved,
@@ -230,6 +236,7 @@ pub fn evaluate(
     next.last_value = Some(value);
     next.last_labels.clone_from(labels);
     next.last_sample_at = Some(now);
+    next.empty_answers = 0;
     next.warning = (series > 1).then(|| {
         format!("the query answers {series} series; only the first in label order counts: aggregate it to one")
     });
@@ -270,6 +277,7 @@ pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalua
     next.last_error = None;
     next.warning = None;
     next.last_sample_at = None;
+    next.empty_answers = 0;
     let to = match before.state {
         AlertState::Disabled => AlertState::Disabled,
         AlertState::Normal | AlertState::Pending | AlertState::Firing | AlertState::Resolved => AlertState::Normal,
@@ -297,6 +305,7 @@ pub fn enable(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalu
     }
     let mut next = before.clone();
     next.last_sample_at = None;
+    next.empty_answers = 0;
     moved(rule, next, AlertState::Normal, Reason::Enabled, None, now)
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Plan, Step};
+use super::{Plan, PlanStatus, RequestKind, RequestStatus, Step};
 use crate::canonical;
 use crate::id::PlanId;
 
@@ -49,10 +49,11 @@ pub struct Tampered {
     pub reason: &'static str,
 }
 
-/// Checks that the stored bytes match the stored digest, and the steps match the bytes.
+/// Checks that the stored bytes match the stored digest, the steps match the bytes, and what a person approved is
+/// this digest: a plan that runs has an approved request on it.
 ///
 /// # Errors
-/// Either differs: nothing of this plan may run.
+/// One of them differs: nothing of this plan may run.
 pub fn check(plan: &Plan) -> Result<(), Tampered> {
     if digest(&plan.canonical) != plan.digest {
         return Err(Tampered { reason: "the digest is not that of the stored bytes" });
@@ -60,5 +61,14 @@ pub fn check(plan: &Plan) -> Result<(), Tampered> {
     if canonical_bytes(plan.id, plan.revision, &plan.steps) != plan.canonical {
         return Err(Tampered { reason: "the steps are not those of the stored bytes" });
     }
-    Ok(())
+    let mut approvals = plan
+        .requests
+        .iter()
+        .filter(|request| request.kind == RequestKind::Plan && request.status == RequestStatus::Approved);
+    let runs = matches!(plan.status, PlanStatus::Approved | PlanStatus::Executing);
+    match approvals.next_back() {
+        Some(request) if request.digest != plan.digest => Err(Tampered { reason: "another digest was approved" }),
+        None if runs => Err(Tampered { reason: "no request on it was approved" }),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     ApprovalRequest, Plan, PlanEvent, PlanStatus, RequestKind, RequestStatus, Revision, Step, StepFailure, StepResult,
-    StepStatus, VerificationStatus,
+    StepStatus, VerificationStatus, digest,
 };
 use crate::IllegalTransition;
 use crate::access::Actor;
@@ -64,8 +64,8 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
         (S::Draft, E::Approve { .. }) => {
             return Err(illegal().hint("submit the rescue plan first, then approve it"));
         }
-        (S::Draft, E::Cancel { at, by, reason }) => {
-            end(&mut next, S::Cancelled, *at, Some(by), reason.clone());
+        (S::Draft, E::Cancel { .. }) => {
+            return Err(illegal().hint("nobody submitted it, so there is nothing to end: it runs nothing by itself"));
         }
 
         (S::PendingApproval, E::Modify { at, by, summary, steps, canonical, digest, request_id }) => {
@@ -86,6 +86,13 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
             next.digest.clone_from(digest);
             next.approval_request_id = Some(*request_id);
             next.requests.push(open(RequestKind::Plan, *request_id, digest, *at, expires_at));
+            if let Err(why) = digest::check(&next) {
+                return Err(illegal().hint(why.reason));
+            }
+            if !untouched(steps) {
+                return Err(illegal()
+                    .hint("at least one step, numbered from 0, of which nobody approved or ran any, is accepted"));
+            }
         }
         (S::PendingApproval, E::Approve { at, by, auto_edit }) => {
             unexpired(plan, *at).ok_or_else(|| illegal().hint("it expired; propose again"))?;
@@ -176,7 +183,10 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
                 return Err(illegal());
             }
             let approved_by = plan.approved_by.clone();
-            next.verification.was_firing = plan.verification.was_firing.or(*alert_firing);
+            // Of the first step only: what fired later is not what the plan set out to end.
+            if plan.steps.iter().all(|step| step.attempt == 0) {
+                next.verification.was_firing = *alert_firing;
+            }
             let step = step_mut(&mut next, *ordinal, event)?;
             step.status = StepStatus::Executing;
             step.attempt += 1;
@@ -195,9 +205,12 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
             }
             finish_step(&mut next, *ordinal, result, *at, event)?;
         }
-        (S::Approved | S::Executing, E::HaltReviewChanged { at, ordinal, reason }) => {
-            if plan.running_step().is_some() {
+        (S::Executing, E::HaltReviewChanged { at, ordinal, reason }) => {
+            let (NextStep::Run(turn) | NextStep::Ask(turn) | NextStep::Waiting(turn)) = next_step(plan) else {
                 return Err(illegal());
+            };
+            if turn != *ordinal {
+                return Err(illegal().hint("a step is reviewed again when its turn comes"));
             }
             halt(&mut next, *ordinal, StepFailure::ReviewChanged, reason.clone(), *at, event)?;
         }
@@ -230,6 +243,19 @@ fn open(
         resolved_by: None,
         reason: None,
     }
+}
+
+/// Whether steps are as a review leaves them. The digest does not cover where a step is, so one that came approved
+/// or done would run, or be left out, on nobody's word.
+fn untouched(steps: &[Step]) -> bool {
+    let fresh = |(place, step): (usize, &Step)| {
+        step.ordinal as usize == place
+            && step.status == StepStatus::Pending
+            && step.attempt == 0
+            && step.approved_by.is_none()
+            && step.approval_request_id.is_none()
+    };
+    !steps.is_empty() && steps.iter().enumerate().all(fresh)
 }
 
 /// Rule 7: past `expires_at` a plan cannot be decided on, swept or not.
@@ -366,21 +392,25 @@ fn retry(
     event: &PlanEvent,
 ) -> Result<(), IllegalTransition> {
     let auto_edit = plan.auto_edit && keep_auto_edit;
+    // Later steps run again behind this one, so what bars one of them bars it.
+    let changed = plan.steps.iter().any(|step| step.failure == Some(StepFailure::ReviewChanged));
+    let unknown = plan.steps.iter().find(|step| step.status == StepStatus::Interrupted).map(|step| step.ordinal);
     let step = step_mut(plan, ordinal, event)?;
     let illegal = || IllegalTransition::new("step", step.status.as_str(), event.name());
-    match (step.status, step.failure) {
-        (StepStatus::Failed, Some(StepFailure::ReviewChanged)) => {
-            return Err(illegal().hint("today's review differs from what was approved: propose a new plan"));
-        }
-        (StepStatus::Interrupted, _) if !acknowledged => {
-            return Err(illegal().hint(
-                "nobody knows how its last attempt ended: look first, then retry with acknowledgeUnknownOutcome",
-            ));
-        }
-        (StepStatus::Failed | StepStatus::Interrupted, _) => {}
-        (StepStatus::Pending | StepStatus::Executing | StepStatus::Done | StepStatus::Skipped, _) => {
+    match step.status {
+        StepStatus::Failed | StepStatus::Interrupted => {}
+        StepStatus::Pending | StepStatus::Executing | StepStatus::Done | StepStatus::Skipped => {
             return Err(illegal().hint("only a failed or interrupted step can be retried"));
         }
+    }
+    if changed {
+        return Err(illegal().hint("today's review differs from what was approved: propose a new plan"));
+    }
+    if let Some(unknown) = unknown.filter(|_| !acknowledged) {
+        return Err(illegal().hint(&format!(
+            "step {unknown} was interrupted, nobody knows how, and would run again: look first, then retry with \
+             acknowledgeUnknownOutcome"
+        )));
     }
     step.status = StepStatus::Pending;
     step.failure = None;

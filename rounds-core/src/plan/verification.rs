@@ -84,9 +84,11 @@ impl Verification {
 pub struct AlertView {
     /// Its state.
     pub state: AlertState,
-    /// When it was last evaluated without an error.
+    /// Since when.
+    pub state_changed_at: Timestamp,
+    /// When the last sample was seen.
     pub last_sample_at: Option<Timestamp>,
-    /// Whether the condition held at the last sample.
+    /// Whether the condition held at the last evaluation; `None` when it gave no number.
     pub holds: Option<bool>,
 }
 
@@ -94,13 +96,22 @@ impl AlertView {
     /// What an instance and its rule say.
     #[must_use]
     pub fn of(rule: &crate::alert::AlertRule, instance: &AlertInstance) -> Self {
-        let holds = instance.last_value.map(|value| rule.condition.operator.holds(value, rule.condition.threshold));
-        Self { state: instance.state, last_sample_at: instance.last_sample_at, holds }
+        // The last value is news only when nothing failed or came back empty since. `NaN` is what a ratio becomes
+        // when there is nothing left to count: no data.
+        let answered = instance.last_evaluated_at == instance.last_sample_at;
+        let value = instance.last_value.filter(|value| answered && !value.is_nan());
+        Self {
+            state: instance.state,
+            state_changed_at: instance.state_changed_at,
+            last_sample_at: instance.last_sample_at,
+            holds: value.map(|value| rule.condition.operator.holds(value, rule.condition.threshold)),
+        }
     }
 }
 
 /// One look at the alert: true-to-false, and so for `stable_ms`, is recovered; still true `deadline_ms` after the
-/// plan completed is not; anything else by then is inconclusive.
+/// plan completed is not; anything else by then is inconclusive. Whatever is not known to be false, an evaluation
+/// without a number included, ends the stretch that counts.
 #[must_use]
 pub fn verify(
     watch: &Verification,
@@ -126,20 +137,21 @@ pub fn verify(
     let sample = alert.last_sample_at.filter(|at| *at > since).zip(alert.holds);
     match sample {
         Some((at, false)) => {
-            let false_since = *next.false_since.get_or_insert(at);
+            // A state that changed since then was true in between, or is that of another rule.
+            let false_since = next.false_since.filter(|since| alert.state_changed_at <= *since).unwrap_or(at);
+            next.false_since = Some(false_since);
             // Measured between samples, not to now: silence after one good sample is not stability.
             if at >= after_ms(false_since, stable_ms) {
                 return next.settled(VerificationStatus::Recovered, now, "the condition is false and stayed so");
             }
         }
-        Some((_, true)) => next.false_since = None,
-        None => {}
+        Some((_, true)) | None => next.false_since = None,
     }
     if now >= after_ms(since, deadline_ms) {
         let (status, reason) = match sample {
             Some((_, true)) => (VerificationStatus::NotRecovered, "the condition is still true"),
             Some((_, false)) => (VerificationStatus::Inconclusive, "the condition was not false for long enough"),
-            None => (VerificationStatus::Inconclusive, "no sample since the plan completed"),
+            None => (VerificationStatus::Inconclusive, "there is no sample to tell by"),
         };
         return next.settled(status, now, reason);
     }

@@ -142,15 +142,20 @@ impl BuildContext {
 }
 
 /// A kind of connector. Made by [`registration!`](crate::registration); linked by
-/// [`register_connector!`](crate::register_connector).
-#[derive(Debug, Clone, Copy)]
+/// [`register_connector!`](crate::register_connector); or [`ready`](Self::ready).
+#[derive(Debug, Clone)]
 pub struct Registration {
     kind: &'static str,
     title: &'static str,
     role: Role,
     secret: SecretUse,
-    schema: fn() -> Value,
-    build: fn(BuildContext, Value) -> Result<Built, BuildError>,
+    make: Make,
+}
+
+#[derive(Debug, Clone)]
+enum Make {
+    FromConfig { schema: fn() -> Value, build: fn(BuildContext, Value) -> Result<Built, BuildError> },
+    Ready(Built),
 }
 
 impl Registration {
@@ -164,7 +169,20 @@ impl Registration {
         schema: fn() -> Value,
         build: fn(BuildContext, Value) -> Result<Built, BuildError>,
     ) -> Self {
-        Self { kind, title, role, secret, schema, build }
+        Self { kind, title, role, secret, make: Make::FromConfig { schema, build } }
+    }
+
+    /// A kind with exactly one connector, which is there already: an embedder's own adapter, a fake in a test. Its
+    /// config is the empty object.
+    #[must_use]
+    pub fn ready(kind: &'static str, title: &'static str, built: Built) -> Self {
+        let role = match built {
+            Built::Execution(_) => Role::Execution,
+            Built::Datasource(_) => Role::Datasource,
+            Built::Notifier(_) => Role::Notifier,
+            Built::Model(_) => Role::Model,
+        };
+        Self { kind, title, role, secret: SecretUse::Optional("Not used."), make: Make::Ready(built) }
     }
 
     /// The kind, as connectors name it: `kubernetes`.
@@ -194,7 +212,10 @@ impl Registration {
     /// The JSON Schema of its config; forms are made from it.
     #[must_use]
     pub fn schema(&self) -> Value {
-        (self.schema)()
+        match &self.make {
+            Make::FromConfig { schema, .. } => schema(),
+            Make::Ready(_) => serde_json::json!({ "type": "object", "additionalProperties": false }),
+        }
     }
 
     /// Builds a connector: checks the config in full, and connects to nothing.
@@ -202,7 +223,12 @@ impl Registration {
     /// # Errors
     /// The config has an unknown key or a wrong value, or the host lacks something.
     pub fn build(&self, cx: BuildContext, config: Value) -> Result<Built, BuildError> {
-        (self.build)(cx, config)
+        match (&self.make, config) {
+            (Make::FromConfig { build, .. }, config) => build(cx, config),
+            (Make::Ready(built), Value::Null) => Ok(built.clone()),
+            (Make::Ready(built), Value::Object(config)) if config.is_empty() => Ok(built.clone()),
+            (Make::Ready(_), found) => Err(BuildError::config(format!("found {found}; {{}} is accepted"))),
+        }
     }
 }
 

@@ -59,11 +59,12 @@ impl Registry {
     pub fn new(registrations: impl IntoIterator<Item = Registration>) -> Result<Self, DuplicateKind> {
         let mut kinds = BTreeMap::<&'static str, Registration>::new();
         for registration in registrations {
+            let second = registration.title();
             if let Some(first) = kinds.insert(registration.kind(), registration) {
                 return Err(DuplicateKind {
                     kind: first.kind().into(),
                     first: first.title().into(),
-                    second: registration.title().into(),
+                    second: second.into(),
                 });
             }
         }
@@ -75,7 +76,7 @@ impl Registry {
     /// # Errors
     /// Two claim the same kind.
     pub fn linked() -> Result<Self, DuplicateKind> {
-        Self::new(inventory::iter::<Registration>.into_iter().copied())
+        Self::new(inventory::iter::<Registration>.into_iter().cloned())
     }
 
     /// Asserts that these kinds are known: a server calls it at boot.

@@ -2,10 +2,14 @@
 
 mod adapter;
 mod clock;
+mod datasource;
 mod identity;
+mod investigator;
 mod store;
 
 pub use adapter::{FakeAdapter, FakeOutcome};
 pub use clock::ManualClock;
+pub use datasource::FakeDatasource;
 pub use identity::StaticIdentity;
+pub use investigator::ScriptedInvestigator;
 pub use store::{Fault, MemoryStore};

@@ -1,7 +1,18 @@
 //! The HTTP API. Each module adds its routes to one table, which is both the router and the OpenAPI document.
 
+mod approvals;
+mod audit;
+mod connectors;
+mod events;
 mod health;
+mod investigations;
+mod lenient;
 mod login;
+pub mod metrics;
+pub mod openapi;
+mod paging;
+mod plans;
+mod rules;
 mod table;
 
 pub use login::sign_in;
@@ -10,7 +21,18 @@ pub use table::{Api, Op};
 /// Every route of the API.
 #[must_use]
 pub fn api() -> Api {
-    let api = Api::new();
-    let api = login::routes(api);
-    health::routes(api)
+    let modules = [
+        login::routes,
+        health::routes,
+        rules::routes,
+        connectors::routes,
+        investigations::routes,
+        plans::routes,
+        approvals::routes,
+        audit::routes,
+        events::routes,
+        metrics::routes,
+        openapi::routes,
+    ];
+    modules.into_iter().fold(Api::new(), |api, routes| routes(api))
 }

@@ -78,6 +78,7 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         last_error: None,
         warning: Some("two series".into()),
         last_sample_at: Some(at(2)),
+        empty_answers: 0,
         investigation_id: Some(InvestigationId::new()),
     }
 }
@@ -337,7 +338,6 @@ pub(super) fn event(org: &OrgId, name: &str) -> Event {
 pub(super) fn entry(org: &OrgId, action: &str) -> AuditEntry {
     AuditEntry::new(at(11), org, &Actor::system(), action, ("thing", "t1"), Outcome::Success).with("note", "a\u{0}b")
 }
-
 
 /// What two equal records have in common: body and secret.
 pub(super) fn content(record: &Record) -> (String, Option<(bool, String)>) {

@@ -1,0 +1,59 @@
+# Two commands matter: `make demo` and `make test`. Each installs what it needs (Debian's packages, as root or
+# through sudo) and says what it does.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+TOOLS := $(CURDIR)/target/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.PHONY: demo demo-auto test deps-demo deps-test fmt lint structure unit doctest doc examples browser clean
+
+## The main job on embedded defaults: sandbox cluster, SQLite, no account anywhere.
+demo: deps-demo
+	$(CARGO) run --release -p rounds-server --bin rounds-server -- demo
+
+## The same without a browser: it approves over the HTTP API and ends with a JSON summary.
+demo-auto: deps-demo
+	$(CARGO) run -p rounds-server --bin rounds-server -- demo --auto
+
+## Everything that CI runs.
+test: deps-test fmt structure lint unit doctest doc examples demo-auto
+
+deps-demo:
+	.ci/install cc kubectl
+
+deps-test:
+	.ci/install cc kubectl prometheus chromium chromedriver nextest
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+structure:
+	.ci/check-structure
+
+unit:
+	$(CARGO) nextest run --workspace --all-features --no-fail-fast
+
+# Among them the forged approvals that must not compile.
+doctest:
+	$(CARGO) test --doc --workspace --all-features
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+examples:
+	$(CARGO) run -p rounds-minimal
+	$(CARGO) run -p rounds-custom-connector
+
+## Only the browser tests.
+browser: deps-test
+	$(CARGO) nextest run -p rounds-server --test browser
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,255 @@
+//! What happens, as server-sent events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use futures::stream::{self, Stream};
+use rounds_core::InvestigationId;
+use rounds_core::access::{Action, Principal, Scope};
+use rounds_core::ports::{Event, EventSubject};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::investigations::InvestigationView;
+use super::{Api, Op};
+use crate::auth::Who;
+use crate::error::ApiError;
+use crate::extract::{Id, Params};
+use crate::state::AppState;
+
+/// How often a silent stream says that it is there, and whoever listens is looked at again.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How many events are read at once when catching up.
+const PAGE: u32 = 200;
+
+pub(super) fn routes(api: Api) -> Api {
+    api.at(
+        Op::get("/api/events", "Changes of plans, alerts, investigations and connectors; resumes after Last-Event-ID")
+            .query::<ResumeParams>()
+            .events(),
+        all,
+    )
+    .at(
+        Op::get("/api/investigations/{id}/stream", "One investigation, each time it changes, until it ends").events(),
+        investigation,
+    )
+}
+
+/// Where to go on, for clients that cannot send the header.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResumeParams {
+    /// The id of the last event that was seen.
+    last_event_id: Option<u64>,
+}
+
+/// Who listens, looked at again while they do: a revoked token or an ended session hears nothing more.
+struct Listener {
+    parts: Parts,
+    principal: Principal,
+    subjects: Vec<EventSubject>,
+}
+
+impl FromRequestParts<AppState> for Listener {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let who = Who::of(parts, state).await?;
+        let mut listener = Self { parts: parts.clone(), principal: who.principal, subjects: Vec::new() };
+        listener.look(state).await;
+        Ok(listener)
+    }
+}
+
+impl Listener {
+    async fn again(&mut self, state: &AppState) -> bool {
+        match Who::of(&self.parts, state).await {
+            Ok(who) => {
+                self.principal = who.principal;
+                self.look(state).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn look(&mut self, state: &AppState) {
+        let kinds = [
+            (EventSubject::Plan, Action::PlansRead, "plans"),
+            (EventSubject::Alert, Action::AlertRulesRead, "alert.rules"),
+            (EventSubject::Investigation, Action::InvestigationsRead, "investigations"),
+            (EventSubject::Connector, Action::ConnectorsRead, "connectors"),
+        ];
+        self.subjects.clear();
+        for (subject, action, kind) in kinds {
+            if state.rounds.authorize(&self.principal, action, &[Scope::all(kind)]).await.is_ok() {
+                self.subjects.push(subject);
+            }
+        }
+    }
+
+    fn hears(&self, event: &Event) -> bool {
+        event.org_id == self.principal.org_id && self.subjects.contains(&event.subject)
+    }
+}
+
+struct Following {
+    state: AppState,
+    listener: Listener,
+    live: Receiver<Event>,
+    /// The last event that was passed on or left out; `None`: nothing yet, and nothing was asked for.
+    place: Option<u64>,
+    /// Read from the store, not yet sent.
+    ready: VecDeque<Event>,
+    /// Whether the store has more than was read.
+    behind: bool,
+    greeted: bool,
+}
+
+async fn all(
+    State(state): State<AppState>,
+    listener: Listener,
+    Params(params): Params<ResumeParams>,
+) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
+    let header = listener.parts.headers.get("last-event-id");
+    let place = match header.map(|value| value.to_str().unwrap_or_default().trim().parse::<u64>()) {
+        Some(Ok(place)) => Some(place),
+        Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID: the id of an event, a number, is expected")),
+        None => params.last_event_id,
+    };
+    // Listening starts before the store is read, so nothing falls between the two.
+    let live = state.rounds.subscribe();
+    let following =
+        Following { state, listener, live, place, ready: VecDeque::new(), behind: place.is_some(), greeted: false };
+    let stream = stream::unfold(following, |mut following| async move {
+        let sent = following.next().await?;
+        Some((Ok(sent), following))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+impl Following {
+    /// The next event, or `None` when the stream ends.
+    async fn next(&mut self) -> Option<Sent> {
+        if !self.greeted {
+            self.greeted = true;
+            return Some(Sent::default().comment("connected").retry(Duration::from_secs(2)));
+        }
+        loop {
+            while let Some(event) = self.ready.pop_front() {
+                self.place = Some(event.seq);
+                if self.listener.hears(&event) {
+                    return Some(sent(&event));
+                }
+            }
+            if self.behind {
+                self.catch_up().await?;
+                continue;
+            }
+            let stop = self.state.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    if !self.listener.again(&self.state).await {
+                        return None;
+                    }
+                }
+                received = self.live.recv() => match received {
+                    // Already read from the store while catching up.
+                    Ok(event) if self.place.is_some_and(|place| event.seq <= place) => {}
+                    Ok(event) => self.ready.push_back(event),
+                    Err(RecvError::Lagged(_)) => self.behind = self.place.is_some(),
+                    Err(RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Option<()> {
+        let place = self.place.unwrap_or_default();
+        match self.state.rounds.store().events(&self.listener.principal.org_id, place, PAGE).await {
+            Ok(events) => {
+                self.behind = events.len() == PAGE as usize;
+                self.ready.extend(events);
+                Some(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an event stream could not be read on; the client resumes");
+                None
+            }
+        }
+    }
+}
+
+fn sent(event: &Event) -> Sent {
+    let name = match event.subject {
+        EventSubject::Plan => "plan",
+        EventSubject::Alert => "alert",
+        EventSubject::Investigation => "investigation",
+        EventSubject::Connector => "connector",
+        _ => "other",
+    };
+    let sent = Sent::default().id(event.seq.to_string()).event(name);
+    // An event is plain data; one that cannot be written tells at least that something happened.
+    sent.data(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()))
+}
+
+async fn investigation(
+    State(state): State<AppState>,
+    listener: Listener,
+    Id(id): Id<InvestigationId>,
+) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
+    let live = state.rounds.subscribe();
+    // Refused or missing is an answer of its own, not a stream that ends.
+    state.rounds.investigations().get(&listener.principal, id).await?;
+    let watching = Watching { state, listener, live, id, changed: true, ended: false };
+    let stream = stream::unfold(watching, |mut watching| async move {
+        let sent = watching.next().await?;
+        Some((Ok(sent), watching))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+struct Watching {
+    state: AppState,
+    listener: Listener,
+    live: Receiver<Event>,
+    id: InvestigationId,
+    changed: bool,
+    ended: bool,
+}
+
+impl Watching {
+    async fn next(&mut self) -> Option<Sent> {
+        if self.ended {
+            return None;
+        }
+        while !self.changed {
+            let stop = self.state.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    if !self.listener.again(&self.state).await {
+                        return None;
+                    }
+                }
+                received = self.live.recv() => match received {
+                    Ok(event) => self.changed = event.subject_id == self.id.to_string(),
+                    Err(RecvError::Lagged(_)) => self.changed = true,
+                    Err(RecvError::Closed) => return None,
+                },
+            }
+        }
+        self.changed = false;
+        let found = self.state.rounds.investigations().get(&self.listener.principal, self.id).await.ok()?;
+        self.ended = found.status.is_terminal();
+        let view = InvestigationView::new(found, self.state.agent);
+        let name = if self.ended { "done" } else { "investigation" };
+        Some(Sent::default().event(name).data(serde_json::to_string(&view).unwrap_or_else(|_| "{}".into())))
+    }
+}

@@ -1,0 +1,409 @@
+//! Alert rules, their history and silences.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use rounds_core::alert::{AlertState, Condition, HistoryRow, Operator, Severity, Silence};
+use rounds_core::ports::Series;
+use rounds_core::service::{Preview, RuleDraft, RuleView as Found, SilenceDraft};
+use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, SilenceId, TeamId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::lenient::overlay;
+use super::{Api, Op};
+use crate::auth::Who;
+use crate::error::ApiError;
+use crate::extract::{Body, Id, Params};
+use crate::state::AppState;
+
+pub(super) fn routes(api: Api) -> Api {
+    let api = api
+        .at(Op::get("/api/alert-rules", "List alert rules with their state").answers::<ListAnswer>(), list)
+        .at(
+            Op::post("/api/alert-rules", "Make an alert rule").body::<RuleDraft>().status(201).answers::<RuleView>(),
+            create,
+        )
+        .at(
+            Op::post("/api/alert-rules/preview", "What a condition says right now")
+                .body::<PreviewBody>()
+                .answers::<PreviewAnswer>(),
+            preview,
+        )
+        .at(Op::get("/api/alert-rules/silences", "List silences").answers::<Vec<Silence>>(), silences)
+        .at(
+            Op::post("/api/alert-rules/silences", "Silence a rule, or all that match")
+                .body::<SilenceDraft>()
+                .status(201)
+                .answers::<Silence>(),
+            silence,
+        )
+        .at(Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>(), unsilence_named)
+        .at(Op::delete("/api/alert-rules/silences/{id}", "End a silence"), unsilence);
+    api.at(Op::get("/api/alert-rules/{id}", "One alert rule with its state").answers::<RuleView>(), get)
+        .at(
+            Op::put("/api/alert-rules/{id}", "Change a rule; absent fields stay")
+                .body::<RuleDraft>()
+                .answers::<RuleView>(),
+            update,
+        )
+        .at(Op::delete("/api/alert-rules/{id}", "Delete a rule"), delete)
+        .at(Op::post("/api/alert-rules/{id}/enable", "Evaluate it").answers::<RuleView>(), enable)
+        .at(Op::post("/api/alert-rules/{id}/disable", "Evaluate it no more").answers::<RuleView>(), disable)
+        .at(Op::post("/api/alert-rules/{id}/test", "What it says right now").answers::<PreviewAnswer>(), test)
+        .at(
+            Op::post("/api/alert-rules/{id}/fork", "A copy under another name, switched off")
+                .body::<ForkBody>()
+                .status(201)
+                .answers::<RuleView>(),
+            fork,
+        )
+        .at(
+            Op::post("/api/alert-rules/{id}/investigate", "Investigate it now, as the service account")
+                .body::<InvestigateBody>()
+                .answers::<Investigating>(),
+            investigate,
+        )
+        .at(
+            Op::get("/api/alert-rules/{id}/history", "How its state changed, newest first")
+                .query::<HistoryParams>()
+                .answers::<Vec<HistoryRow>>(),
+            history,
+        )
+}
+
+/// A rule with what was seen.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AlertRule")]
+struct RuleView {
+    id: AlertRuleId,
+    org_id: OrgId,
+    name: String,
+    description: String,
+    condition: Condition,
+    evaluation_interval_sec: u64,
+    severity: Severity,
+    labels: BTreeMap<String, String>,
+    datasource_id: Option<ConnectorId>,
+    owner_team_id: Option<TeamId>,
+    enabled: bool,
+    /// Whether rules are evaluated at all on this server.
+    evaluated: bool,
+    state: AlertState,
+    state_changed_at: DateTime<Utc>,
+    pending_since: Option<DateTime<Utc>>,
+    firing_since: Option<DateTime<Utc>>,
+    last_evaluated_at: Option<DateTime<Utc>>,
+    last_value: Option<f64>,
+    last_labels: BTreeMap<String, String>,
+    last_error: Option<String>,
+    /// What a reader should know: several series were folded to one.
+    warning: Option<String>,
+    investigation_id: Option<InvestigationId>,
+    created_by: String,
+    created_by_login: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl RuleView {
+    /// What only the server writes: a rule may be sent back with these.
+    const COMPUTED: &'static [&'static str] = &[
+        "id",
+        "orgId",
+        "enabled",
+        "evaluated",
+        "state",
+        "stateChangedAt",
+        "pendingSince",
+        "firingSince",
+        "lastEvaluatedAt",
+        "lastValue",
+        "lastLabels",
+        "lastError",
+        "warning",
+        "investigationId",
+        "createdBy",
+        "createdByLogin",
+        "createdAt",
+        "updatedAt",
+    ];
+}
+
+impl From<Found> for RuleView {
+    fn from(found: Found) -> Self {
+        let state = found.state();
+        let Found { rule, instance, evaluated } = found;
+        let seen = instance.as_ref();
+        Self {
+            id: rule.id,
+            org_id: rule.org_id,
+            name: rule.name,
+            description: rule.description,
+            condition: rule.condition,
+            evaluation_interval_sec: rule.evaluation_interval_sec,
+            severity: rule.severity,
+            labels: rule.labels,
+            datasource_id: rule.datasource_id,
+            owner_team_id: rule.owner_team_id,
+            enabled: rule.enabled,
+            evaluated,
+            state,
+            state_changed_at: seen.map_or(rule.created_at, |seen| seen.state_changed_at),
+            pending_since: seen.and_then(|seen| seen.pending_since),
+            firing_since: seen.and_then(|seen| seen.firing_since),
+            last_evaluated_at: seen.and_then(|seen| seen.last_evaluated_at),
+            last_value: seen.and_then(|seen| seen.last_value),
+            last_error: seen.and_then(|seen| seen.last_error.clone()),
+            warning: seen.and_then(|seen| seen.warning.clone()),
+            investigation_id: seen.and_then(|seen| seen.investigation_id),
+            last_labels: instance.map(|seen| seen.last_labels).unwrap_or_default(),
+            created_by: rule.created_by.id,
+            created_by_login: rule.created_by.login,
+            created_at: rule.created_at,
+            updated_at: rule.updated_at,
+        }
+    }
+}
+
+/// Every rule.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ListAnswer {
+    list: Vec<RuleView>,
+    total: usize,
+}
+
+async fn list(State(state): State<AppState>, who: Who) -> Result<Json<ListAnswer>, ApiError> {
+    let found = state.rounds.alerts().list(&who.principal).await?;
+    Ok(Json(ListAnswer { total: found.len(), list: found.into_iter().map(RuleView::from).collect() }))
+}
+
+async fn create(
+    State(state): State<AppState>,
+    who: Who,
+    Body(draft): Body<RuleDraft>,
+) -> Result<(StatusCode, Json<RuleView>), ApiError> {
+    let made = state.rounds.alerts().create(&who.principal, draft).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+async fn get(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<Json<RuleView>, ApiError> {
+    Ok(Json(state.rounds.alerts().get(&who.principal, id).await?.into()))
+}
+
+async fn update(
+    State(state): State<AppState>,
+    who: Who,
+    Id(id): Id<AlertRuleId>,
+    Body(mut change): Body<Map<String, Value>>,
+) -> Result<Json<RuleView>, ApiError> {
+    let rule = state.rounds.alerts().get(&who.principal, id).await?.rule;
+    for name in RuleView::COMPUTED {
+        change.remove(*name);
+    }
+    let base = json!({
+        "name": rule.name,
+        "description": rule.description,
+        "condition": rule.condition,
+        "evaluationIntervalSec": rule.evaluation_interval_sec,
+        "severity": rule.severity,
+        "labels": rule.labels,
+        "datasourceId": rule.datasource_id,
+        "ownerTeamId": rule.owner_team_id,
+    });
+    let draft: RuleDraft = serde_json::from_value(overlay(base, change))
+        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))?;
+    Ok(Json(state.rounds.alerts().update(&who.principal, id, draft).await?.into()))
+}
+
+async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<StatusCode, ApiError> {
+    state.rounds.alerts().delete(&who.principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn enable(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<Json<RuleView>, ApiError> {
+    Ok(Json(state.rounds.alerts().set_enabled(&who.principal, id, true).await?.into()))
+}
+
+async fn disable(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<Json<RuleView>, ApiError> {
+    Ok(Json(state.rounds.alerts().set_enabled(&who.principal, id, false).await?.into()))
+}
+
+/// A condition to try.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PreviewBody {
+    /// The whole condition.
+    #[serde(default)]
+    condition: Option<Condition>,
+    /// Only a query: its value, and nothing to hold.
+    #[serde(default)]
+    query: Option<String>,
+    /// The datasource; absent: the organisation's default.
+    #[serde(default)]
+    datasource_id: Option<ConnectorId>,
+}
+
+/// What a condition says right now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct PreviewAnswer {
+    /// The value, of the first series in label order; null without one.
+    value: Option<f64>,
+    /// Whether the condition holds: the rule would be pending or firing.
+    holds: bool,
+    /// How many series the query answers with: more than one are folded to the first.
+    series_count: usize,
+    #[schemars(with = "Vec<Value>")]
+    series: Vec<Series>,
+    warnings: Vec<String>,
+}
+
+impl From<Preview> for PreviewAnswer {
+    fn from(preview: Preview) -> Self {
+        Self {
+            value: preview.value,
+            holds: preview.holds,
+            series_count: preview.answer.series.len(),
+            series: preview.answer.series,
+            warnings: preview.answer.warnings,
+        }
+    }
+}
+
+async fn preview(
+    State(state): State<AppState>,
+    who: Who,
+    Body(body): Body<PreviewBody>,
+) -> Result<Json<PreviewAnswer>, ApiError> {
+    let (condition, only_value) = match (body.condition, body.query) {
+        (Some(condition), None) => (condition, false),
+        // With NaN nothing but != holds, so a bare query never does.
+        (None, Some(query)) => {
+            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec: 0 }, true)
+        }
+        _ => return Err(ApiError::bad_request("one of condition and query is expected")),
+    };
+    let mut preview = state.rounds.alerts().preview(&who.principal, &condition, body.datasource_id).await?;
+    preview.holds &= !only_value;
+    Ok(Json(preview.into()))
+}
+
+async fn test(
+    State(state): State<AppState>,
+    who: Who,
+    Id(id): Id<AlertRuleId>,
+) -> Result<Json<PreviewAnswer>, ApiError> {
+    let alerts = state.rounds.alerts();
+    let rule = alerts.get(&who.principal, id).await?.rule;
+    Ok(Json(alerts.preview(&who.principal, &rule.condition, rule.datasource_id).await?.into()))
+}
+
+/// How to copy.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ForkBody {
+    /// The copy's name; absent: the rule's name and "(copy)".
+    #[serde(default)]
+    name: Option<String>,
+}
+
+async fn fork(
+    State(state): State<AppState>,
+    who: Who,
+    Id(id): Id<AlertRuleId>,
+    Body(body): Body<ForkBody>,
+) -> Result<(StatusCode, Json<RuleView>), ApiError> {
+    let copy = state.rounds.alerts().fork(&who.principal, id, body.name).await?;
+    Ok((StatusCode::CREATED, Json(copy.into())))
+}
+
+/// How to investigate.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InvestigateBody {
+    /// Even when this firing was investigated already.
+    #[serde(default)]
+    force: bool,
+}
+
+/// The investigation that there is now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Investigating {
+    investigation_id: InvestigationId,
+    /// Whether it was there already.
+    existing: bool,
+    /// `true` when it is new and waits for its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued: Option<bool>,
+}
+
+async fn investigate(
+    State(state): State<AppState>,
+    who: Who,
+    Id(id): Id<AlertRuleId>,
+    Body(body): Body<InvestigateBody>,
+) -> Result<Json<Investigating>, ApiError> {
+    let queued = state.rounds.alerts().investigate(&who.principal, id, body.force).await?;
+    Ok(Json(Investigating {
+        investigation_id: queued.investigation_id,
+        existing: queued.existing,
+        queued: (!queued.existing).then_some(true),
+    }))
+}
+
+/// How much history.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HistoryParams {
+    /// At most this many rows; 50 when absent, at most 500.
+    limit: Option<u32>,
+}
+
+async fn history(
+    State(state): State<AppState>,
+    who: Who,
+    Id(id): Id<AlertRuleId>,
+    Params(params): Params<HistoryParams>,
+) -> Result<Json<Vec<HistoryRow>>, ApiError> {
+    Ok(Json(state.rounds.alerts().history(&who.principal, id, params.limit.unwrap_or(50)).await?))
+}
+
+async fn silences(State(state): State<AppState>, who: Who) -> Result<Json<Vec<Silence>>, ApiError> {
+    Ok(Json(state.rounds.alerts().silences(&who.principal).await?))
+}
+
+async fn silence(
+    State(state): State<AppState>,
+    who: Who,
+    Body(draft): Body<SilenceDraft>,
+) -> Result<(StatusCode, Json<Silence>), ApiError> {
+    Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?)))
+}
+
+/// Which silence.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SilenceParams {
+    /// Its id.
+    id: SilenceId,
+}
+
+async fn unsilence_named(
+    state: State<AppState>,
+    who: Who,
+    Params(params): Params<SilenceParams>,
+) -> Result<StatusCode, ApiError> {
+    unsilence(state, who, Id(params.id)).await
+}
+
+async fn unsilence(State(state): State<AppState>, who: Who, Id(id): Id<SilenceId>) -> Result<StatusCode, ApiError> {
+    state.rounds.alerts().unsilence(&who.principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

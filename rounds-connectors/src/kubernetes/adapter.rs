@@ -1,0 +1,640 @@
+//! The adapter: reviews with the gate, runs kubectl, tells what happened.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rounds_core::plugin::{BuildContext, BuildError, Host};
+use rounds_core::ports::{
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Mode, OUTPUT_CAP, PortError,
+    PortErrorKind, ReadStep, Refusal, ReviewedStep, SecretHandle, StepError, StepOutput, StepSpec, Tier,
+};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::config::KubernetesConfig;
+use super::gate::{Action, Command, Form, Gate, ObjectRef, Place, render_argv, render_object, render_stdin};
+use super::kubeconfig::{self, Kubeconfig, Powers};
+use super::preview;
+use super::process::{self, Exit, Finished, Invocation};
+use super::redact::redact;
+use super::rundir::RunDir;
+use super::version::{self, KubectlInfo};
+
+/// How much of an answer is read when it is compared rather than shown.
+const KEEP_OBJECTS: usize = 4 * 1024 * 1024;
+
+/// Runs steps against one Kubernetes cluster through `kubectl`.
+pub struct KubectlExecutionAdapter {
+    name: String,
+    config: KubernetesConfig,
+    gate: Gate,
+    secret: SecretHandle,
+    host: Arc<Host>,
+    kubectl: PathBuf,
+    client: OnceCell<KubectlInfo>,
+    run_dir: OnceCell<RunDir>,
+}
+
+impl std::fmt::Debug for KubectlExecutionAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubectlExecutionAdapter")
+            .field("name", &self.name)
+            .field("kubectl", &self.kubectl)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call: until when, and who may end it early.
+struct Call<'a> {
+    deadline: Instant,
+    cancel: Option<&'a CancellationToken>,
+}
+
+/// What a kubectl left, with what must not be shown of it.
+struct Answer {
+    finished: Finished,
+    secrets: Vec<secrecy::SecretString>,
+    server: String,
+}
+
+impl Answer {
+    fn clean(&self, text: &str) -> String {
+        let known: Vec<&str> = self.secrets.iter().map(ExposeSecret::expose_secret).collect();
+        redact(text, &known)
+    }
+
+    fn succeeded(&self) -> bool {
+        self.finished.exit == Exit::Code(0)
+    }
+
+    fn stdout(&self) -> String {
+        capped(self.finished.stdout.text(|text| self.clean(text)))
+    }
+
+    fn stderr(&self) -> String {
+        capped(self.finished.stderr.text(|text| self.clean(text)))
+    }
+
+    fn output(&self) -> StepOutput {
+        let exit_code = match self.finished.exit {
+            Exit::Code(code) => Some(code),
+            Exit::Signal | Exit::TimedOut | Exit::Cancelled => None,
+        };
+        StepOutput { exit_code, output: self.stdout(), error_output: self.stderr() }
+    }
+
+    /// The answer as JSON, when it is whole and is JSON.
+    fn json(&self) -> Option<Value> {
+        let text = self.finished.stdout.whole()?;
+        if text.trim().is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() }
+    }
+
+    /// The last line of its complaint, for messages.
+    fn complaint(&self) -> String {
+        let stderr = self.stderr();
+        let line = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing");
+        line.chars().take(400).collect()
+    }
+}
+
+/// A last bound: what was kept for comparing is larger than what may be shown.
+fn capped(text: String) -> String {
+    if text.len() <= OUTPUT_CAP {
+        return text;
+    }
+    let mut captured = String::new();
+    let half = OUTPUT_CAP / 2 - 32;
+    let (mut end, mut start) = (half, text.len() - half);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    captured.push_str(&text[..end]);
+    captured.push_str(&format!("\n[… {} bytes cut …]\n", start - end));
+    captured.push_str(&text[start..]);
+    captured
+}
+
+impl KubectlExecutionAdapter {
+    /// Builds the adapter: checks the config, looks for kubectl, connects to nothing.
+    ///
+    /// # Errors
+    /// The config is wrong, or the host offers no `kubectl`.
+    pub fn new(cx: BuildContext, config: KubernetesConfig) -> Result<Self, BuildError> {
+        let gate = config.gate()?;
+        let kubectl = cx.host.programs.get("kubectl").cloned().ok_or_else(|| {
+            BuildError::host(
+                "a Kubernetes connector needs kubectl (1.20 or later) on the server of Rounds: install it on the PATH, or set KUBECTL to its path",
+            )
+        })?;
+        if !kubectl.is_absolute() {
+            return Err(BuildError::host(format!("the path of kubectl, {}, is not absolute", kubectl.display())));
+        }
+        Ok(Self {
+            name: cx.name,
+            config,
+            gate,
+            secret: cx.secret,
+            host: cx.host,
+            kubectl,
+            client: OnceCell::new(),
+            run_dir: OnceCell::new(),
+        })
+    }
+
+    /// The kubectl that runs, asked for once.
+    async fn client(&self) -> Result<&KubectlInfo, StepError> {
+        let info = self.client.get_or_try_init(|| version::inspect(&self.kubectl)).await;
+        info.map_err(|error| StepError::not_started(error.to_string()))
+    }
+
+    async fn run_dir(&self) -> Result<&RunDir, StepError> {
+        let parent = self.host.run_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let made = self.run_dir.get_or_try_init(|| async {
+            let shown = parent.display().to_string();
+            let made = tokio::task::spawn_blocking(move || RunDir::create(&parent)).await;
+            made.map_err(std::io::Error::other).and_then(|made| made).map_err(|error| {
+                StepError::not_started(format!(
+                    "no private directory for credentials could be made in {shown}: {error}; nothing was run"
+                ))
+            })
+        });
+        made.await
+    }
+
+    async fn kubeconfig(&self) -> Result<Kubeconfig, StepError> {
+        let secret = self
+            .secret
+            .reveal()
+            .await
+            .map_err(|error| StepError::not_started(format!("the kubeconfig could not be had: {error}")))?;
+        let secret = secret.ok_or_else(|| {
+            StepError::not_started("this connector has no kubeconfig: paste one, or give a reference to it")
+        })?;
+        let allows = |power: &str| self.host.allows(&self.name, power);
+        let powers = Powers {
+            exec: allows("kubeconfig-exec"),
+            files: allows("kubeconfig-files"),
+            proxy: allows("kubeconfig-proxy"),
+            insecure_tls: allows("kubeconfig-insecure-tls"),
+        };
+        kubeconfig::sanitize(&secret, powers).map_err(|error| StepError::not_started(error.to_string()))
+    }
+
+    fn call<'a>(&self, cx: &'a CallContext, cancellable: bool) -> Call<'a> {
+        let limit = cx.timeout.min(Duration::from_secs(self.config.timeout_sec.into()));
+        Call { deadline: Instant::now() + limit, cancel: cancellable.then_some(&cx.cancel) }
+    }
+
+    /// Runs one kubectl. An error means that none was started.
+    async fn run(
+        &self,
+        call: &Call<'_>,
+        argv: &[String],
+        stdin: Option<&str>,
+        keep: usize,
+    ) -> Result<Answer, StepError> {
+        let prepared =
+            async { Ok::<_, StepError>((self.client().await?, self.run_dir().await?, self.kubeconfig().await?)) };
+        let (client, dir, kubeconfig) = tokio::time::timeout_at(call.deadline, prepared).await.map_err(|_| {
+            StepError::not_started("the time was over before kubectl was started: its kubeconfig was not there in time")
+        })??;
+        let file = dir.file(kubeconfig.text.expose_secret()).map_err(|error| {
+            StepError::not_started(format!("the kubeconfig could not be written to a private file: {error}"))
+        })?;
+        let mut environment: BTreeMap<OsString, OsString> =
+            self.host.child_env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        environment.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
+        // Ours win: nothing that the operator lists may point kubectl at another configuration.
+        environment.retain(|name, _| !name.to_string_lossy().starts_with("KUBE"));
+        environment.insert("HOME".into(), dir.home().into());
+        environment.insert("KUBECONFIG".into(), file.path().into());
+        environment.insert("KUBERC".into(), "off".into());
+        environment.insert("KUBECTL_KUBERC".into(), "false".into());
+        let mut arguments: Vec<OsString> = argv.iter().map(Into::into).collect();
+        let mut cache = OsString::from("--cache-dir=");
+        cache.push(dir.cache());
+        arguments.push(cache);
+        let finished = process::run(Invocation {
+            program: &client.path,
+            arguments,
+            environment: environment.into_iter().collect(),
+            directory: &dir.home(),
+            stdin,
+            deadline: call.deadline,
+            cancel: call.cancel,
+            keep,
+        })
+        .await
+        .map_err(|error| StepError::not_started(format!("{} could not be started: {error}", client.path.display())))?;
+        Ok(Answer { finished, secrets: kubeconfig.secrets, server: kubeconfig.server })
+    }
+
+    /// Runs a reviewed command as it is.
+    async fn run_command(&self, call: &Call<'_>, command: &Command) -> Result<Answer, StepError> {
+        if let Some(lack) = version::lacks(self.client().await?, command) {
+            return Err(StepError::not_started(lack));
+        }
+        self.run(call, &render_argv(command, Form::Reviewed), render_stdin(command).as_deref(), OUTPUT_CAP).await
+    }
+
+    /// Today's gate over an earlier review: another verdict or another rendering, and nothing runs.
+    fn again(&self, step: &ReviewedStep, mode: Mode) -> Result<Command, StepError> {
+        let spec = StepSpec { kind: step.kind.clone(), params: step.params.clone() };
+        let refused = |refusal: Refusal| {
+            StepError::not_started(format!("the gate refuses this step now ({}): {}", refusal.rule, refusal.message))
+        };
+        let reviewed = self.gate.review(&spec, mode).map_err(refused)?;
+        if reviewed != *step {
+            return Err(StepError::not_started(format!(
+                "the gate would now run `{}`, which is not what was reviewed; propose the step again",
+                reviewed.command_text
+            )));
+        }
+        self.gate.command(&spec, mode).map_err(refused)
+    }
+
+    fn failed(&self, command: &Command, answer: &Answer) -> StepError {
+        let read = super::gate::tier_of(command) == Tier::Read;
+        let output = answer.output();
+        let verb = command.action.verb();
+        let mut error = match answer.finished.exit {
+            Exit::Code(code) => {
+                let mut error =
+                    StepError::failed(format!("kubectl {verb} ended with code {code}: {}", answer.complaint()), output);
+                if never_sent(command, answer) {
+                    error.effect = Effect::NotStarted;
+                    error.message = format!(
+                        "the API server {} could not be reached, so nothing was sent: {}",
+                        answer.server,
+                        answer.complaint()
+                    );
+                }
+                error
+            }
+            Exit::TimedOut => StepError::unknown(
+                format!(
+                    "kubectl {verb} did not end in time and was killed; whether it took effect is unknown, look before you try again"
+                ),
+                output,
+            ),
+            Exit::Cancelled => StepError::unknown(
+                format!("kubectl {verb} was ended early because nobody waits for it any more"),
+                output,
+            ),
+            Exit::Signal => StepError::unknown(
+                format!("kubectl {verb} was killed by somebody else; whether it took effect is unknown"),
+                output,
+            ),
+        };
+        if read {
+            error.effect = Effect::NotStarted;
+            error.outcome_unknown = false;
+        }
+        error
+    }
+
+    /// A question on the way to a preview: an answer of success, or the error to report.
+    async fn ask(&self, call: &Call<'_>, argv: &[String], stdin: Option<&str>) -> Result<Answer, StepError> {
+        let answer = self.run(call, argv, stdin, KEEP_OBJECTS).await?;
+        if answer.succeeded() {
+            return Ok(answer);
+        }
+        let mut error = StepError::not_started(match answer.finished.exit {
+            Exit::TimedOut => "the dry-run did not end in time".to_owned(),
+            _ => format!("the dry-run was refused: {}", answer.complaint()),
+        });
+        error.output = answer.output();
+        Err(error)
+    }
+
+    /// The objects that a change names.
+    fn objects(command: &Command) -> Vec<&ObjectRef> {
+        match &command.action {
+            Action::Scale(scale) => scale.objects.iter().collect(),
+            Action::RolloutUndo(undo) => undo.objects.iter().collect(),
+            Action::RolloutChange(change) => change.objects.iter().collect(),
+            Action::Patch(patch) => vec![&patch.object],
+            Action::Apply(apply) => apply.objects.iter().map(|object| &object.object).collect(),
+            Action::Label(metadata) | Action::Annotate(metadata) => metadata.objects.iter().collect(),
+            Action::Delete(delete) => delete.objects.iter().collect(),
+            Action::Get(_)
+            | Action::Describe(_)
+            | Action::Logs(_)
+            | Action::Top(_)
+            | Action::Events(_)
+            | Action::Version(_)
+            | Action::ApiResources(_)
+            | Action::RolloutStatus(_)
+            | Action::RolloutHistory(_) => Vec::new(),
+        }
+    }
+
+    /// The objects of a command as they are now. One that does not exist is an error, except where the command
+    /// makes it or does not mind.
+    async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Vec<Value>, StepError> {
+        let Place::Namespace(namespace) = &command.place else { return Ok(Vec::new()) };
+        let named = Self::objects(command);
+        let mut argv = vec!["get".to_owned()];
+        argv.extend(named.iter().map(|object| render_object(object)));
+        argv.push("--ignore-not-found".into());
+        argv.push("--output=json".into());
+        argv.push(format!("--namespace={namespace}"));
+        argv.push(format!("--request-timeout={}s", self.gate.policy().request_timeout()));
+        let answer = self.ask(call, &argv, None).await?;
+        // Too much to compare is not a reason to refuse the preview: kubectl's own words remain.
+        let Some(found) = answer.json() else { return Ok(Vec::new()) };
+        let mut objects = preview::objects(found);
+        objects.iter_mut().for_each(preview::clean);
+        let may_lack = match &command.action {
+            Action::Apply(_) => true,
+            Action::Delete(delete) => delete.ignore_not_found,
+            _ => false,
+        };
+        let is_there = |wanted: &ObjectRef| {
+            objects.iter().any(|object| {
+                object["kind"].as_str() == Some(wanted.kind.kind.kind)
+                    && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
+            })
+        };
+        match named.into_iter().find(|object| !may_lack && !is_there(object)) {
+            Some(missing) => Err(StepError::not_started(format!(
+                "{} was not found in the namespace {namespace}",
+                render_object(missing)
+            ))),
+            None => Ok(objects),
+        }
+    }
+
+    /// Server dry-run of a change whose answer is the changed object.
+    async fn preview_objects(&self, call: &Call<'_>, command: &Command) -> Result<DryRun, StepError> {
+        let live = self.live(call, command).await?;
+        let answer = self.ask(call, &render_argv(command, Form::Question), render_stdin(command).as_deref()).await?;
+        let mut text = String::new();
+        for mut after in preview::objects(answer.json().unwrap_or(Value::Null)) {
+            preview::clean(&mut after);
+            let label = preview::label(&after);
+            let before = live.iter().find(|before| preview::label(before) == label);
+            if let Some(difference) = preview::difference(&label, before, &after) {
+                text.push_str(&difference);
+            }
+        }
+        if text.is_empty() {
+            text = "The server accepts it, and it changes nothing that is kept.".into();
+        }
+        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
+    }
+
+    /// Server dry-run of a change whose answer is kubectl's own words, after a line that says what changes.
+    async fn preview_words(&self, call: &Call<'_>, command: &Command, says: String) -> Result<DryRun, StepError> {
+        let answer = self.ask(call, &render_words(command), None).await?;
+        let text = format!("{says}{}", answer.stdout());
+        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
+    }
+
+    async fn preview_undo(
+        &self,
+        call: &Call<'_>,
+        command: &Command,
+        to_revision: Option<u32>,
+    ) -> Result<DryRun, StepError> {
+        let live = self.live(call, command).await?;
+        let mut says = String::new();
+        if let (Place::Namespace(namespace), Some(deployment)) =
+            (&command.place, live.iter().find(|object| object["kind"] == "Deployment"))
+        {
+            let argv = [
+                "get".into(),
+                "replicasets.apps".into(),
+                "--output=json".into(),
+                format!("--namespace={namespace}"),
+                format!("--request-timeout={}s", self.gate.policy().request_timeout()),
+            ];
+            // Only for the reader: when it cannot be had, kubectl's own words stand alone.
+            if let Ok(answer) = self.ask(call, &argv, None).await {
+                says = template_difference(
+                    deployment,
+                    &preview::objects(answer.json().unwrap_or(Value::Null)),
+                    to_revision,
+                )
+                .unwrap_or_default();
+            }
+        }
+        self.preview_words(call, command, says).await
+    }
+}
+
+/// The question form without `-o json`, for verbs whose JSON answer is the object before the change.
+fn render_words(command: &Command) -> Vec<String> {
+    let mut argv = render_argv(command, Form::Question);
+    argv.retain(|argument| !argument.starts_with("--output="));
+    argv
+}
+
+/// What the pod template of a deployment was in the revision that an undo goes back to.
+fn template_difference(deployment: &Value, replica_sets: &[Value], to_revision: Option<u32>) -> Option<String> {
+    let revision = |object: &Value| {
+        object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str()?.parse::<u32>().ok()
+    };
+    let name = deployment["metadata"]["name"].as_str()?;
+    let current = revision(deployment)?;
+    let owned = |set: &&Value| {
+        set["metadata"]["ownerReferences"].as_array().is_some_and(|owners| {
+            owners.iter().any(|owner| owner["kind"] == "Deployment" && owner["name"].as_str() == Some(name))
+        })
+    };
+    let target = match to_revision {
+        Some(wanted) => replica_sets.iter().filter(owned).find(|set| revision(set) == Some(wanted))?,
+        None => replica_sets
+            .iter()
+            .filter(owned)
+            .filter(|set| revision(set).is_some_and(|number| number < current))
+            .max_by_key(|set| revision(set))?,
+    };
+    let mut template = target["spec"]["template"].clone();
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove("pod-template-hash");
+    }
+    let title = format!("Deployment/{name} pod template, revision {current} → {}", revision(target)?);
+    preview::difference(&title, Some(&deployment["spec"]["template"]), &template)
+}
+
+/// Whether a failure proves that no change was sent: the connection was refused, for a command that sends one
+/// changing request as its last and had said nothing yet.
+fn never_sent(command: &Command, answer: &Answer) -> bool {
+    let one_change =
+        KubectlExecutionAdapter::objects(command).len() == 1 && !matches!(command.action, Action::Delete(_));
+    let complaint = answer.complaint();
+    let refused = (complaint.contains("The connection to the server") && complaint.contains("was refused"))
+        || (complaint.contains("dial tcp")
+            && (complaint.contains("connection refused") || complaint.contains("no such host")));
+    one_change && answer.finished.stdout.is_empty() && refused
+}
+
+#[async_trait]
+impl ExecutionAdapter for KubectlExecutionAdapter {
+    fn describe(&self) -> AdapterInfo {
+        let policy = self.gate.policy();
+        let mut usage = format!(
+            "kubectl commands as argv, without the leading `kubectl`; the verb first, no shell, no files, no `--`. Namespaces: {}. \
+             Reads: get, describe, logs, top, events, version, api-resources (never Secrets, never -w or -f). \
+             Changes, in plans only: scale, rollout undo|restart|pause|resume, patch -p, apply -f - with the manifest in `stdin`, \
+             annotate, label, delete TYPE/NAME; each names its objects and its namespace with -n. `rollout status` and `rollout history` {}.",
+            policy.shown(),
+            if policy.rollout_reads { "are reads" } else { "are steps of plans" },
+        );
+        if !self.config.capabilities.is_empty() {
+            usage.push_str(&format!(" Meant for: {}.", self.config.capabilities.join(", ")));
+        }
+        AdapterInfo {
+            step_kinds: vec![StepSpec::RUN_COMMAND.into()],
+            usage,
+            namespaces: self.config.allowed_namespaces.iter().cloned().collect(),
+        }
+    }
+
+    fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        self.gate.review(step, mode)
+    }
+
+    async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
+        let command = self.again(step, Mode::Write)?;
+        let call = self.call(cx, true);
+        match &command.action {
+            Action::Patch(_) | Action::Apply(_) | Action::Label(_) | Action::Annotate(_) => {
+                self.preview_objects(&call, &command).await
+            }
+            Action::Scale(scale) => {
+                let live = self.live(&call, &command).await?;
+                let says = live
+                    .iter()
+                    .map(|object| {
+                        format!(
+                            "{}: spec.replicas {} → {}\n",
+                            preview::label(object),
+                            object["spec"]["replicas"],
+                            scale.replicas
+                        )
+                    })
+                    .collect();
+                self.preview_words(&call, &command, says).await
+            }
+            Action::RolloutUndo(undo) => self.preview_undo(&call, &command, undo.to_revision).await,
+            Action::Delete(_) => {
+                self.live(&call, &command).await?;
+                self.preview_words(&call, &command, String::new()).await
+            }
+            Action::RolloutChange(change) => {
+                self.live(&call, &command).await?;
+                let words: Vec<String> = Self::objects(&command).into_iter().map(render_object).collect();
+                let text = format!(
+                    "kubectl has no dry-run for rollout {}. It exists: {}.",
+                    change.verb.word(),
+                    words.join(", ")
+                );
+                Ok(DryRun { text, checked_by_server: false })
+            }
+            Action::Get(_)
+            | Action::Describe(_)
+            | Action::Logs(_)
+            | Action::Top(_)
+            | Action::Events(_)
+            | Action::Version(_)
+            | Action::ApiResources(_)
+            | Action::RolloutStatus(_)
+            | Action::RolloutHistory(_) => {
+                Ok(DryRun { text: "Only reads: there is nothing to try.".into(), checked_by_server: false })
+            }
+        }
+    }
+
+    async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
+        let command = self.again(step.step(), Mode::Read)?;
+        let answer = self.run_command(&self.call(cx, true), &command).await?;
+        if answer.succeeded() { Ok(answer.output()) } else { Err(self.failed(&command, &answer)) }
+    }
+
+    async fn execute(&self, cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
+        let command = self.again(step.step(), Mode::Write)?;
+        let answer = self.run_command(&self.call(cx, false), &command).await?;
+        if answer.succeeded() { Ok(answer.output()) } else { Err(self.failed(&command, &answer)) }
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        let call = self.call(cx, true);
+        let mut facts = BTreeMap::new();
+        let timeout = format!("--request-timeout={}s", self.gate.policy().request_timeout());
+        let answer = self
+            .run(&call, &["version".into(), "--output=json".into(), timeout.clone()], None, OUTPUT_CAP)
+            .await
+            .map_err(not_run)?;
+        let client = self.client().await.map_err(not_run)?;
+        facts.insert("kubectl".into(), client.to_string());
+        facts.insert("server".into(), answer.server.clone());
+        // Without a server kubectl still prints its own version, and an error.
+        let version = answer
+            .json()
+            .and_then(|json| json.pointer("/serverVersion/gitVersion").and_then(Value::as_str).map(str::to_owned));
+        let Some(version) = version.filter(|_| answer.succeeded()) else {
+            return Err(unreachable_server(&answer));
+        };
+        facts.insert("serverVersion".into(), version.chars().take(60).collect());
+        let mut readable = Vec::new();
+        for namespace in &self.config.allowed_namespaces {
+            let argv = [
+                "get".into(),
+                "pods".into(),
+                "--output=name".into(),
+                "--chunk-size=50".into(),
+                format!("--namespace={namespace}"),
+                timeout.clone(),
+            ];
+            let answer = self.run(&call, &argv, None, OUTPUT_CAP).await.map_err(not_run)?;
+            if !answer.succeeded() {
+                return Err(PortError::new(
+                    PortErrorKind::Unauthorized,
+                    format!(
+                        "the cluster answers, but pods in the namespace `{namespace}` cannot be read: {}",
+                        answer.complaint()
+                    ),
+                ));
+            }
+            readable.push(namespace.as_str());
+        }
+        facts.insert("namespaces".into(), readable.join(", "));
+        let message = if readable.is_empty() {
+            format!("Kubernetes {version} answers. allowedNamespaces is empty, so nothing may be read or changed.")
+        } else {
+            format!("Kubernetes {version} answers; pods can be read in {}.", readable.join(", "))
+        };
+        Ok(CheckReport { message, facts })
+    }
+}
+
+fn not_run(error: StepError) -> PortError {
+    PortError::new(PortErrorKind::Invalid, error.message)
+}
+
+fn unreachable_server(answer: &Answer) -> PortError {
+    let complaint = answer.complaint();
+    let kind = match answer.finished.exit {
+        Exit::TimedOut => PortErrorKind::Timeout,
+        _ if complaint.contains("Unauthorized")
+            || complaint.contains("logged in")
+            || complaint.contains("Forbidden") =>
+        {
+            PortErrorKind::Unauthorized
+        }
+        _ => PortErrorKind::Unavailable,
+    };
+    PortError::new(kind, format!("{} did not answer as a Kubernetes API server: {complaint}", answer.server))
+}

@@ -1,0 +1,193 @@
+//! Layer 5: manifests. Read in full, flattened to single objects, each checked like an object on the command line,
+//! and kept as JSON with its namespace filled in. That JSON is what is shown, digested and sent.
+
+use rounds_core::ports::Refusal;
+use serde_json::{Map, Value};
+
+use super::command::{ManifestObject, ObjectRef};
+use super::kinds::{self, Kind, Scope};
+use super::policy::Policy;
+use super::refusal::{Rule, quote, refuse};
+use super::{documents, names, parse, pods, targets};
+
+const MAX_OBJECTS: usize = 50;
+
+/// Reads and checks a manifest for one namespace.
+pub(super) fn read(text: &str, namespace: &str, policy: &Policy) -> Result<Vec<ManifestObject>, Refusal> {
+    let mut values = Vec::new();
+    for document in documents::read(text)? {
+        flatten(document, &mut values, 0)?;
+    }
+    if values.is_empty() {
+        return Err(refuse(Rule::MissingStdin, "the manifest holds no object"));
+    }
+    let mut objects: Vec<ManifestObject> = Vec::new();
+    for (i, value) in values.into_iter().enumerate() {
+        let object = check(value, namespace, policy)
+            .map_err(|refusal| Refusal { message: format!("object {}: {}", i + 1, refusal.message), ..refusal })?;
+        let same = |known: &&ManifestObject| {
+            known.object.kind.kind == object.object.kind.kind && known.object.name == object.object.name
+        };
+        if objects.iter().find(same).is_some() {
+            return Err(refuse(
+                Rule::BadManifest,
+                format!("{} is there twice; write each object once", super::render::object(&object.object)),
+            ));
+        }
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
+/// Takes lists apart. kubectl takes anything with a top-level `items` for a list, so nothing else may carry one.
+fn flatten(value: Value, into: &mut Vec<Value>, depth: u8) -> Result<(), Refusal> {
+    let Value::Object(mut map) = value else {
+        return Err(refuse(Rule::BadManifest, "a manifest is a mapping with apiVersion, kind and metadata"));
+    };
+    let is_list = map.get("kind").and_then(Value::as_str) == Some("List")
+        && map.get("apiVersion").and_then(Value::as_str) == Some("v1");
+    if !is_list {
+        if map.keys().any(|key| key.eq_ignore_ascii_case("items")) {
+            return Err(refuse(
+                Rule::BadManifest,
+                "a top-level `items` makes kubectl unpack the object as a list; only kind List may have it",
+            ));
+        }
+        if into.len() >= MAX_OBJECTS {
+            return Err(refuse(Rule::TooLarge, format!("more than {MAX_OBJECTS} objects in one manifest")));
+        }
+        into.push(Value::Object(map));
+        return Ok(());
+    }
+    if depth > 0 {
+        return Err(refuse(Rule::BadManifest, "a List inside a List; write the objects in one"));
+    }
+    if let Some(key) = map.keys().find(|key| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "items")) {
+        return Err(refuse(Rule::BadManifest, format!("a List has no {}", quote(key))));
+    }
+    match map.remove("items") {
+        Some(Value::Array(items)) => items.into_iter().try_for_each(|item| flatten(item, into, depth + 1)),
+        _ => Err(refuse(Rule::BadManifest, "a List needs its objects under `items`")),
+    }
+}
+
+fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Result<&'a str, Refusal> {
+    map.get(key)
+        .and_then(Value::as_str)
+        .ok_or_else(|| refuse(Rule::BadManifest, format!("`{key}` is missing or not text")))
+}
+
+fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObject, Refusal> {
+    let Value::Object(mut map) = value else {
+        return Err(refuse(Rule::BadManifest, "not a mapping"));
+    };
+    let kind = kinds::of_manifest(text(&map, "apiVersion")?, text(&map, "kind")?)?;
+    targets::writable(kind.kind, policy)?;
+    if kind.kind.scope == Scope::Cluster {
+        return Err(refuse(Rule::ClusterScoped, format!("{} belongs to the whole cluster", kind.kind.canonical())));
+    }
+    known_fields(&map, kind.kind)?;
+    let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
+        return Err(refuse(Rule::BadManifest, "`metadata` is missing"));
+    };
+    for key in metadata.keys() {
+        let why = match key.as_str() {
+            "name" | "namespace" | "labels" | "annotations" | "finalizers" => continue,
+            // Left by `get -o yaml`, and ignored by the server or harmful on the way back.
+            "generateName" => "objects are applied by name",
+            "ownerReferences" => "it makes the garbage collector delete objects",
+            _ => "it is set by the server",
+        };
+        return Err(refuse(Rule::DeniedField, format!("metadata.{key} is refused: {why}; leave it out")));
+    }
+    let name = names::name(
+        metadata
+            .get("name")
+            .and_then(Value::as_str)
+            .ok_or_else(|| refuse(Rule::MissingName, "`metadata.name` is missing or not text"))?,
+    )?;
+    match metadata.get("namespace") {
+        None => {
+            metadata.insert("namespace".into(), namespace.into());
+        }
+        Some(Value::String(named)) if named == namespace => {}
+        Some(other) => {
+            return Err(refuse(
+                Rule::NamespaceConflict,
+                format!(
+                    "metadata.namespace is {}, but the command names `{namespace}`",
+                    quote(other.as_str().unwrap_or("not text"))
+                ),
+            ));
+        }
+    }
+    pods::metadata(&Value::Object(metadata.clone()))?;
+    check_body(&map, kind.kind, policy)?;
+    Ok(ManifestObject { object: ObjectRef { kind, name }, value: Value::Object(map) })
+}
+
+/// Top-level fields that an object of a kind has; `status` is the cluster's to write.
+fn known_fields(map: &Map<String, Value>, kind: &Kind) -> Result<(), Refusal> {
+    for key in map.keys() {
+        let known = match key.as_str() {
+            "apiVersion" | "kind" | "metadata" => true,
+            "spec" => !matches!(
+                kind.kind,
+                "ConfigMap" | "ServiceAccount" | "Role" | "RoleBinding" | "Endpoints" | "EndpointSlice"
+            ),
+            "data" | "binaryData" | "immutable" => kind.kind == "ConfigMap",
+            "template" => kind.kind == "PodTemplate",
+            "rules" => kind.kind == "Role",
+            "subjects" | "roleRef" => kind.kind == "RoleBinding",
+            "imagePullSecrets" | "automountServiceAccountToken" | "secrets" => kind.kind == "ServiceAccount",
+            "subsets" => kind.kind == "Endpoints",
+            "addressType" | "endpoints" | "ports" => kind.kind == "EndpointSlice",
+            _ => false,
+        };
+        if !known {
+            return Err(refuse(
+                Rule::DeniedField,
+                format!("{} has no field {} that a manifest may set", kind.canonical(), quote(key)),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that hold for a whole object and for a piece of one in a patch alike.
+pub(super) fn check_body(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(), Refusal> {
+    if kind.has_pods() {
+        for part in ["spec", "template"] {
+            map.get(part).map_or(Ok(()), |part| pods::check(part, policy))?;
+        }
+    }
+    let spec = map.get("spec");
+    if kind.kind == "Service" {
+        for key in ["externalIPs", "externalName"] {
+            if spec.and_then(|spec| spec.get(key)).is_some_and(|value| !value.is_null()) {
+                return Err(refuse(
+                    Rule::DeniedField,
+                    format!("spec.{key} of a Service draws traffic to or from other addresses and is refused"),
+                ));
+            }
+        }
+    }
+    if kind.scales() {
+        match spec.and_then(|spec| spec.get("replicas")) {
+            None | Some(Value::Null) => {}
+            Some(count) => {
+                let count =
+                    count.as_i64().ok_or_else(|| refuse(Rule::BadManifest, "spec.replicas is not a whole number"))?;
+                parse::replicas(count, policy.max_replicas)?;
+            }
+        }
+    }
+    if kind.kind == "HorizontalPodAutoscaler" {
+        for key in ["minReplicas", "maxReplicas"] {
+            if let Some(count) = spec.and_then(|spec| spec.get(key)).and_then(Value::as_i64) {
+                parse::replicas(count, policy.max_replicas)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The gate: would this command run, and why not.
+//!
+//! An argv is parsed into a typed command; the argv rendered from that command is what is shown, digested and run. A
+//! difference between this parser and kubectl's can then not let something else run: kubectl only ever sees words that
+//! the gate wrote. See [`Gate::review`].
+
+mod command;
+mod deny;
+mod documents;
+mod flags;
+mod grammar;
+mod kinds;
+mod manifest;
+mod names;
+mod output;
+mod parse;
+mod patch;
+mod pods;
+mod policy;
+mod refusal;
+mod render;
+mod targets;
+mod tier;
+
+use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use policy::{OptIn, Policy};
+
+pub(crate) use command::{Action, Command, ObjectRef, Place};
+pub(crate) use documents::read as read_documents;
+pub(crate) use names::is_dns_label as is_namespace;
+pub(crate) use render::{Form, argv as render_argv, object as render_object, stdin as render_stdin};
+pub(crate) use tier::tier as tier_of;
+
+use refusal::{Rule, quote, refuse};
+
+/// The parameters of an `ops.run_command` step.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    argv: Vec<String>,
+    #[serde(default)]
+    stdin: Option<String>,
+}
+
+/// Reviews kubectl commands under one policy. Pure: no I/O, no clock, the same answer for the same input.
+///
+/// ```
+/// use rounds_connectors::kubernetes::{Gate, Policy};
+/// use rounds_core::ports::{Mode, StepSpec};
+///
+/// let gate = Gate::new(Policy::for_namespaces(["shop"]));
+/// let step = StepSpec::command(["scale", "deploy", "web", "--replicas", "4", "-n", "shop"]);
+/// let reviewed = gate.review(&step, Mode::Write)?;
+/// assert_eq!(
+///     reviewed.command_text,
+///     "kubectl scale deployment.apps/web --replicas=4 --namespace=shop --request-timeout=30s"
+/// );
+/// let refusal = gate.review(&step, Mode::Read).unwrap_err();
+/// assert_eq!(refusal.rule, "read_only");
+/// # Ok::<(), rounds_core::ports::Refusal>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Gate {
+    policy: Policy,
+}
+
+impl Gate {
+    /// A gate for one connector.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+
+    /// What the connector may do.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Parses, checks and canonicalises a step. Reviewing the canonical parameters again yields the same step.
+    ///
+    /// # Errors
+    /// The first rule that refuses, in the order grammar, permanent denials, mode, targets, manifests.
+    pub fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        self.command(step, mode).map(|command| reviewed(&command))
+    }
+
+    /// The typed command of a step.
+    pub(crate) fn command(&self, step: &StepSpec, mode: Mode) -> Result<Command, Refusal> {
+        if step.kind != StepSpec::RUN_COMMAND {
+            return Err(refuse(
+                Rule::BadParams,
+                format!("the step kind {} is unknown here; accepted: {}", quote(&step.kind), StepSpec::RUN_COMMAND),
+            ));
+        }
+        let params = Params::deserialize(&step.params).map_err(|error| {
+            refuse(
+                Rule::BadParams,
+                format!("the step's params are {{\"argv\": [\"get\", \"pods\"], \"stdin\": \"…\"?}}: {error}"),
+            )
+        })?;
+        let command = parse::parse(&params.argv, params.stdin.as_deref(), &self.policy, mode)?;
+        // The law that everything rests on, checked on every command: the canonical form means the same command.
+        let (argv, stdin) = (render::argv(&command, Form::Reviewed), render::stdin(&command));
+        match parse::parse(&argv, stdin.as_deref(), &self.policy, mode) {
+            Ok(again) if again == command => Ok(command),
+            Ok(_) => Err(refuse(
+                Rule::NotCanonical,
+                "the command does not survive being written out canonically; write it more plainly",
+            )),
+            Err(refusal) => {
+                Err(Refusal { message: format!("written out canonically: {}", refusal.message), ..refusal })
+            }
+        }
+    }
+}
+
+fn reviewed(command: &Command) -> ReviewedStep {
+    let argv = render::argv(command, Form::Reviewed);
+    let mut params = json!({ "argv": argv });
+    if let (Value::Object(params), Some(stdin)) = (&mut params, render::stdin(command)) {
+        params.insert("stdin".into(), Value::String(stdin));
+    }
+    ReviewedStep {
+        kind: StepSpec::RUN_COMMAND.into(),
+        verb: command.action.verb().into(),
+        command_text: render::text(&argv),
+        params,
+        targets: targets::of(command),
+        tier: tier::tier(command),
+        reversible: tier::reversible(command),
+        idempotent: tier::idempotent(command),
+        notes: notes(command),
+    }
+}
+
+/// What a reader should know. Derived from the command alone, so that a second review says the same.
+fn notes(command: &Command) -> Vec<String> {
+    let mut notes = Vec::new();
+    match &command.action {
+        Action::RolloutChange(change) => {
+            notes.push(format!("kubectl has no dry-run for rollout {}", change.verb.word()))
+        }
+        Action::RolloutUndo(undo) if undo.to_revision.is_none() => {
+            notes.push(
+                "goes back to the revision before the current one; running it twice returns to the current one".into(),
+            );
+        }
+        Action::Apply(apply) => {
+            notes.push("the manifest is sent on standard input (`stdin` in the parameters)".into());
+            if apply.objects.len() > 1 {
+                notes.push(
+                    "objects are applied one after another: when one fails, the ones before it stay applied".into(),
+                );
+            }
+            if apply.force_conflicts {
+                notes.push("takes over fields that other managers own".into());
+            }
+        }
+        Action::RolloutStatus(status) if status.watch => notes.push(format!("waits at most {} s", status.timeout)),
+        Action::Delete(delete) => {
+            notes.extend(delete.timeout.map(|seconds| format!("waits at most {seconds} s for the objects to be gone")))
+        }
+        _ => {}
+    }
+    let asked = match &command.action {
+        Action::Scale(scale) => scale.dry_run,
+        Action::RolloutUndo(undo) => undo.dry_run,
+        Action::Patch(patch) => patch.dry_run,
+        Action::Apply(apply) => apply.dry_run,
+        Action::Label(metadata) | Action::Annotate(metadata) => metadata.dry_run,
+        Action::Delete(delete) => delete.dry_run,
+        _ => None,
+    };
+    if asked.is_some() {
+        notes.push("this step is itself a dry-run: it changes nothing".into());
+    }
+    notes
+}

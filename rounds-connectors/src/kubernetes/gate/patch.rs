@@ -1,0 +1,173 @@
+//! Layer 5 for patches: the body is read strictly, held to the same rules as a manifest, and kept as JSON.
+
+use rounds_core::ports::Refusal;
+use serde_json::{Map, Value};
+
+use super::command::{ObjectRef, PatchType};
+use super::kinds::Kind;
+use super::policy::Policy;
+use super::refusal::{Rule, quote, refuse};
+use super::{deny, documents, manifest, pods};
+
+fn bad(message: impl Into<String>) -> Refusal {
+    refuse(Rule::BadPatch, message)
+}
+
+/// Reads and checks the body of a patch.
+pub(super) fn read(text: &str, patch_type: PatchType, object: &ObjectRef, policy: &Policy) -> Result<Value, Refusal> {
+    let mut documents = documents::read(text)?;
+    let (Some(body), true) = (documents.pop(), documents.is_empty()) else {
+        return Err(bad("the patch is one JSON or YAML document"));
+    };
+    match patch_type {
+        PatchType::Strategic | PatchType::Merge => {
+            let Value::Object(map) = &body else {
+                return Err(bad("a strategic or merge patch is a mapping, such as {\"spec\":{…}}"));
+            };
+            partial(map, object.kind.kind, policy)?;
+        }
+        PatchType::Json => {
+            let Value::Array(operations) = &body else { return Err(bad("a JSON patch is a list of operations")) };
+            for (i, operation) in operations.iter().enumerate() {
+                self::operation(operation, object.kind.kind, policy).map_err(|refusal| Refusal {
+                    message: format!("operation {}: {}", i + 1, refusal.message),
+                    ..refusal
+                })?;
+            }
+        }
+    }
+    Ok(body)
+}
+
+/// A piece of an object, laid over it.
+fn partial(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(), Refusal> {
+    for (key, value) in map {
+        match key.as_str() {
+            "metadata" => metadata(value)?,
+            "spec"
+            | "data"
+            | "binaryData"
+            | "immutable"
+            | "template"
+            | "rules"
+            | "subjects"
+            | "roleRef"
+            | "subsets"
+            | "endpoints"
+            | "ports"
+            | "addressType"
+            | "imagePullSecrets"
+            | "automountServiceAccountToken"
+            | "secrets" => {}
+            "apiVersion" | "kind" => return Err(bad(format!("`{key}` is not patched; leave it out"))),
+            "status" => return Err(refuse(Rule::DeniedField, "`status` is the cluster's to write")),
+            _ => {
+                return Err(refuse(
+                    Rule::DeniedField,
+                    format!(
+                        "{} is not a field that is patched; accepted: metadata.labels, metadata.annotations, metadata.finalizers, spec, data",
+                        quote(key)
+                    ),
+                ));
+            }
+        }
+    }
+    if kind.scales() && map.get("spec").and_then(|spec| spec.get("replicas")).is_some_and(Value::is_null) {
+        return Err(bad("spec.replicas: null would set one replica; write the number"));
+    }
+    manifest::check_body(map, kind, policy)
+}
+
+fn metadata(value: &Value) -> Result<(), Refusal> {
+    let Value::Object(map) = value else { return Err(bad("`metadata` is a mapping")) };
+    for key in map.keys() {
+        if !matches!(key.as_str(), "labels" | "annotations" | "finalizers") {
+            return Err(refuse(
+                Rule::DeniedField,
+                format!("metadata.{} is not patched; accepted: labels, annotations, finalizers", quote(key)),
+            ));
+        }
+    }
+    pods::metadata(value)
+}
+
+/// One operation of a JSON patch, checked by building the piece of an object that it describes.
+fn operation(operation: &Value, kind: &Kind, policy: &Policy) -> Result<(), Refusal> {
+    let Value::Object(fields) = operation else { return Err(bad("not a mapping")) };
+    if let Some(key) = fields.keys().find(|key| !matches!(key.as_str(), "op" | "path" | "value")) {
+        return Err(bad(format!("the field {} is refused; accepted: op, path, value", quote(key))));
+    }
+    let op = fields.get("op").and_then(Value::as_str).unwrap_or_default();
+    let needs_value = match op {
+        "add" | "replace" | "test" => true,
+        "remove" => false,
+        other => return Err(bad(format!("op {} is refused; accepted: add, replace, remove, test", quote(other)))),
+    };
+    if needs_value != fields.contains_key("value") {
+        return Err(bad(format!("op {op} {} a value", if needs_value { "needs" } else { "takes no" })));
+    }
+    let path = fields.get("path").and_then(Value::as_str).unwrap_or_default();
+    let segments = pointer(path)?;
+    if op == "remove" {
+        return removal(&segments, kind);
+    }
+    let mut piece = fields.get("value").cloned().unwrap_or(Value::Null);
+    for segment in segments.iter().rev() {
+        let is_index = segment == "-" || segment.bytes().all(|c| c.is_ascii_digit());
+        piece = if is_index && !segment.is_empty() {
+            Value::Array(vec![piece])
+        } else {
+            Value::Object(Map::from_iter([(segment.clone(), piece)]))
+        };
+    }
+    let Value::Object(map) = &piece else { return Err(bad("the path starts with a field name")) };
+    // Capabilities are added one by one: the list's items carry no field name of their own.
+    let lower: Vec<_> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+    if lower.first().map(String::as_str) == Some("metadata") {
+        if segments.len() < 2 {
+            return Err(refuse(
+                Rule::DeniedField,
+                "metadata is not replaced as a whole; name a label, an annotation or the finalizers",
+            ));
+        }
+        if segments.len() > 2 && segments[1] != "finalizers" {
+            return deny::metadata_key(&segments[2]);
+        }
+        if segments[1] == "finalizers" {
+            return Ok(());
+        }
+    }
+    partial(map, kind, policy)
+}
+
+fn removal(segments: &[String], kind: &Kind) -> Result<(), Refusal> {
+    match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["metadata", "labels" | "annotations", key] => deny::metadata_key(key),
+        ["metadata", "labels" | "annotations" | "finalizers"] | ["metadata", "finalizers", _] => Ok(()),
+        ["spec", "replicas"] if kind.scales() => {
+            Err(bad("removing spec.replicas would set one replica; write the number"))
+        }
+        ["spec" | "data" | "binaryData" | "template", _, ..] => Ok(()),
+        _ => Err(refuse(
+            Rule::DeniedField,
+            "only what is under metadata.labels, metadata.annotations, metadata.finalizers, spec or data is removed",
+        )),
+    }
+}
+
+fn pointer(path: &str) -> Result<Vec<String>, Refusal> {
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(bad("`path` is missing or does not start with /"));
+    };
+    rest.split('/')
+        .map(|segment| {
+            let plain = segment.replace("~1", "/").replace("~0", "~");
+            let escaped = plain.replace('~', "~0").replace('/', "~1") == segment;
+            if escaped && !segment.is_empty() {
+                Ok(plain)
+            } else {
+                Err(bad(format!("the path {} is malformed", quote(path))))
+            }
+        })
+        .collect()
+}

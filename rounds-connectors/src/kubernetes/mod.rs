@@ -1,0 +1,34 @@
+//! Kubernetes through `kubectl`: the [`Gate`] that decides what may run, and the adapter that runs it.
+//!
+//! The gate is pure: `rounds-server gate`, the tests and the adapter ask the same one. The adapter adds a kubeconfig
+//! that passed a policy of its own, a private place for files, and processes that end when they should. It runs on
+//! Unix.
+
+mod adapter;
+mod config;
+mod gate;
+mod kubeconfig;
+mod preview;
+mod process;
+mod redact;
+mod rundir;
+mod version;
+
+use rounds_core::register_connector;
+
+pub use adapter::KubectlExecutionAdapter;
+pub use config::KubernetesConfig;
+pub use gate::{Gate, OptIn, Policy};
+pub use version::{KubectlError, KubectlInfo, locate_kubectl};
+
+/// The kind under which connectors to Kubernetes are stored.
+pub const KIND: &str = "kubernetes";
+
+register_connector! {
+    kind: "kubernetes",
+    title: "Kubernetes (kubectl)",
+    role: Execution,
+    secret: Required("A kubeconfig with one context and inline data (token, certificate data), or a reference to one"),
+    config: KubernetesConfig,
+    build: KubectlExecutionAdapter::new,
+}

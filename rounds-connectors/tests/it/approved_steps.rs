@@ -1,0 +1,166 @@
+//! Approved steps: proposed, approved by a person and run through the whole library, since nothing else can make one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rounds_connectors as _;
+use rounds_core::access::{OrgRole, Principal};
+use rounds_core::investigation::{Proposal, ProposedStep};
+use rounds_core::plan::{Plan, Step, StepStatus};
+use rounds_core::plugin::{Host, Registry};
+use rounds_core::ports::StepSpec;
+use rounds_core::service::{Approval, ProposeRequest};
+use rounds_core::testing::{MemoryStore, StaticIdentity};
+use rounds_core::{ConnectorId, OrgId, Rounds, Settings};
+use rounds_sandbox::{FaultAction, FaultRule};
+use serde_json::{from_value, json};
+
+use crate::cluster::TestCluster;
+
+struct Rig {
+    rounds: Rounds,
+    ada: Principal,
+    connector: ConnectorId,
+}
+
+impl Rig {
+    async fn start(cluster: &TestCluster, kubeconfig: &str, config: serde_json::Value, host: Host) -> Self {
+        let ada = Principal::user(OrgId::default(), "ada", OrgRole::Admin);
+        let identity = StaticIdentity::new([ada.clone()]);
+        let registry = Registry::linked().unwrap();
+        registry.require(&["kubernetes"]).unwrap();
+        let settings = Settings { poll_interval: Duration::from_millis(50), ..Settings::default() };
+        let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity))
+            .registry(registry)
+            .host(host)
+            .settings(settings)
+            .build()
+            .unwrap();
+        let mut config = config;
+        config["allowedNamespaces"] = json!([cluster.namespace]);
+        let draft = json!({ "type": "kubernetes", "name": "prod", "config": config, "secret": kubeconfig });
+        let connector = rounds.connectors().create(&ada, from_value(draft).unwrap()).await.unwrap().id;
+        Self { rounds, ada, connector }
+    }
+
+    async fn of(cluster: &TestCluster) -> Self {
+        Self::start(cluster, &cluster.kubeconfig, json!({}), cluster.host()).await
+    }
+
+    async fn propose(&self, spec: StepSpec) -> Plan {
+        let step = ProposedStep { connector_id: self.connector, spec, continue_on_error: false, risk_note: None };
+        let plan = Proposal { summary: "a step".into(), steps: vec![step] };
+        let request = ProposeRequest { plan, rescue: None, investigation_id: None, linked_alert_rule_id: None };
+        self.rounds.plans().propose(&self.ada, request).await.unwrap().plan
+    }
+
+    /// Approves a plan and its only step, and waits for the end.
+    async fn approve(&self, plan: Plan) -> Step {
+        let running = self.rounds.start();
+        let approval = Approval { auto_edit: false, digest: Some(plan.digest) };
+        self.rounds.plans().approve(&self.ada, plan.id, &approval).await.unwrap();
+        let paused = self.rounds.plans().wait(&self.ada, plan.id, Duration::from_secs(20)).await.unwrap();
+        self.rounds.approvals().approve(&self.ada, paused.requests[1].id).await.unwrap();
+        let done = self.rounds.plans().wait(&self.ada, plan.id, Duration::from_secs(60)).await.unwrap();
+        running.shutdown(Duration::from_secs(5)).await;
+        done.steps[0].clone()
+    }
+
+    async fn run(&self, spec: StepSpec) -> Step {
+        let plan = self.propose(spec).await;
+        self.approve(plan).await
+    }
+}
+
+fn line(text: &str) -> StepSpec {
+    StepSpec::command(text.split(' '))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approved_changes_take_effect_and_say_what_kubectl_says() {
+    let cluster = TestCluster::start().await;
+    let rig = Rig::of(&cluster).await;
+    let n = &cluster.namespace;
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fresh}\ndata: {a: \"b\"}\n";
+    for (spec, ask, now) in [
+        (line(&format!("scale deploy/web --replicas=3 -n {n}")), "deploy/web -o jsonpath={.spec.replicas}", "3"),
+        (
+            line(&format!("rollout undo deploy/web -n {n}")),
+            "deploy/web -o jsonpath={.spec.template.spec.containers[0].image}",
+            "registry.k8s.io/pause:3.9",
+        ),
+        (line(&format!("rollout pause deploy/web -n {n}")), "deploy/web -o jsonpath={.spec.paused}", "true"),
+        (line(&format!("rollout resume deploy/web -n {n}")), "deploy/web -o jsonpath={.spec.paused}", ""),
+        (
+            line(&format!("label deploy/web tier=front -n {n}")),
+            "deploy/web -o jsonpath={.metadata.labels.tier}",
+            "front",
+        ),
+        (
+            line(&format!("patch deploy/web -n {n} --type=merge -p {{\"spec\":{{\"replicas\":1}}}}")),
+            "deploy/web -o jsonpath={.spec.replicas}",
+            "1",
+        ),
+        (line(&format!("apply -f - -n {n}")).with_stdin(manifest), "cm/fresh -o jsonpath={.data.a}", "b"),
+        (line(&format!("delete cm settings -n {n}")), "cm/settings --ignore-not-found -o name", ""),
+    ] {
+        let step = rig.run(spec.clone()).await;
+        assert_eq!(step.status, StepStatus::Done, "{}: {:?}", step.command_text, step.error_text);
+        assert!(step.output_text.as_deref().is_some_and(|text| !text.is_empty()), "{}", step.command_text);
+        let mut ask: Vec<&str> = ask.split(' ').collect();
+        ask.splice(0..0, ["-n", n.as_str(), "get"]);
+        assert_eq!(cluster.prepare(&ask, "").await.trim(), now, "{}", step.command_text);
+    }
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_command_that_is_killed_at_its_time_is_interrupted_with_an_unknown_outcome() {
+    let cluster = TestCluster::start().await;
+    let Some(sandbox) = &cluster.sandbox else { return cluster.finish().await };
+    let rig = Rig::start(&cluster, &cluster.kubeconfig, json!({ "timeoutSec": 5 }), cluster.host()).await;
+    let plan = rig.propose(line(&format!("scale deploy/web --replicas=3 -n {}", cluster.namespace))).await;
+    sandbox.fault(FaultRule::new("/scale", FaultAction::Hang).method("PATCH"));
+    sandbox.fault(FaultRule::new("/scale", FaultAction::Hang).method("PUT"));
+    let step = rig.approve(plan).await;
+    // kubectl's own request timeout (2 s) comes first: it says that it failed, not that nothing happened.
+    assert!(matches!(step.status, StepStatus::Failed | StepStatus::Interrupted), "{step:?}");
+    let plan = {
+        sandbox.clear_faults();
+        rig.propose(line(&format!("delete cm settings -n {}", cluster.namespace))).await
+    };
+    sandbox.fault(FaultRule::new("/configmaps/settings", FaultAction::Hang));
+    let step = rig.approve(plan).await;
+    assert_eq!(step.status, StepStatus::Interrupted, "{step:?}");
+    assert!(step.error_text.as_deref().is_some_and(|text| text.contains("unknown")), "{step:?}");
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_with_the_exit_code_and_kubectls_words() {
+    let cluster = TestCluster::start().await;
+    let rig = Rig::of(&cluster).await;
+    let plan = rig.propose(line(&format!("scale deploy/web --replicas=3 -n {}", cluster.namespace))).await;
+    cluster.prepare(&["-n", &cluster.namespace, "delete", "deploy/web"], "").await;
+    let step = rig.approve(plan).await;
+    assert_eq!((step.status, step.exit_code), (StepStatus::Failed, Some(1)));
+    assert!(step.error_text.is_some());
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connectors_of_this_crate_are_linked() {
+    let linked: Vec<_> = Registry::linked().unwrap().iter().map(|kind| kind.kind()).collect();
+    assert!(linked.contains(&"kubernetes"), "{linked:?}");
+    assert!(linked.is_sorted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_11_an_unknown_config_key_is_refused_by_name() {
+    let registry = Registry::linked().unwrap();
+    let error =
+        registry.check("kubernetes", &json!({ "allowedNamespaces": [], "allowClusterRead": true })).unwrap_err();
+    assert!(error.to_string().contains("allowClusterRead"), "{error}");
+    let error = registry.check("kubernetes", &json!({})).unwrap_err();
+    assert!(error.to_string().contains("allowedNamespaces"), "{error}");
+}

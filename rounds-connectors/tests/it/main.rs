@@ -1,0 +1,8 @@
+//! Integration tests of the connectors: one binary, so that linking stays cheap.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod approved_steps;
+mod cluster;
+mod corpus;
+mod gate_laws;
+mod kubectl_adapter;

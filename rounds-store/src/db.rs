@@ -1,0 +1,103 @@
+//! An open database: pools, table names and keys.
+
+use rounds_core::ports::StoreError;
+use rounds_core::ports::store::RecordKind;
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+use tokio::sync::broadcast;
+use zeroize::Zeroizing;
+
+use crate::error::Fail;
+use crate::seal::Sealer;
+use crate::tables::{META, Tables};
+use crate::{MasterKey, StoreOptions, dialect, migration};
+
+pub(crate) struct Db {
+    pub(crate) writer: DatabaseConnection,
+    pub(crate) reader: DatabaseConnection,
+    pub(crate) tables: Tables,
+    pub(crate) sealer: Sealer,
+    pub(crate) audit_key: Zeroizing<[u8; 32]>,
+    pub(crate) wakes: broadcast::Sender<RecordKind>,
+}
+
+/// The row of `meta` that says which master key the data belongs to.
+pub(crate) const KEY: &str = "master_key";
+
+impl Db {
+    pub(crate) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
+        let db = Self::connect(options).await?;
+        if options.migrate {
+            migration::migrate(&db).await?;
+        }
+        db.check_key(&options.key).await?;
+        Ok(db)
+    }
+
+    /// Connects without looking at what is there.
+    pub(crate) async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
+        let tables = Tables::new(&options.prefix)?;
+        let pools = dialect::connect(options).await?;
+        Ok(Self {
+            writer: pools.writer,
+            reader: pools.reader,
+            tables,
+            sealer: Sealer::new(&options.key),
+            audit_key: options.key.derive("audit-chain"),
+            wakes: broadcast::Sender::new(1024),
+        })
+    }
+
+    /// Refuses another master key than the one the data was begun with: secrets would not open, and the audit
+    /// chain would break where the new key takes over.
+    async fn check_key(&self, key: &MasterKey) -> Result<(), StoreError> {
+        let given = key.fingerprint();
+        let known = match self.meta(KEY).await? {
+            Some(known) => known,
+            None => {
+                let begun = format!("{given} {}", key.source());
+                self.set_meta_once(KEY, &begun).await?;
+                self.meta(KEY).await?.unwrap_or(begun)
+            }
+        };
+        let (fingerprint, source) = known.split_once(' ').unwrap_or((&known, "an unknown place"));
+        if fingerprint == given {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt {
+            what: "the database".into(),
+            message: format!(
+                "it belongs to another master key than the one from {}: it was begun with key {fingerprint} from \
+                 {source}, and {given} was given. Restore that key; the connector secrets cannot be read without it",
+                key.source()
+            ),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        for pool in [&self.reader, &self.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "the database did not close cleanly");
+            }
+        }
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let select =
+            Query::select().column("value").from(self.tables.named(META)).and_where(Expr::col("name").eq(name)).take();
+        let row = self.reader.query_one(&select).await.map_err(Fail::from)?;
+        Ok(row.map(|row| row.try_get("", "value")).transpose().map_err(Fail::from)?)
+    }
+
+    async fn set_meta_once(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let insert = Query::insert()
+            .into_table(self.tables.named(META))
+            .columns(["name", "value"])
+            .values_panic([name.into(), value.into()])
+            .on_conflict(OnConflict::column("name").do_nothing().to_owned())
+            .take();
+        let tx = self.begin().await?;
+        tx.execute(&insert).await.map_err(Fail::from)?;
+        Ok(tx.commit().await.map_err(Fail::from)?)
+    }
+}

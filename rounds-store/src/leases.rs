@@ -1,0 +1,113 @@
+//! Row leases: who may drive a record, by the store's own time.
+
+use std::time::Duration;
+
+use rounds_core::ports::StoreError;
+use rounds_core::ports::store::{ClaimQuery, Lease, Record, Versioned};
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Order, Query, SelectStatement};
+
+use crate::db::Db;
+use crate::dialect::lease_now;
+use crate::error::{Fail, signed, unsigned};
+use crate::tables::column_text;
+
+impl Db {
+    pub(crate) async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, Fail> {
+        // Idle workers ask often: they look before they take the write lock.
+        let now = lease_now(&self.reader).await?;
+        if self.reader.query_one(&self.claimable(query, now)).await?.is_none() {
+            return Ok(None);
+        }
+        let tx = self.begin().await?;
+        let now = lease_now(&tx).await?;
+        let mut select = self.claimable(query, now);
+        // Others pass over a row that is being claimed instead of waiting for it.
+        select.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let Some(row) = tx.query_one(&select).await? else { return Ok(None) };
+        let record = self.read(query.kind, &row)?;
+        let fence: i64 = row.try_get("", "lease_fence")?;
+        let lease =
+            Lease { key: record.value.key(), worker: query.worker.clone(), fence: unsigned("a fence", fence)? + 1 };
+        let update = Query::update()
+            .table(self.tables.record(query.kind))
+            .value("lease_fence", signed(lease.fence))
+            .value("lease_worker", lease.worker.as_str())
+            .value("lease_until", until(now, query.ttl))
+            .and_where(Expr::col("id").eq(lease.key.id))
+            .take();
+        tx.execute(&update).await?;
+        tx.commit().await?;
+        Ok(Some((record, lease)))
+    }
+
+    fn claimable(&self, query: &ClaimQuery, now: i64) -> SelectStatement {
+        let free = Expr::col("lease_until").is_null().or(Expr::col("lease_until").lte(now));
+        let mut select = self.select(query.kind);
+        select
+            .column("lease_fence")
+            .and_where(Expr::col("due_at").lte(query.due_by.timestamp_micros()))
+            .and_where(free)
+            .order_by("due_at", Order::Asc)
+            .order_by("id", Order::Asc)
+            .limit(1);
+        if !query.statuses.is_empty() {
+            select.and_where(Expr::col("status").is_in(query.statuses.iter().map(|status| column_text(status))));
+        }
+        select
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), Fail> {
+        let tx = self.begin().await?;
+        let now = lease_now(&tx).await?;
+        let update = Query::update()
+            .table(self.tables.record(lease.key.kind))
+            .value("lease_until", until(now, ttl))
+            .and_where(of(lease))
+            .and_where(Expr::col("lease_until").gt(now))
+            .take();
+        if tx.execute(&update).await?.rows_affected() == 0 {
+            return Err(StoreError::LeaseLost { key: lease.key }.into());
+        }
+        Ok(tx.commit().await?)
+    }
+
+    pub(crate) async fn release(&self, lease: &Lease) -> Result<(), Fail> {
+        let tx = self.begin().await?;
+        let update = Query::update()
+            .table(self.tables.record(lease.key.kind))
+            .value("lease_worker", None::<String>)
+            .value("lease_until", None::<i64>)
+            .and_where(of(lease))
+            .take();
+        tx.execute(&update).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Holds a lease until the transaction ends, or refuses.
+    pub(crate) async fn check_lease(&self, tx: &impl ConnectionTrait, lease: &Lease) -> Result<(), Fail> {
+        let now = lease_now(tx).await?;
+        let select = Query::select()
+            .column("lease_fence")
+            .from(self.tables.record(lease.key.kind))
+            .and_where(of(lease))
+            .and_where(Expr::col("lease_until").gt(now))
+            .lock(LockType::Update)
+            .take();
+        match tx.query_one(&select).await? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::LeaseLost { key: lease.key }.into()),
+        }
+    }
+}
+
+/// The row of a lease, when it is still this one: the worker and the fence both say so.
+fn of(lease: &Lease) -> Expr {
+    let is_holder =
+        Expr::col("lease_worker").eq(lease.worker.as_str()).and(Expr::col("lease_fence").eq(signed(lease.fence)));
+    Expr::col("id").eq(lease.key.id).and(is_holder)
+}
+
+fn until(now: i64, ttl: Duration) -> i64 {
+    now.saturating_add(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX))
+}

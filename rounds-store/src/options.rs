@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use crate::MasterKey;
+
+/// Where the data is and how it is opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// `sqlite://PATH`, where PATH is absolute (`sqlite:///var/lib/rounds/rounds.db`) or relative. The file is made
+    /// when there is none; its folder must exist.
+    pub url: String,
+    /// Encrypts connector secrets, keys the audit chain.
+    pub key: MasterKey,
+    /// What the names of all tables start with, for whoever shares a database with other programs.
+    pub prefix: String,
+    /// How many reads may run at once.
+    pub readers: u32,
+    /// How long a write waits for another process's write before it is tried again.
+    pub busy_timeout: Duration,
+    /// Whether opening brings the tables up to date; otherwise [`SqlStore::migrate`](crate::SqlStore::migrate) is
+    /// called beforehand.
+    pub migrate: bool,
+}
+
+impl StoreOptions {
+    /// The usual: tables start with `rounds_`, and opening brings them up to date.
+    pub fn new(url: impl Into<String>, key: MasterKey) -> Self {
+        Self {
+            url: url.into(),
+            key,
+            prefix: "rounds_".into(),
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            migrate: true,
+        }
+    }
+
+    /// Another prefix: letters, digits and `_`, starting with a letter.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Whether opening brings the tables up to date.
+    #[must_use]
+    pub fn with_migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+}

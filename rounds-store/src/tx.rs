@@ -1,0 +1,48 @@
+//! The one file where write transactions begin.
+//!
+//! On SQLite a transaction that begins as a reader and then writes fails at once when another writer came between,
+//! whatever the busy timeout. So every write begins as one (`BEGIN IMMEDIATE`), on the one connection that writes.
+
+use std::future::Future;
+use std::time::Duration;
+
+use rand::Rng as _;
+use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
+
+use crate::db::Db;
+use crate::error::Fail;
+
+/// How often work is tried while the database is busy. Each try has already waited for the busy timeout.
+const TRIES: u32 = 6;
+
+impl Db {
+    /// Begins a write. Dropping the transaction undoes it.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, Fail> {
+        let immediate = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        retrying(|| async { self.writer.begin_with_options(immediate).await.map_err(Fail::from) }).await
+    }
+}
+
+/// Tries work again, after a growing and uneven pause, while the database is only busy.
+pub(crate) async fn retrying<T, F, Fut>(mut work: F) -> Result<T, Fail>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Fail>>,
+{
+    let mut attempt = 1;
+    loop {
+        match work().await {
+            Err(fail) if fail.is_busy() && attempt < TRIES => {
+                let most = 10 << attempt;
+                let pause = rand::rng().random_range(most / 2..=most);
+                tracing::debug!(attempt, pause_ms = pause, "the database is busy; trying again");
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The integration tests of `rounds-store`, in one binary so that linking stays cheap.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod conformance;
+mod crash;
+mod identity;
+mod keys;
+mod opening;
+mod secrets;
+mod support;

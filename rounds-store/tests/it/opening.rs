@@ -1,0 +1,127 @@
+//! Opening: files, migrations, keys that do not fit.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rounds_core::ports::store::{Commit, ListQuery, RecordKind, StoreError};
+use rounds_core::ports::{Store as _, StoreExt as _};
+use rounds_store::{SqlStore, StoreOptions};
+
+use crate::support::{Place, key, rule};
+
+#[tokio::test]
+async fn the_database_and_the_files_beside_it_are_for_their_owner() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.commit(Commit::new().insert(rule("a"))).await.unwrap();
+    let mut seen = Vec::new();
+    for file in fs::read_dir(place.database().parent().unwrap()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+        seen.push(file.file_name().into_string().unwrap());
+    }
+    seen.sort();
+    assert_eq!(seen, ["rounds.db", "rounds.db-shm", "rounds.db-wal"]);
+}
+
+#[tokio::test]
+async fn migrations_run_once_and_again_without_effect() {
+    let place = Place::new();
+    SqlStore::migrate(&place.options()).await.unwrap();
+    SqlStore::migrate(&place.options()).await.unwrap();
+    let store = SqlStore::open(place.options().with_migrate(false)).await.unwrap();
+    let first = rule("a");
+    store.commit(Commit::new().insert(first.clone())).await.unwrap();
+    store.close().await;
+    let store = place.open().await;
+    assert_eq!(store.rule(first.id).await.unwrap().unwrap().value, first);
+    // An empty file, as `touch` makes one, is an empty database.
+    let other = Place::new();
+    fs::write(other.database(), "").unwrap();
+    other.open().await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn starts_at_the_same_time_migrate_once() {
+    let place = Place::new();
+    let starts = (0..6).map(|_| {
+        let options = place.options();
+        tokio::spawn(SqlStore::open(options))
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_migration_leaves_nothing_of_any_step() {
+    let place = Place::new();
+    // Stands in the way of the second step.
+    place.sql("CREATE TABLE rounds_account (x TEXT)").await;
+    SqlStore::open(place.options()).await.unwrap_err();
+    let left = place.sql("CREATE TABLE rounds_plan (x TEXT)").await;
+    assert_eq!(left, 0, "no table of the first step is left");
+    place.sql("DROP TABLE rounds_plan").await;
+    place.sql("DROP TABLE rounds_account").await;
+    place.open().await;
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_and_one_without_tables_are_refused_with_what_would_help() {
+    let place = Place::new();
+    place.open().await.close().await;
+    place.sql("INSERT INTO rounds_migration (version, applied_at) VALUES ('m9999_future', 0)").await;
+    let newer = SqlStore::open(place.options()).await.unwrap_err().to_string();
+    assert!(newer.contains("a newer version of Rounds"), "{newer}");
+
+    let empty = Place::new();
+    let unmigrated = SqlStore::open(empty.options().with_migrate(false)).await.unwrap_err().to_string();
+    assert!(unmigrated.contains("run the migrations"), "{unmigrated}");
+
+    let text = Place::new();
+    fs::write(text.database(), "this is a text of more than sixteen bytes, not a database".repeat(100)).unwrap();
+    let damaged = SqlStore::open(text.options()).await.unwrap_err();
+    assert!(matches!(damaged, StoreError::Corrupt { .. }), "{damaged}");
+
+    let options = StoreOptions::new(format!("sqlite://{}", text.path("nowhere/rounds.db").display()), key(7));
+    let nowhere = SqlStore::open(options).await.unwrap_err().to_string();
+    assert!(nowhere.contains("its folder must exist"), "{nowhere}");
+}
+
+#[tokio::test]
+async fn two_prefixes_share_a_database_without_seeing_each_other() {
+    let place = Place::new();
+    let one = place.open().await;
+    let two = SqlStore::open(place.options().with_prefix("acme_rounds_")).await.unwrap();
+    one.commit(Commit::new().insert(rule("a"))).await.unwrap();
+    let rules = ListQuery::new(RecordKind::AlertRule);
+    assert_eq!(one.list(&rules).await.unwrap().records.len(), 1);
+    assert!(two.list(&rules).await.unwrap().records.is_empty());
+    for prefix in ["a b", "1x", "x;--", "A_", &"x".repeat(21)] {
+        let refused = SqlStore::open(place.options().with_prefix(prefix)).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{prefix}");
+    }
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused_with_the_one_that_is_expected() {
+    let place = Place::new();
+    place.open().await.close().await;
+    let mut options = place.options();
+    options.key = key(8);
+    let refused = SqlStore::open(options).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }));
+    let refused = refused.to_string();
+    assert!(refused.contains("KEY_8") && refused.contains("was begun with") && refused.contains("KEY_7"), "{refused}");
+    place.open().await;
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable_and_does_not_hang() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.close().await;
+    let error = store.commit(Commit::new()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    assert!(store.ping().await.is_err());
+}
