@@ -6,3 +6,5 @@ mod cluster;
 mod corpus;
 mod gate_laws;
 mod kubectl_adapter;
+mod playbook;
+mod prometheus;
