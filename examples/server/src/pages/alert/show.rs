@@ -45,7 +45,7 @@ impl ShowPage {
     }
 }
 
-fn reason(reason: Reason) -> &'static str {
+fn reason(reason: &Reason) -> &'static str {
     match reason {
         Reason::Condition => "",
         Reason::NoData => "no_data: the series is gone",

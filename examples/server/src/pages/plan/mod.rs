@@ -17,7 +17,6 @@ use rounds_core::PlanId;
 use super::cx::{Cx, Shell, page_with};
 use super::error::PageError;
 use super::form;
-use super::pill::Toned as _;
 use crate::state::AppState;
 pub(super) use chart::{AlertChart, of_rule};
 use view::{Typed, View};

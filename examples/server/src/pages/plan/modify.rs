@@ -124,7 +124,10 @@ fn reshape(drafts: &mut Vec<Draft>, op: &str, plan: &Plan) -> bool {
     };
     match (what, place) {
         ("up", Some(place)) => drafts.swap(place, place.saturating_sub(1)),
-        ("down", Some(place)) => drafts.swap(place, (place + 1).min(drafts.len() - 1)),
+        ("down", Some(place)) => {
+            let last = drafts.len() - 1;
+            drafts.swap(place, (place + 1).min(last));
+        }
         ("remove", Some(place)) => {
             drafts.remove(place);
         }
