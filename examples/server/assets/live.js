@@ -24,7 +24,10 @@ export async function refresh() {
   }
   running = true;
   try {
-    const response = await fetch(location.href, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
+    // A form that was refused leaves the browser at the form's address; the page has one of its own.
+    const path = document.querySelector("main")?.dataset.path;
+    const here = !path || path === location.pathname ? location.href : path;
+    const response = await fetch(here, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
     if (response.redirected || !response.ok) return;
     setServerTime(response.headers.get("x-now"));
     const next = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("main");

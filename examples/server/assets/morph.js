@@ -44,9 +44,15 @@ export function morph(from, to) {
   children(from, to);
 }
 
+// The result of a form stays until the page is left, though the page alone does not have it.
+function kept(node) {
+  return node?.nodeType === Node.ELEMENT_NODE && node.hasAttribute("data-keep");
+}
+
 function children(from, to) {
   let at = from.firstChild;
   for (const wanted of [...to.childNodes]) {
+    while (kept(at)) at = at.nextSibling;
     let found = at;
     while (found && !alike(found, wanted)) found = found.nextSibling;
     // A match further on is taken only by its key: otherwise one inserted paragraph would drop all before it.
@@ -54,7 +60,7 @@ function children(from, to) {
       while (at !== found) {
         const gone = at;
         at = at.nextSibling;
-        gone.remove();
+        if (!kept(gone)) gone.remove();
       }
       at = found.nextSibling;
       morph(found, wanted);
@@ -65,6 +71,6 @@ function children(from, to) {
   while (at) {
     const gone = at;
     at = at.nextSibling;
-    gone.remove();
+    if (!kept(gone)) gone.remove();
   }
 }

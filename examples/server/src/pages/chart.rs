@@ -103,7 +103,8 @@ impl Chart<'_> {
 }
 
 /// A number in four significant digits: `0.4213`, `12.5k`.
-pub(crate) fn number(value: f64) -> String {
+pub(crate) fn number(value: impl std::borrow::Borrow<f64>) -> String {
+    let value = *value.borrow();
     let magnitude = value.abs();
     if !value.is_finite() {
         return value.to_string();

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::cx::{Anybody, Shell, THEME_COOKIE, page_with};
 use super::error::PageError;
 use super::form::Fields;
-use crate::api::login::sign_in;
+use crate::api::sign_in;
 use crate::auth::{self, PageUser, Peer, safe_next};
 
 #[derive(Template)]
@@ -55,7 +55,7 @@ pub(super) async fn logout(
     jar: CookieJar,
     _: Fields,
 ) -> Result<Response, PageError> {
-    on.state.accounts.sign_out(&user.session).await?;
+    on.state.accounts.sign_out(&user.principal, &user.session).await?;
     Ok((jar.add(auth::end_session(peer.secure)), Redirect::to("/login?done=signed-out")).into_response())
 }
 

@@ -9,6 +9,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use crate::state::AppState;
+use super::pill::Pill;
 pub(super) use users::first_admin;
 
 pub(super) fn router() -> Router<AppState> {

@@ -208,6 +208,11 @@ impl View {
         Some(report.root_cause.as_ref().map_or(report.summary.as_str(), |cause| cause.summary.as_str()))
     }
 
+    /// Where the readings that are cited can be seen.
+    pub(super) fn report_link(&self) -> String {
+        self.investigation.as_ref().map(|found| format!("/investigations/{}", found.id)).unwrap_or_default()
+    }
+
     pub(super) fn unknowns(&self) -> &[String] {
         let report = self.investigation.as_ref().and_then(|found| found.report.as_ref());
         report.map_or(&[], |report| &report.unknowns)
