@@ -31,6 +31,7 @@ pub(crate) struct ClientOptions<'a> {
 ///
 /// # Errors
 /// The CA certificate or a proxy cannot be read, or `https` is wanted and this host trusts no certificate at all.
+#[allow(clippy::disallowed_methods, reason = "this is the one file where HTTP clients are made")]
 pub(crate) fn client(options: &ClientOptions<'_>) -> Result<Client, BuildError> {
     let mut builder = Client::builder()
         .no_proxy()

@@ -6,12 +6,18 @@
 pub mod accounts;
 pub mod api;
 pub mod auth;
+pub mod boot;
+pub mod cli;
+pub mod demo;
 pub mod error;
 pub mod extract;
 pub mod http;
 pub mod pages;
+mod secrets;
+pub mod settings;
 pub mod state;
 
+pub use boot::{App, Boot};
 pub use error::ApiError;
 pub use http::router;
 pub use state::AppState;

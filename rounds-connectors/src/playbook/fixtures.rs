@@ -108,7 +108,7 @@ impl World {
         FiredAlert {
             investigation_id: InvestigationId::new(),
             attempt: 1,
-            rule: AlertRule {
+            rule: Some(AlertRule {
                 id: AlertRuleId::new(),
                 org_id: OrgId::new("main"),
                 name: "errors".into(),
@@ -128,7 +128,7 @@ impl World {
                 created_by: Actor::system(),
                 created_at: now,
                 updated_at: now,
-            },
+            }),
             firing_since: now - TimeDelta::minutes(self.firing),
             value: Some(0.9),
             labels: self.labels.clone(),

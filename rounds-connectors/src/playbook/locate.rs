@@ -60,8 +60,11 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Reads the labels of the sample, then of the rule, then those that the rule's query pins: the first to say
 /// something wins, and a workload is closer than a pod, a pod closer than a service.
 pub(crate) fn hints(alert: &FiredAlert) -> Hints {
-    let pinned = pinned_labels(&alert.rule.condition.query);
-    let sources = [&alert.labels, &alert.rule.labels, &pinned];
+    let (of_rule, pinned) = match &alert.rule {
+        Some(rule) => (rule.labels.clone(), pinned_labels(&rule.condition.query)),
+        None => Default::default(),
+    };
+    let sources = [&alert.labels, &of_rule, &pinned];
     let first = |labels: &BTreeMap<String, String>, keys: &[&str]| {
         keys.iter().filter_map(|key| labels.get(*key)).find(|value| is_name(value)).cloned()
     };

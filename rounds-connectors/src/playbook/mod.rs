@@ -107,12 +107,13 @@ impl Investigator for PlaybookInvestigator {
 
 /// What the rule's own query says now.
 async fn signal(tools: &dyn Toolbox, alert: &FiredAlert, ledger: &mut Ledger) -> Option<Signal> {
+    let rule = alert.rule.as_ref()?;
     if !ledger.spend() {
         return None;
     }
-    let condition = &alert.rule.condition;
+    let condition = &rule.condition;
     let query = Query::Instant { expr: condition.query.clone(), at: None };
-    let reading = tools.query(alert.rule.datasource_id, query).await;
+    let reading = tools.query(rule.datasource_id, query).await;
     match reading.answer {
         Ok(set) => {
             let value = set.series.first().and_then(|series| series.points.last()).map(|point| point.value);

@@ -112,7 +112,7 @@ pub(crate) async fn observe(
         named,
         now: tools.now(),
         firing_since: alert.firing_since,
-        held_for: Duration::from_secs(alert.rule.condition.for_duration_sec),
+        held_for: Duration::from_secs(alert.rule.as_ref().map_or(0, |rule| rule.condition.for_duration_sec)),
         workload,
         revisions: None,
         pods: None,
@@ -257,7 +257,7 @@ impl Metrics<'_> {
         if !self.ledger.spend() {
             return None;
         }
-        let reading = self.tools.query(self.alert.rule.datasource_id, query).await;
+        let reading = self.tools.query(self.alert.rule.as_ref().and_then(|rule| rule.datasource_id), query).await;
         match reading.answer {
             Ok(set) => Some((reading.id, set)),
             Err(error) => {

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     pub(crate) async fn object(&mut self, kind: &str, namespace: &str, name: &str) -> Result<Read<Value>, Missing> {
         let argv = ["get", kind, name, "-n", namespace, "-o", "json"];
         let Read { id, value } = self.run(&argv).await?;
-        match serde_json::from_str::<Value>(&value) {
+        match serde_json::from_str::<Value>(&quoted(&value)) {
             Ok(object) if object.is_object() => Ok(Read { id, value: object }),
             _ => {
                 self.ledger
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
     pub(crate) async fn list(&mut self, kind: &str, namespace: &str, select: &[&str], fetch: usize) -> Option<List> {
         let argv = [&["get", kind, "-n", namespace], select, &["-o", "json"]].concat();
         let Read { id, value } = self.run(&argv).await.ok()?;
-        let (items, complete) = parse_list(&value);
+        let (items, complete) = parse_list(&quoted(&value));
         let mut list = List { items: items.into_iter().map(|value| Read { id, value }).collect(), complete };
         if list.complete {
             return Some(list);
@@ -150,6 +150,27 @@ impl<'a> Reader<'a> {
         let Read { id, value } = self.run(&["get", kind, "-n", namespace]).await.ok()?;
         Some(Read { id, value: Table::parse(&value) })
     }
+}
+
+/// JSON in which an adapter has put its mark in place of a secret value, quotes and all, made readable again.
+fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
+    const MARK: &str = "[redacted]";
+    if !text.contains(MARK) || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return text.into();
+    }
+    let mut whole = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some(at) = rest.find(MARK) {
+        let (before, after) = (&rest[..at], &rest[at + MARK.len()..]);
+        whole.push_str(before);
+        // A value follows an unescaped `":`; anywhere else the mark stands inside a string.
+        let key = before.trim_end().strip_suffix(':').and_then(|key| key.trim_end().strip_suffix('"'));
+        let value = key.is_some_and(|key| !key.ends_with('\\'));
+        whole.push_str(if value { "\"[redacted]\"" } else { MARK });
+        rest = after;
+    }
+    whole.push_str(rest);
+    whole.into()
 }
 
 /// The whole items of a list, and whether that is all of it.
@@ -250,6 +271,18 @@ mod tests {
         let at = pretty.find("\"b\"").expect("the second item");
         let cut = format!("{} … 12345 bytes cut … {}", &pretty[..at], &pretty[at + 3..]);
         assert_eq!(parse_list(&cut).0.len(), 1);
+    }
+
+    #[test]
+    fn redaction_does_not_make_an_object_unreadable() {
+        let text = r#"{"env": [{"name": "DB_PASSWORD", "value": [redacted]}, {"token": [redacted], "x": "a: [redacted]"}],
+            "applied": "{\"password\": [redacted]}"}"#;
+        assert!(serde_json::from_str::<Value>(text).is_err());
+        let read: Value = serde_json::from_str(&quoted(text)).expect("JSON");
+        assert_eq!(read["env"][0]["value"], "[redacted]");
+        assert_eq!(read["env"][1]["x"], "a: [redacted]");
+        assert_eq!(read["applied"], "{\"password\": [redacted]}");
+        assert_eq!(quoted(r#"{"a": ["[redacted]"]}"#), r#"{"a": ["[redacted]"]}"#);
     }
 
     #[test]

@@ -115,10 +115,14 @@ pub(crate) fn findings(
 }
 
 fn alert_section(alert: &FiredAlert, signal: Option<&Signal>) -> Section {
-    let condition = &alert.rule.condition;
+    let Some(rule) = &alert.rule else {
+        let asked = alert.question.as_deref().unwrap_or("No alert rule is behind this investigation.");
+        return Section { title: "The question".into(), body: asked.into(), citations: Vec::new() };
+    };
+    let condition = &rule.condition;
     let mut body = format!(
         "Rule \"{}\" fires since {}: `{}` {} {}",
-        alert.rule.name,
+        rule.name,
         clock(alert.firing_since),
         condition.query,
         condition.operator,
@@ -171,7 +175,8 @@ fn workload_section(observed: &Observed) -> Section {
                 Some(format!("{} waits: {reason}", container.name))
             })
             .collect();
-        body.push_str(&format!("\n- pod {}: {}, not ready {}", pod.name, pod.phase, states.join(", ")).trim_end());
+        let states = if states.is_empty() { "not ready".to_owned() } else { states.join(", ") };
+        body.push_str(&format!("\n- pod {} ({}): {states}", pod.name, pod.phase));
         citations.push(pod.reading);
     }
     if failing.len() > 5 {

@@ -7,4 +7,5 @@ mod corpus;
 mod gate_laws;
 mod kubectl_adapter;
 mod playbook;
+mod playbook_cluster;
 mod prometheus;

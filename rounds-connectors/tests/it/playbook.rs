@@ -142,7 +142,8 @@ async fn the_workload_is_found_from_every_kind_of_label() {
         "front".to_owned()
     };
     type Labels = Vec<(&'static str, String)>;
-    let cases: Vec<(&str, Box<dyn Fn(&mut World) -> Labels>)> = vec![
+    type MakeLabels = Box<dyn Fn(&mut World) -> Labels>;
+    let cases: Vec<(&str, MakeLabels)> = vec![
         ("pod", Box::new(move |world| vec![("namespace", world.namespace.clone()), ("pod", pod(world))])),
         (
             "a pod that is gone",
@@ -180,7 +181,6 @@ async fn the_workload_is_found_from_every_kind_of_label() {
         let findings = investigate(&world).await;
         assert!(findings.plan.is_some(), "from the sample by {what}: {}", text(&findings));
         // The rule's labels are asked when the sample has none.
-        let mut world = world;
         world.rule_labels = std::mem::take(&mut world.labels);
         assert!(investigate(&world).await.plan.is_some(), "from the rule by {what}");
     }

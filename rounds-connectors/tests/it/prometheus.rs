@@ -1,4 +1,5 @@
 //! The Prometheus datasource against a real Prometheus, and against servers that misbehave.
+#![allow(clippy::disallowed_methods, reason = "tests find and start a real Prometheus")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -315,7 +316,7 @@ async fn a_body_that_is_cut_off_is_unavailable() {
 
 #[tokio::test]
 async fn a_slow_server_ends_at_the_deadline_and_a_cancelled_caller_at_once() {
-    let app = Router::new().fallback(any(|| std::future::pending::<&'static str>()));
+    let app = Router::new().fallback(any(std::future::pending::<&'static str>));
     let url = format!("http://{}", serve(app).await);
     let source = datasource(&url);
 

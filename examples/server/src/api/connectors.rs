@@ -292,7 +292,8 @@ struct KindSecret {
 }
 
 async fn kinds(State(state): State<AppState>, _who: Who) -> Json<Vec<Kind>> {
-    let kinds = state.rounds.connectors().kinds().iter().map(|registration| Kind {
+    let connectors = state.rounds.connectors();
+    let kinds = connectors.kinds().iter().map(|registration| Kind {
         kind: registration.kind(),
         title: registration.title(),
         role: registration.role(),

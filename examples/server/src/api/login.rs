@@ -95,7 +95,7 @@ async fn logout(
     jar: CookieJar,
 ) -> Result<(CookieJar, Json<Message>), ApiError> {
     match who.via {
-        Via::Session(token) => state.accounts.sign_out(&token).await?,
+        Via::Session(token) => state.accounts.sign_out(&who.principal, &token).await?,
         Via::Token(_) => {
             return Err(ApiError::bad_request("a token has no session to end: revoke it instead"));
         }

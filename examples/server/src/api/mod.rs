@@ -1,5 +1,6 @@
 //! The HTTP API. Each module adds its routes to one table, which is both the router and the OpenAPI document.
 
+mod access;
 mod approvals;
 mod audit;
 mod connectors;
@@ -13,9 +14,14 @@ pub mod openapi;
 mod paging;
 mod plans;
 mod rules;
+mod service_accounts;
+mod setup;
 mod table;
+mod teams;
+mod users;
 
 pub use login::sign_in;
+pub use setup::{SetupStatus, setup_status};
 pub use table::{Api, Op};
 
 /// Every route of the API.
@@ -24,6 +30,11 @@ pub fn api() -> Api {
     let modules = [
         login::routes,
         health::routes,
+        setup::routes,
+        users::routes,
+        teams::routes,
+        service_accounts::routes,
+        access::routes,
         rules::routes,
         connectors::routes,
         investigations::routes,

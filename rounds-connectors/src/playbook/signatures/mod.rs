@@ -69,7 +69,7 @@ pub(crate) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
 }
 
 /// Failing pods with the container that shows a symptom.
-fn affected<'a>(observed: &'a Observed, shows: impl Fn(&Container) -> bool) -> Vec<(&'a Pod, &'a Container)> {
+fn affected(observed: &Observed, shows: impl Fn(&Container) -> bool) -> Vec<(&Pod, &Container)> {
     let failing = observed.failing();
     failing
         .into_iter()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use rounds_core::plan::{Plan, PlanStatus};
 use rounds_core::service::{Approval, Modification, PlanFilter, ProposeRequest};
 use rounds_core::{InvestigationId, PlanId};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use self::input::{ProposeBody, StepInput};
 pub(crate) use self::view::params_json;
-pub use self::view::{Outcome, PlanView, StepView};
+pub use self::view::{Outcome, PlanView};
 use super::paging::{one_of, with_next};
 use super::{Api, Op};
 use crate::auth::Who;
@@ -155,8 +155,9 @@ impl WaitParams {
     pub(super) async fn wait(&self, state: &AppState, who: &Who, plan: Plan) -> Result<Plan, ApiError> {
         let Some(seconds) = self.wait.filter(|seconds| *seconds > 0) else { return Ok(plan) };
         let limit = Duration::from_secs(seconds.min(MAX_WAIT));
+        let plans = state.rounds.plans();
         tokio::select! {
-            waited = state.rounds.plans().wait(&who.principal, plan.id, limit) => Ok(waited?),
+            waited = plans.wait(&who.principal, plan.id, limit) => Ok(waited?),
             // The plan goes on without the one who asked, here or in the next process.
             () = state.stop.cancelled() => Ok(plan),
         }

@@ -1,0 +1,272 @@
+//! Roles and grants.
+
+use rounds_core::access::{Action, ActorType, FixedRole, OrgRole, Principal, Scope};
+use rounds_core::{PrincipalId, TeamId};
+use rounds_store::identity::{GrantRow, NewGrant, Permission, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Accounts, missing, same_org};
+use crate::error::ApiError;
+
+/// A grant to be made or taken back: an action on a scope, or a role.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GrantDraft {
+    /// `user:<id or login>`, `serviceaccount:<id or login>`, `team:<id or name>`, or an id alone.
+    pub subject: String,
+    /// The action, such as `plans:auto_edit`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub action: Option<Action>,
+    /// On what: `plans:*`, `plans:namespace:app`; absent: everything of the action's kind.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub scope: Option<Scope>,
+    /// A role instead, such as `fixed:plans:auto_editor`.
+    #[serde(default)]
+    pub role: Option<String>,
+}
+
+/// A grant.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Grant")]
+pub struct GrantView {
+    /// The grant.
+    pub id: Uuid,
+    /// To whom: `user:<id>`, `serviceaccount:<id>` or `team:<id>`.
+    pub subject: String,
+    /// The subject's login or name.
+    pub subject_name: Option<String>,
+    /// The action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub action: Option<Action>,
+    /// On what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub scope: Option<Scope>,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// When.
+    pub created_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// A role: what it permits.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Role")]
+pub struct RoleView {
+    /// Its name.
+    pub name: String,
+    /// `basic` for roles in the organisation, `server` for the server's admins, `fixed` for what can be granted.
+    pub kind: &'static str,
+    /// What it permits.
+    pub permissions: Vec<PermissionView>,
+}
+
+/// One thing that a role permits.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Permission")]
+pub struct PermissionView {
+    /// The action.
+    #[schemars(with = "String")]
+    pub action: Action,
+    /// On what.
+    #[schemars(with = "String")]
+    pub scope: Scope,
+    /// What it allows, in a sentence.
+    pub help: &'static str,
+}
+
+impl Accounts {
+    /// What each role permits.
+    ///
+    /// # Errors
+    /// `roles:read` is missing.
+    pub async fn roles(&self, who: &Principal) -> Result<Vec<RoleView>, ApiError> {
+        self.may(who, Action::RolesRead).await?;
+        let permission = |action: Action, scope: Scope| PermissionView { action, scope, help: action.info().help };
+        let everything = |action: Action| permission(action, Scope::all(kind_of(action)));
+        let mut roles = Vec::new();
+        for role in [OrgRole::Viewer, OrgRole::Editor, OrgRole::Admin] {
+            let held = Action::table().iter().filter(|row| row.default_role.is_some_and(|least| role >= least));
+            let permissions = held.map(|row| everything(row.action)).collect();
+            roles.push(RoleView { name: role.to_string(), kind: "basic", permissions });
+        }
+        let held = Action::table().iter().filter(|row| row.server_admin || row.default_role.is_some());
+        let permissions = held.map(|row| everything(row.action)).collect();
+        roles.push(RoleView { name: "Server Admin".into(), kind: "server", permissions });
+        for role in FixedRole::all() {
+            let permissions = role.grants().into_iter().map(|grant| permission(grant.action, grant.scope)).collect();
+            roles.push(RoleView { name: role.name().into(), kind: "fixed", permissions });
+        }
+        Ok(roles)
+    }
+
+    /// Every grant of the organisation.
+    ///
+    /// # Errors
+    /// `roles:read` is missing.
+    pub async fn grants(&self, who: &Principal) -> Result<Vec<GrantView>, ApiError> {
+        self.may(who, Action::RolesRead).await?;
+        let rows = self.identity.grants(&who.org_id).await?;
+        let subjects = self.subjects(who).await?;
+        Ok(rows.into_iter().map(|row| view(row, &subjects)).collect())
+    }
+
+    /// Grants something to somebody.
+    ///
+    /// # Errors
+    /// `roles:write` is missing, it is more than one can hand out, it is granted already, or there is no such subject.
+    pub async fn add_grant(&self, who: &Principal, draft: &GrantDraft) -> Result<GrantView, ApiError> {
+        self.may(who, Action::RolesWrite).await?;
+        let permission = permission(draft)?;
+        for grant in permission.grants() {
+            // What only server admins hold is theirs to hand out; an org's admin would otherwise become one.
+            if grant.action.info().server_admin && !who.server_admin {
+                return Err(missing(who, grant.action, "*".into()).into());
+            }
+        }
+        let subjects = self.subjects(who).await?;
+        let subject = subjects.find(&draft.subject)?;
+        let id = Uuid::now_v7();
+        let entry = self.entry(who, "grant.create", ("grant", id.to_string()));
+        let entry = entry.with("subject", draft.subject.clone()).with("permission", permission.to_string());
+        let grant = NewGrant { id, org_id: who.org_id.clone(), subject, permission };
+        let row = self.identity.add_grant(grant, self.now(), &[entry]).await?;
+        Ok(view(row, &subjects))
+    }
+
+    /// Takes a grant back.
+    ///
+    /// # Errors
+    /// `roles:write` is missing, or there is no such grant.
+    pub async fn remove_grant(&self, who: &Principal, id: Uuid) -> Result<(), ApiError> {
+        self.may(who, Action::RolesWrite).await?;
+        let rows = self.identity.grants(&who.org_id).await?;
+        let row = rows.into_iter().find(|row| row.id == id).ok_or_else(|| ApiError::not_found("grant", id))?;
+        self.take_back(who, row).await
+    }
+
+    /// Takes back the grant that is like this.
+    ///
+    /// # Errors
+    /// `roles:write` is missing, or there is no such grant.
+    pub async fn remove_grant_like(&self, who: &Principal, draft: &GrantDraft) -> Result<(), ApiError> {
+        self.may(who, Action::RolesWrite).await?;
+        let permission = permission(draft)?;
+        let subject = self.subjects(who).await?.find(&draft.subject)?;
+        let rows = self.identity.grants(&who.org_id).await?;
+        let row = rows.into_iter().find(|row| row.subject == subject && row.permission == permission);
+        let row = row.ok_or_else(|| ApiError::not_found("grant of", permission))?;
+        self.take_back(who, row).await
+    }
+
+    async fn take_back(&self, who: &Principal, row: GrantRow) -> Result<(), ApiError> {
+        let entry = self.entry(who, "grant.delete", ("grant", row.id.to_string()));
+        let entry = entry.with("permission", row.permission.to_string());
+        Ok(self.identity.remove_grant(row.id, &[entry]).await?)
+    }
+
+    async fn subjects(&self, who: &Principal) -> Result<Subjects, ApiError> {
+        let mut accounts = Vec::new();
+        for account in self.identity.users(&who.org_id).await? {
+            accounts.push((account.id, account.kind, account.login));
+        }
+        for account in self.identity.service_accounts(&who.org_id).await? {
+            accounts.push((account.id, account.kind, account.login));
+        }
+        let teams = self.identity.teams(&who.org_id).await?;
+        let teams = teams.into_iter().filter(|team| same_org(&team.org_id, who));
+        Ok(Subjects { accounts, teams: teams.map(|team| (team.id, team.name)).collect() })
+    }
+}
+
+fn kind_of(action: Action) -> &'static str {
+    action.name().split(':').next().unwrap_or_default()
+}
+
+fn permission(draft: &GrantDraft) -> Result<Permission, ApiError> {
+    match (draft.action, &draft.scope, &draft.role) {
+        (Some(action), scope, None) => {
+            let scope = scope.clone().unwrap_or_else(|| Scope::all(kind_of(action)));
+            if scope.kind() != kind_of(action) {
+                let message =
+                    format!("scope: `{scope}` is not about {}; {action} takes such as {0}:*", kind_of(action));
+                return Err(ApiError::bad_request(message));
+            }
+            Ok(Permission::Action(action, scope))
+        }
+        (None, None, Some(role)) => FixedRole::find(role)
+            .map(Permission::Role)
+            .map_err(|message| ApiError::bad_request(format!("role: {message}"))),
+        _ => Err(ApiError::bad_request("either action (and scope) or role is expected")),
+    }
+}
+
+/// Whoever something can be granted to.
+struct Subjects {
+    accounts: Vec<(PrincipalId, ActorType, String)>,
+    teams: Vec<(TeamId, String)>,
+}
+
+impl Subjects {
+    fn find(&self, text: &str) -> Result<Subject, ApiError> {
+        let unknown = || {
+            let found: String = text.chars().take(80).collect();
+            ApiError::bad_request(format!(
+                "subject: there is no `{found}`; user:<id or login>, serviceaccount:<id or login> or team:<id or \
+                 name> is expected"
+            ))
+        };
+        let account = |kind: Option<ActorType>, wanted: &str| {
+            let found = self.accounts.iter().find(|(id, is, login)| {
+                kind.is_none_or(|kind| kind == *is)
+                    && (id.to_string() == wanted || (kind.is_some() && login.eq_ignore_ascii_case(wanted)))
+            });
+            found.map(|(id, ..)| Subject::Account(*id))
+        };
+        let team = |wanted: &str, by_name: bool| {
+            let found = self.teams.iter().find(|(id, name)| id.to_string() == wanted || (by_name && name == wanted));
+            found.map(|(id, _)| Subject::Team(*id))
+        };
+        let found = match text.split_once(':') {
+            Some(("user", wanted)) => account(Some(ActorType::User), wanted),
+            Some(("serviceaccount" | "service_account", wanted)) => account(Some(ActorType::ServiceAccount), wanted),
+            Some(("team", wanted)) => team(wanted, true),
+            _ => account(None, text).or_else(|| team(text, false)),
+        };
+        found.ok_or_else(unknown)
+    }
+
+    fn named(&self, subject: Subject) -> (String, Option<String>) {
+        match subject {
+            Subject::Account(id) => {
+                let found = self.accounts.iter().find(|(known, ..)| *known == id);
+                let kind = match found {
+                    Some((_, ActorType::ServiceAccount, _)) => "serviceaccount",
+                    _ => "user",
+                };
+                (format!("{kind}:{id}"), found.map(|(.., login)| login.clone()))
+            }
+            Subject::Team(id) => {
+                let name = self.teams.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone());
+                (format!("team:{id}"), name)
+            }
+        }
+    }
+}
+
+fn view(row: GrantRow, subjects: &Subjects) -> GrantView {
+    let (subject, subject_name) = subjects.named(row.subject);
+    let (action, scope, role) = match row.permission {
+        Permission::Action(action, scope) => (Some(action), Some(scope), None),
+        Permission::Role(role) => (None, None, Some(role.name().to_owned())),
+    };
+    GrantView { id: row.id, subject, subject_name, action, scope, role, created_at: row.created_at }
+}

@@ -1,0 +1,287 @@
+//! From settings to a running server: store, first accounts, services, router.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use rounds_connectors::kubernetes::locate_kubectl;
+use rounds_connectors::playbook::PlaybookInvestigator;
+use rounds_connectors::secrets::EnvSecrets;
+use rounds_core::access::{Actor, OrgRole};
+use rounds_core::audit::{AuditEntry, Outcome};
+use rounds_core::plugin::{Host, Registry};
+use rounds_core::ports::Investigator;
+use rounds_core::service::ServiceName;
+use rounds_core::{OrgId, PrincipalId, Rounds};
+use rounds_store::{IdentityError, MasterKey, SqlIdentity, SqlStore, StoreOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::{Accounts, UserDraft};
+use crate::auth::LoginLimiter;
+use crate::secrets::GuardedFiles;
+use crate::settings::ServerSettings;
+use crate::state::{AppState, HttpSettings, Inner};
+use crate::{api, http};
+
+/// The name of the one organisation there is.
+pub const ORG_NAME: &str = "Main Org.";
+
+/// How long open connections and services are given to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two sweeps of sessions that are over.
+const SESSION_SWEEP: Duration = Duration::from_secs(3600);
+
+/// What a server is made of. The binary takes [`Boot::new`] as it is; tests and the demo change parts.
+pub struct Boot {
+    /// What the environment said.
+    pub settings: ServerSettings,
+    /// The connectors it knows.
+    pub registry: Registry,
+    /// Who finds causes; `None`: nothing is investigated.
+    pub investigator: Option<Arc<dyn Investigator>>,
+    /// Services to leave out.
+    pub without: Vec<ServiceName>,
+}
+
+impl Boot {
+    /// The usual parts: every linked connector and the playbook investigator.
+    ///
+    /// # Errors
+    /// A connector that the server needs is not linked.
+    pub fn new(settings: ServerSettings) -> anyhow::Result<Self> {
+        let registry = Registry::linked()?;
+        registry.require(&["kubernetes", "prometheus"])?;
+        Ok(Self {
+            settings,
+            registry,
+            investigator: Some(Arc::new(PlaybookInvestigator::default())),
+            without: Vec::new(),
+        })
+    }
+}
+
+/// A running server, not yet listening.
+pub struct App {
+    /// What every handler holds.
+    pub state: AppState,
+    /// API and pages.
+    pub router: Router,
+    store: SqlStore,
+    step_timeout: Duration,
+}
+
+impl App {
+    /// Opens the store, makes the first accounts, and starts the services.
+    ///
+    /// # Errors
+    /// What was tried, what was wrong and what would work.
+    pub async fn start(boot: Boot) -> anyhow::Result<Self> {
+        let settings = boot.settings;
+        private_dir(&settings.data_dir)?;
+        let store = open_store(&settings, true).await?;
+        let identity = store.identity();
+        let agent = bootstrap(&identity).await?;
+        let host = host(&settings).await;
+        let own = [settings.data_dir.clone(), settings.database_dir()];
+        // A database in a shared place must not close that whole place.
+        let own = own.into_iter().filter(|dir| dir.starts_with(&settings.data_dir));
+        let files = GuardedFiles::new(&settings.secret_dirs, own.chain([key_path(&settings)]));
+        let variables = EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable);
+        let step_timeout = settings.core.step_timeout;
+        let metrics = api::metrics::install();
+        let mut builder = Rounds::builder(Arc::new(store.clone()), Arc::new(identity.clone()))
+            .registry(boot.registry)
+            .host(host)
+            .secret_resolver(variables)
+            .secret_resolver(files)
+            .settings(settings.core.clone());
+        if let Some(investigator) = boot.investigator {
+            builder = builder.investigator(investigator);
+        }
+        if let Some(token) = settings.pinned_token.clone() {
+            builder = builder.pinned_investigation_token(token);
+        }
+        for service in boot.without {
+            builder = builder.without(service);
+        }
+        let rounds = builder.build()?;
+        let accounts = Accounts::new(identity.clone(), rounds.clone());
+        seed_admin(&accounts, &settings).await?;
+        let stop = CancellationToken::new();
+        sweep_sessions(identity, rounds.clone(), stop.clone());
+        let state = AppState::new(Inner {
+            running: rounds.start(),
+            rounds,
+            accounts,
+            agent,
+            http: HttpSettings { trust_proxy: settings.trust_proxy },
+            logins: LoginLimiter::default(),
+            metrics,
+            stop,
+        });
+        Ok(Self { router: http::router(state.clone()), state, store, step_timeout })
+    }
+
+    /// Serves until `until` is over, then stops: new connections first, then what is open, then the services.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn serve(self, listener: TcpListener, until: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let stop = self.state.stop.clone();
+        let service = self.router.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let stopping = stop.clone();
+        let server = axum::serve(listener, service).with_graceful_shutdown(async move { stopping.cancelled().await });
+        let mut server = tokio::spawn(async move { server.await });
+        let failed = tokio::select! {
+            () = until => None,
+            ended = &mut server => Some(ended),
+        };
+        stop.cancel();
+        let ended = match failed {
+            Some(ended) => Some(ended),
+            None => tokio::time::timeout(PATIENCE, &mut server).await.ok(),
+        };
+        server.abort();
+        self.stop().await;
+        match ended {
+            Some(ended) => ended.context("the HTTP server panicked")?.context("the HTTP server failed"),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the services and closes the store. A running step is seen to its end, within its own timeout.
+    pub async fn stop(self) {
+        self.state.stop.cancel();
+        self.state.running.shutdown(self.step_timeout + PATIENCE).await;
+        self.store.close().await;
+    }
+}
+
+/// Opens the store that the settings name.
+///
+/// # Errors
+/// The database or the key cannot be had.
+pub async fn open_store(settings: &ServerSettings, migrate: bool) -> anyhow::Result<SqlStore> {
+    let options = store_options(settings)?.with_migrate(migrate);
+    let url = without_password(&settings.database_url);
+    SqlStore::open(options).await.with_context(|| format!("the database {url} cannot be used"))
+}
+
+/// How the store of the settings is opened; makes its directory and key when they are not there.
+///
+/// # Errors
+/// The directory or the key cannot be had.
+pub fn store_options(settings: &ServerSettings) -> anyhow::Result<StoreOptions> {
+    private_dir(&settings.database_dir())?;
+    let key = match &settings.secret_key {
+        Some(text) => MasterKey::from_text(text, "ROUNDS_SECRET_KEY")?,
+        None => MasterKey::load_or_create(&key_path(settings))?,
+    };
+    Ok(StoreOptions::new(settings.database_url.clone(), key))
+}
+
+fn key_path(settings: &ServerSettings) -> std::path::PathBuf {
+    settings.database_dir().join("secret.key")
+}
+
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // Cannot fail for a URL that has a password.
+            let _ = parsed.set_password(Some("***"));
+            parsed.to_string()
+        }
+        _ => url.to_owned(),
+    }
+}
+
+fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).with_context(|| format!("the directory {} cannot be made", dir.display()))
+}
+
+/// The organisation with its agent; gives the agent's id.
+async fn bootstrap(identity: &SqlIdentity) -> anyhow::Result<PrincipalId> {
+    let org = OrgId::default();
+    let now = rounds_core::time::truncate(chrono::Utc::now());
+    let target = ("organisation", org.to_string());
+    let entry = AuditEntry::new(now, &org, &Actor::system(), "org.create", target, Outcome::Success)
+        .with("serviceAccount", SqlIdentity::AGENT_LOGIN);
+    if identity.bootstrap(&org, ORG_NAME, now, &[entry]).await? {
+        tracing::info!(login = SqlIdentity::AGENT_LOGIN, "the organisation and its service account were made");
+    }
+    let found = identity.service_accounts(&org).await?.into_iter().find(|a| a.login == SqlIdentity::AGENT_LOGIN);
+    // Only somebody with the database in hand can have removed it; nothing runs as it then.
+    Ok(found.map_or_else(PrincipalId::new, |agent| agent.id))
+}
+
+async fn seed_admin(accounts: &Accounts, settings: &ServerSettings) -> anyhow::Result<()> {
+    let Some(seed) = settings.seed_admin.clone() else { return Ok(()) };
+    if accounts.has_users().await.map_err(|error| anyhow::anyhow!(error.body.message))? {
+        return Ok(());
+    }
+    let login = seed.login.clone();
+    let draft = UserDraft {
+        email: seed.email,
+        login: seed.login,
+        name: seed.name,
+        password: seed.password,
+        org_role: OrgRole::Admin,
+        is_admin: true,
+    };
+    match accounts.first_admin(draft).await {
+        Ok(_) => tracing::info!(login, "the first admin was made from SEED_ADMIN_*"),
+        // Another replica was faster.
+        Err(error) if error.body.code == "already_set_up" => {}
+        Err(error) => anyhow::bail!("SEED_ADMIN_*: {}", error.body.message),
+    }
+    Ok(())
+}
+
+/// What the operator offers to connectors.
+async fn host(settings: &ServerSettings) -> Host {
+    let mut programs = BTreeMap::new();
+    match locate_kubectl(settings.kubectl.as_deref(), &settings.path).await {
+        Ok(kubectl) => {
+            tracing::info!(%kubectl, "found");
+            programs.insert("kubectl".to_owned(), kubectl.path);
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "no kubectl: plans on Kubernetes can neither be proposed nor run; install it or set KUBECTL, and restart"
+        ),
+    }
+    Host {
+        run_dir: Some(settings.data_dir.join("run")),
+        programs,
+        child_env: settings.child_env.clone(),
+        allowances: settings.allowances.clone(),
+    }
+}
+
+fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, stop: CancellationToken) {
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SESSION_SWEEP) => {}
+            }
+            let swept: Result<u64, IdentityError> = identity.sweep_sessions(rounds.now()).await;
+            if let Err(error) = swept {
+                tracing::warn!(%error, "sessions that are over could not be removed; they do not work anyway");
+            }
+        }
+    });
+}

@@ -1,0 +1,165 @@
+//! The command line.
+
+pub mod gate;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use rounds_core::OrgId;
+use rounds_core::ports::Store as _;
+use rounds_store::SqlStore;
+use tokio::net::TcpListener;
+
+use crate::boot::{self, App, Boot};
+use crate::demo::{self, DemoArgs};
+use crate::settings::{self, Overrides, ServerSettings};
+
+/// Auto-remediation with a human in control.
+#[derive(Debug, Parser)]
+#[command(name = "rounds-server", version, after_help = settings::HELP)]
+pub struct Cli {
+    /// What to do; `serve` when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Where the database, the generated key and run-time files live.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve {
+        /// Where to listen; port 0 picks one and prints it.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<String>,
+    },
+    /// See the whole line on this machine: a stand-in cluster, a fault, a plan to approve.
+    Demo(DemoArgs),
+    /// Bring the database up to date and do nothing else.
+    Migrate,
+    /// The audit log.
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+    /// Say whether the Kubernetes gate would let a command run, and why not.
+    Gate(gate::GateArgs),
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Walk the hash chain; prints its head, or the row where it breaks with exit code 1.
+    Verify {
+        /// Of which organisation.
+        #[arg(long, default_value = "main")]
+        org: String,
+    },
+}
+
+impl Cli {
+    /// The settings that environment and command line make together.
+    ///
+    /// # Errors
+    /// A variable with a value that cannot work.
+    pub fn settings(&self) -> anyhow::Result<ServerSettings> {
+        let listen = match &self.command {
+            Some(Command::Serve { listen }) => listen.clone(),
+            _ => None,
+        };
+        Ok(ServerSettings::from_process(Overrides { listen, data_dir: self.data_dir.clone() })?)
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What was tried, what was wrong and what would work.
+    pub async fn run(self, settings: ServerSettings) -> anyhow::Result<ExitCode> {
+        match self.command {
+            None | Some(Command::Serve { .. }) => serve(settings).await,
+            Some(Command::Demo(args)) => demo::run(args).await,
+            Some(Command::Migrate) => migrate(&settings).await,
+            Some(Command::Audit { command: AuditCommand::Verify { org } }) => verify(&settings, &OrgId::new(org)).await,
+            Some(Command::Gate(args)) => gate::run(&args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
+        }
+    }
+}
+
+async fn serve(settings: ServerSettings) -> anyhow::Result<ExitCode> {
+    let listen = settings.listen.clone();
+    let listener = TcpListener::bind(&listen).await.with_context(|| {
+        format!("cannot listen on {listen}: an address and a free port such as 127.0.0.1:3000 are expected")
+    })?;
+    let address = listener.local_addr()?;
+    let app = App::start(Boot::new(settings)?).await?;
+    // For people and scripts that start it with port 0.
+    writeln!(std::io::stdout(), "listening on http://{address}")?;
+    tracing::info!(%address, "listening");
+    app.serve(listener, signalled()).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for SIGTERM or SIGINT. A second one ends the process at once.
+async fn signalled() {
+    one_signal().await;
+    tracing::info!("stopping; a running step is seen to its end. Signal again to end at once");
+    tokio::spawn(async {
+        one_signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn one_signal() {
+    let interrupt = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "SIGINT cannot be heard");
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        match terminate {
+            Ok(mut terminate) => tokio::select! {
+                () = interrupt => {}
+                _ = terminate.recv() => {}
+            },
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be heard");
+                interrupt.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    interrupt.await;
+}
+
+async fn migrate(settings: &ServerSettings) -> anyhow::Result<ExitCode> {
+    SqlStore::migrate(&boot::store_options(settings)?).await?;
+    writeln!(std::io::stdout(), "the database is up to date")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(settings: &ServerSettings, org: &OrgId) -> anyhow::Result<ExitCode> {
+    let store = boot::open_store(settings, false).await?;
+    let verdict = store.verify_audit(org).await?;
+    store.close().await;
+    let mut out = std::io::stdout();
+    match verdict {
+        Ok(head) => {
+            writeln!(out, "{org}: {} rows, head {}", head.seq, head.hash)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            writeln!(out, "{broken}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

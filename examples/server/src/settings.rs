@@ -1,0 +1,330 @@
+//! Settings: every variable that the server reads from its environment, and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// The variables and what they do, for `--help`.
+pub const HELP: &str = "\
+Environment:
+  ROUNDS_LISTEN                 address of the server                       [127.0.0.1:3000]
+  ROUNDS_DATA_DIR               database, generated key, run-time files     [~/.rounds]
+  DATABASE_URL                  sqlite://PATH                               [rounds.db in the data dir]
+  ROUNDS_SECRET_KEY             32 bytes, base64 or hex                     [a generated file beside the database]
+  SEED_ADMIN_EMAIL, _LOGIN, _NAME, _PASSWORD   the first admin, only while there is no user
+  KUBECTL                       the kubectl to run                          [found on PATH]
+  ALERT_EVALUATOR_ENABLED       evaluate alert rules                        [true]
+  AUTO_INVESTIGATION_ENABLED    investigate firing alerts                   [true]
+  AUTO_INVESTIGATION_SA_TOKEN   the one token investigations run with       [the newest live one]
+  ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
+  PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
+  PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
+  ROUNDS_TRUST_PROXY            believe X-Forwarded-For and -Proto          [false]
+  ROUNDS_SECRET_ENV_PREFIX      env:// may name variables that start so     [any]
+  ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
+  ROUNDS_ALLOW                  powers per connector, `prod:kubeconfig-exec`, with commas
+  ROUNDS_CHILD_ENV              further variables that kubectl receives, with commas
+  ROUNDS_LOG                    log filter, such as info or rounds_core=debug  [info]
+  ROUNDS_LOG_FORMAT             text or json                                [text]
+  HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR are passed to kubectl.";
+
+/// What the whole server is started with.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where it listens.
+    pub listen: String,
+    /// Where its files live.
+    pub data_dir: PathBuf,
+    /// Where its data is.
+    pub database_url: String,
+    /// Encrypts connector secrets; absent: a generated file.
+    pub secret_key: Option<SecretString>,
+    /// How the services behave.
+    pub core: rounds_core::Settings,
+    /// The one token that investigations run with.
+    pub pinned_token: Option<SecretString>,
+    /// The first admin, while there is no user.
+    pub seed_admin: Option<SeedAdmin>,
+    /// The kubectl to run; absent: found on the path.
+    pub kubectl: Option<PathBuf>,
+    /// Where programs are looked for.
+    pub path: OsString,
+    /// What child processes receive.
+    pub child_env: BTreeMap<String, String>,
+    /// Powers of connectors: `prod:kubeconfig-exec`.
+    pub allowances: BTreeSet<String>,
+    /// Whether a proxy in front is believed.
+    pub trust_proxy: bool,
+    /// What the names of variables that connectors may refer to start with.
+    pub secret_env_prefix: String,
+    /// Below which directories connectors may refer to files.
+    pub secret_dirs: Vec<PathBuf>,
+    /// What is logged.
+    pub log_filter: String,
+    /// Whether the log is JSON.
+    pub log_json: bool,
+}
+
+/// The first admin, from the environment.
+#[derive(Debug, Clone)]
+pub struct SeedAdmin {
+    /// An address.
+    pub email: Option<String>,
+    /// What they sign in with.
+    pub login: String,
+    /// The name to show.
+    pub name: Option<String>,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// A variable with a value that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct InvalidVariable {
+    name: &'static str,
+    message: String,
+}
+
+fn invalid(name: &'static str, message: impl Into<String>) -> InvalidVariable {
+    InvalidVariable { name, message: message.into() }
+}
+
+/// What the command line says instead of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Where it listens.
+    pub listen: Option<String>,
+    /// Where its files live.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Never handed to a connector through `env://`: they are the server's own.
+const OWN_SECRETS: [&str; 4] =
+    ["ROUNDS_SECRET_KEY", "SEED_ADMIN_PASSWORD", "AUTO_INVESTIGATION_SA_TOKEN", "DATABASE_URL"];
+
+const CHILD_ENV: [&str; 8] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+impl ServerSettings {
+    /// Reads the settings of this process.
+    ///
+    /// # Errors
+    /// The first variable with a value that cannot work.
+    pub fn from_process(overrides: Overrides) -> Result<Self, InvalidVariable> {
+        Self::read(&|name| std::env::var_os(name), overrides)
+    }
+
+    /// Reads the settings of an environment. A variable that is set to nothing counts as unset.
+    ///
+    /// # Errors
+    /// The first variable with a value that cannot work.
+    pub fn read(lookup: &dyn Fn(&str) -> Option<OsString>, overrides: Overrides) -> Result<Self, InvalidVariable> {
+        let env = Env(lookup);
+        let data_dir = match overrides.data_dir.or(env.path("ROUNDS_DATA_DIR")) {
+            Some(dir) => std::path::absolute(&dir)
+                .map_err(|error| invalid("ROUNDS_DATA_DIR", format!("{}: {error}", dir.display())))?,
+            None => match env.path("HOME") {
+                Some(home) => home.join(".rounds"),
+                None => return Err(invalid("ROUNDS_DATA_DIR", "there is no HOME to put .rounds into: set it")),
+            },
+        };
+        let default = rounds_core::Settings::default();
+        let core = rounds_core::Settings {
+            alert_evaluator: env.flag("ALERT_EVALUATOR_ENABLED", default.alert_evaluator)?,
+            auto_investigation: env.flag("AUTO_INVESTIGATION_ENABLED", default.auto_investigation)?,
+            evaluator_refresh: env.millis("ALERT_EVALUATOR_REFRESH_MS", default.evaluator_refresh)?,
+            plan_approval_ttl: env.millis("PLAN_APPROVAL_TTL_MS", default.plan_approval_ttl)?,
+            plan_expiry_sweep: env.millis("PLAN_EXPIRY_SWEEP_MS", default.plan_expiry_sweep)?,
+            ..default
+        };
+        let mut child_env = BTreeMap::new();
+        let further = env.list("ROUNDS_CHILD_ENV")?;
+        for name in CHILD_ENV.into_iter().map(str::to_owned).chain(further) {
+            if let Some(value) = env.text_of(&name) {
+                child_env.insert(name, value);
+            }
+        }
+        let log_json = match env.text("ROUNDS_LOG_FORMAT")?.as_deref() {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(found) => {
+                return Err(invalid("ROUNDS_LOG_FORMAT", format!("found `{found}`; text and json are accepted")));
+            }
+        };
+        Ok(Self {
+            listen: match overrides.listen {
+                Some(listen) => listen,
+                None => env.text("ROUNDS_LISTEN")?.unwrap_or_else(|| "127.0.0.1:3000".into()),
+            },
+            database_url: match env.text("DATABASE_URL")? {
+                Some(url) => url,
+                None => format!("sqlite://{}", data_dir.join("rounds.db").display()),
+            },
+            data_dir,
+            secret_key: env.secret("ROUNDS_SECRET_KEY")?,
+            core,
+            pinned_token: env.secret("AUTO_INVESTIGATION_SA_TOKEN")?,
+            seed_admin: seed_admin(&env)?,
+            kubectl: env.path("KUBECTL"),
+            path: lookup("PATH").unwrap_or_default(),
+            child_env,
+            allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
+            trust_proxy: env.flag("ROUNDS_TRUST_PROXY", false)?,
+            secret_env_prefix: env.text("ROUNDS_SECRET_ENV_PREFIX")?.unwrap_or_default(),
+            secret_dirs: match env.path("ROUNDS_SECRET_DIRS") {
+                Some(dirs) => std::env::split_paths(&dirs).collect(),
+                None => vec![PathBuf::from("/")],
+            },
+            log_filter: env.text("ROUNDS_LOG")?.unwrap_or_else(|| "info".into()),
+            log_json,
+        })
+    }
+
+    /// The directory of the database, where the generated key is too.
+    #[must_use]
+    pub fn database_dir(&self) -> PathBuf {
+        let path = self.database_url.strip_prefix("sqlite://").or(self.database_url.strip_prefix("sqlite:"));
+        let path = path.map(|path| path.split('?').next().unwrap_or(path));
+        match path.and_then(|path| Path::new(path).parent()) {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) => PathBuf::from("."),
+            None => self.data_dir.clone(),
+        }
+    }
+
+    /// A variable for a connector's `env://` reference.
+    #[must_use]
+    pub fn connector_variable(name: &str) -> Option<SecretString> {
+        if OWN_SECRETS.contains(&name) {
+            return None;
+        }
+        std::env::var(name).ok().map(SecretString::from)
+    }
+}
+
+fn seed_admin(env: &Env<'_>) -> Result<Option<SeedAdmin>, InvalidVariable> {
+    let (email, login) = (env.text("SEED_ADMIN_EMAIL")?, env.text("SEED_ADMIN_LOGIN")?);
+    let name = env.text("SEED_ADMIN_NAME")?;
+    match env.secret("SEED_ADMIN_PASSWORD")? {
+        Some(password) => Ok(Some(SeedAdmin { login: login.unwrap_or_else(|| "admin".into()), email, name, password })),
+        None if email.is_some() || login.is_some() => {
+            Err(invalid("SEED_ADMIN_PASSWORD", "it is not set, and the other SEED_ADMIN_ variables are: set it too"))
+        }
+        None => Ok(None),
+    }
+}
+
+struct Env<'a>(&'a dyn Fn(&str) -> Option<OsString>);
+
+impl Env<'_> {
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        (self.0)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    fn text_of(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())?.into_string().ok()
+    }
+
+    fn text(&self, name: &'static str) -> Result<Option<String>, InvalidVariable> {
+        match (self.0)(name).filter(|value| !value.is_empty()) {
+            Some(value) => match value.into_string() {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(invalid(name, "found bytes that are no UTF-8; text is accepted")),
+            },
+            None => Ok(None),
+        }
+    }
+
+    fn secret(&self, name: &'static str) -> Result<Option<SecretString>, InvalidVariable> {
+        Ok(self.text(name)?.map(SecretString::from))
+    }
+
+    fn list(&self, name: &'static str) -> Result<Vec<String>, InvalidVariable> {
+        let text = self.text(name)?.unwrap_or_default();
+        Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn flag(&self, name: &'static str, default: bool) -> Result<bool, InvalidVariable> {
+        let Some(text) = self.text(name)? else { return Ok(default) };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(invalid(name, format!("found `{text}`; true, false, 1, 0, yes, no, on and off are accepted"))),
+        }
+    }
+
+    fn millis(&self, name: &'static str, default: Duration) -> Result<Duration, InvalidVariable> {
+        /// A year and a day, as core's own check.
+        const MAX: u64 = 366 * 86_400_000;
+        let Some(text) = self.text(name)? else { return Ok(default) };
+        // The product's own page writes 86_400_000.
+        match text.trim().replace('_', "").parse::<u64>() {
+            Ok(found) if (10..=MAX).contains(&found) => Ok(Duration::from_millis(found)),
+            _ => Err(invalid(name, format!("found `{text}`; 10 to {MAX} milliseconds are accepted"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<ServerSettings, InvalidVariable> {
+        let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+        let lookup = |name: &str| match name {
+            "HOME" => Some(OsString::from("/home/ada")),
+            name => variables.get(name).map(OsString::from),
+        };
+        ServerSettings::read(&lookup, Overrides::default())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_table() {
+        let settings = read(&[("ROUNDS_LOG", "")]).unwrap();
+        assert_eq!(settings.core, rounds_core::Settings::default());
+        assert_eq!(settings.listen, "127.0.0.1:3000");
+        assert_eq!(settings.database_url, "sqlite:///home/ada/.rounds/rounds.db");
+        assert_eq!(settings.database_dir(), PathBuf::from("/home/ada/.rounds"));
+        assert!(settings.seed_admin.is_none() && settings.pinned_token.is_none());
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_was_found_and_what_is_accepted() {
+        let error = |name, value| read(&[(name, value)]).unwrap_err().to_string();
+        let flag = error("AUTO_INVESTIGATION_ENABLED", "maybe");
+        assert_eq!(
+            flag,
+            "AUTO_INVESTIGATION_ENABLED: found `maybe`; true, false, 1, 0, yes, no, on and off are accepted"
+        );
+        assert!(error("PLAN_APPROVAL_TTL_MS", "1h").contains("found `1h`"));
+        assert!(error("PLAN_EXPIRY_SWEEP_MS", "0").contains("10 to"));
+        assert!(error("ROUNDS_LOG_FORMAT", "xml").contains("text and json"));
+        assert!(error("SEED_ADMIN_LOGIN", "ada").contains("set it too"));
+    }
+
+    #[test]
+    fn flags_and_times_are_read_as_people_write_them() {
+        let settings = read(&[
+            ("ALERT_EVALUATOR_ENABLED", "0"),
+            ("AUTO_INVESTIGATION_ENABLED", "False"),
+            ("PLAN_APPROVAL_TTL_MS", "86_400_000"),
+        ])
+        .unwrap();
+        assert!(!settings.core.alert_evaluator && !settings.core.auto_investigation);
+        assert_eq!(settings.core.plan_approval_ttl, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn rule_12_debug_of_the_settings_shows_no_secret() {
+        let settings = read(&[
+            ("ROUNDS_SECRET_KEY", "hunter2"),
+            ("SEED_ADMIN_PASSWORD", "hunter2"),
+            ("AUTO_INVESTIGATION_SA_TOKEN", "hunter2"),
+        ]);
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}
