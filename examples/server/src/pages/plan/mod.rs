@@ -13,10 +13,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use rounds_core::PlanId;
+use rounds_core::ports::Tier;
 
 use super::cx::{Cx, Shell, page_with};
 use super::error::PageError;
 use super::form;
+use super::pill::Toned as _;
 use crate::state::AppState;
 pub(super) use chart::{AlertChart, of_rule};
 use view::{Typed, View};
