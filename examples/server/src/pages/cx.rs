@@ -96,10 +96,6 @@ impl Cx {
         &self.state.rounds
     }
 
-    pub(super) fn time(&self, at: Timestamp) -> When {
-        When::new(at, self.now)
-    }
-
     /// Whether the person may do this; if not, what is missing.
     pub(super) async fn may(&self, action: Action, scopes: &[Scope]) -> May {
         May::from(self.rounds().authorize(&self.who, action, scopes).await)

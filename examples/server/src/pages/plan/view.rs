@@ -190,10 +190,6 @@ impl View {
         matches!(self.plan.status, PlanStatus::Approved | PlanStatus::Executing)
     }
 
-    pub(super) fn failed(&self) -> bool {
-        self.plan.status == PlanStatus::Failed
-    }
-
     pub(super) fn ended(&self) -> bool {
         self.plan.status.is_terminal()
     }
