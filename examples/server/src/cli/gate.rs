@@ -1,6 +1,6 @@
 //! `gate`: would this run, and why not. Asks the same gate as the adapter.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
