@@ -17,7 +17,48 @@ function concerns(event) {
 let running = false;
 let again = false;
 
-export async function refresh() {
+// The page as it is now, or nothing when it cannot be had: the stream's own reconnecting says that then.
+async function fetched(path) {
+  try {
+    const response = await fetch(path, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
+    // Redirected: the session is over, and the next click says so.
+    if (response.redirected || !response.ok) return null;
+    return new DOMParser().parseFromString(await response.text(), "text/html");
+  } catch {
+    return null;
+  }
+}
+
+function swap(page) {
+  const next = page.querySelector("main");
+  const main = document.querySelector("main");
+  if (!next || !main) return;
+  setServerTime(page.documentElement.dataset.now);
+  if (main.dataset.digest && next.dataset.digest && main.dataset.digest !== next.dataset.digest) {
+    // What is being decided about is another thing now: it must not change under the finger.
+    const notice = document.getElementById("replaced");
+    if (notice && notice.hidden) {
+      notice.hidden = false;
+      say(notice.textContent.trim());
+    }
+    return;
+  }
+  const before = main.dataset.state;
+  const steps = new Map([...main.querySelectorAll("[data-step]")].map((step) => [step.id, step.dataset.step]));
+  morph(main, next);
+  const told = [];
+  if (main.dataset.state !== before && main.dataset.state) told.push(main.dataset.state);
+  for (const step of main.querySelectorAll("[data-step]")) {
+    if (steps.get(step.id) === step.dataset.step) continue;
+    told.push(step.dataset.step);
+    step.classList.remove("changed");
+    requestAnimationFrame(() => step.classList.add("changed"));
+  }
+  if (told.length) say(told.join(". "));
+  tick();
+}
+
+async function refresh() {
   if (running) {
     again = true;
     return;
@@ -26,37 +67,8 @@ export async function refresh() {
   try {
     // A form that was refused leaves the browser at the form's address; the page has one of its own.
     const path = document.querySelector("main")?.dataset.path;
-    const here = !path || path === location.pathname ? location.href : path;
-    const response = await fetch(here, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
-    if (response.redirected || !response.ok) return;
-    setServerTime(response.headers.get("x-now"));
-    const next = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("main");
-    const main = document.querySelector("main");
-    if (!next || !main) return;
-    if (main.dataset.digest && next.dataset.digest && main.dataset.digest !== next.dataset.digest) {
-      // What is being decided about is another thing now: it must not change under the finger.
-      const notice = document.getElementById("replaced");
-      if (notice && notice.hidden) {
-        notice.hidden = false;
-        say(notice.textContent.trim());
-      }
-      return;
-    }
-    const before = main.dataset.state;
-    const steps = new Map([...main.querySelectorAll("[data-step]")].map((s) => [s.id, s.dataset.step]));
-    morph(main, next);
-    const told = [];
-    if (main.dataset.state !== before && main.dataset.state) told.push(main.dataset.state);
-    for (const step of main.querySelectorAll("[data-step]")) {
-      if (steps.get(step.id) === step.dataset.step) continue;
-      told.push(step.dataset.step);
-      step.classList.remove("changed");
-      requestAnimationFrame(() => step.classList.add("changed"));
-    }
-    if (told.length) say(told.join(". "));
-    tick();
-  } catch {
-    // The stream's own reconnecting says that the server is away.
+    const page = await fetched(!path || path === location.pathname ? location.href : path);
+    if (page) swap(page);
   } finally {
     running = false;
     if (again) {
@@ -88,18 +100,17 @@ export function start() {
     if (concerns(event)) later();
   };
   stream.onmessage = hear;
-  for (const name of ["plan", "step", "approval", "alert", "investigation", "connector"]) {
+  for (const name of ["plan", "alert", "investigation", "connector"]) {
     stream.addEventListener(name, hear);
   }
   // The server could not keep up, or this page could not: look at everything.
   stream.addEventListener("lagged", later);
   stream.onopen = () => {
     if (banner) banner.hidden = true;
-    if (lost) {
-      lost = false;
-      say("connected again");
-      later();
-    }
+    if (lost) say("connected again");
+    lost = false;
+    // Whatever happened between the page and the stream, or while it was away, was told to nobody.
+    later();
   };
   stream.onerror = () => {
     if (!lost) say("reconnecting");
