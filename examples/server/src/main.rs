@@ -29,6 +29,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if !matches!(cli.command, Some(Command::Gate(_))) {
         log(&settings)?;
     }
+    // The process is ours, so its TLS provider is, too. An error only says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(cli.run(settings))
 }

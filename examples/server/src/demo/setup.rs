@@ -72,8 +72,11 @@ fn tools_only(name: &str) -> Option<OsString> {
 
 /// A password that nobody else knows, readable enough to be typed.
 fn password() -> String {
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    format!("{}-{}-{}", &id[..4], &id[4..8], &id[8..12])
+    use rand::Rng as _;
+    let letters: Vec<char> = "abcdefghjkmnpqrstuvwxyz23456789".chars().collect();
+    let mut random = rand::rng();
+    let mut word = || (0..5).map(|_| letters[random.random_range(0..letters.len())]).collect::<String>();
+    [word(), word(), word()].join("-")
 }
 
 /// Datasource, connector, the agent's token and the alert rule; answers the rule's id.
