@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 /// A signed-in client.
-pub(super) struct Client {
+pub struct Client {
     http: reqwest::Client,
     base: String,
     cookies: Vec<(String, String)>,
@@ -14,7 +14,10 @@ pub(super) struct Client {
 
 impl Client {
     /// Signs in.
-    pub(super) async fn sign_in(base: &str, user: &str, password: &str) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses the credentials.
+    pub async fn sign_in(base: &str, user: &str, password: &str) -> anyhow::Result<Self> {
         #[allow(clippy::disallowed_methods, reason = "a browser's stand-in, which talks to this process's own server")]
         let http = reqwest::Client::builder().no_proxy().build().context("making an HTTP client")?;
         let mut client = Self { http, base: base.trim_end_matches('/').to_owned(), cookies: Vec::new() };
@@ -26,11 +29,19 @@ impl Client {
         Ok(client)
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses: its answer is in the message.
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, None).await
     }
 
-    pub(super) async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// Sends JSON.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, Some(body)).await
     }
 

@@ -5,14 +5,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rounds_sandbox::{ImageBehaviour, Sandbox, Workload};
 
-pub(super) const NAMESPACE: &str = "shop";
-pub(super) const DEPLOYMENT: &str = "checkout";
+/// The workload's namespace.
+pub const NAMESPACE: &str = "shop";
+/// The workload.
+pub const DEPLOYMENT: &str = "checkout";
 const GOOD_IMAGE: &str = "registry.example/shop/checkout:1.8.2";
 const BAD_IMAGE: &str = "registry.example/shop/checkout:1.8.3-rc1";
 const UP: Duration = Duration::from_secs(60);
 
 /// A cluster with a healthy workload.
-pub(super) async fn start() -> anyhow::Result<Sandbox> {
+///
+/// # Errors
+/// It did not come up.
+pub async fn start() -> anyhow::Result<Sandbox> {
     let sandbox = Sandbox::builder().speed(4.0).start().await.context("starting the sandbox cluster")?;
     sandbox.images().register(GOOD_IMAGE, ImageBehaviour::Runs);
     sandbox.images().register(BAD_IMAGE, ImageBehaviour::Missing);
@@ -28,11 +33,15 @@ pub(super) async fn start() -> anyhow::Result<Sandbox> {
 }
 
 /// What the alert asks.
-pub(super) fn query() -> String {
+#[must_use]
+pub fn query() -> String {
     format!("max(http_request_errors_ratio{{namespace=\"{NAMESPACE}\",deployment=\"{DEPLOYMENT}\"}})")
 }
 
 /// Somebody rolls out an image that does not exist.
-pub(super) async fn break_it(sandbox: &Sandbox) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The cluster is gone.
+pub async fn break_it(sandbox: &Sandbox) -> anyhow::Result<()> {
     sandbox.break_image(NAMESPACE, DEPLOYMENT, BAD_IMAGE).await.context("breaking the workload")
 }

@@ -2,10 +2,10 @@
 //! folder, a workload that breaks, and everything above visible in a browser; with `--auto`, a person's session goes
 //! through it over the public HTTP API.
 
-mod client;
-mod cluster;
-mod setup;
-mod story;
+pub mod client;
+pub mod cluster;
+pub mod setup;
+pub mod story;
 
 use std::process::ExitCode;
 use std::time::Duration;

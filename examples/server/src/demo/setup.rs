@@ -18,7 +18,8 @@ use super::story::text;
 use crate::boot::{App, Boot};
 use crate::settings::{Overrides, SeedAdmin, ServerSettings};
 
-pub(super) const LOGIN: &str = "admin";
+/// The demo's admin.
+pub const LOGIN: &str = "admin";
 
 /// What runs.
 pub(super) struct Stage {
@@ -80,7 +81,10 @@ fn password() -> String {
 }
 
 /// Datasource, connector, the agent's token and the alert rule; answers the rule's id.
-pub(super) async fn configure(client: &mut Client, sandbox: &Sandbox) -> anyhow::Result<String> {
+///
+/// # Errors
+/// The server refused one of them.
+pub async fn configure(client: &mut Client, sandbox: &Sandbox) -> anyhow::Result<String> {
     let datasource = json!({
         "type": "prometheus", "name": "prometheus", "isDefault": true,
         "config": { "url": sandbox.prometheus_url() },

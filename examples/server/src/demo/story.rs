@@ -10,20 +10,22 @@ use super::client::Client;
 const EVERY: Duration = Duration::from_millis(150);
 
 /// What has happened so far.
-pub(super) struct Story {
+pub struct Story {
     started: Instant,
     last: Instant,
     stages: Vec<Value>,
 }
 
 impl Story {
-    pub(super) fn begin() -> Self {
+    /// Begins now.
+    #[must_use]
+    pub fn begin() -> Self {
         let now = Instant::now();
         Self { started: now, last: now, stages: Vec::new() }
     }
 
     /// Notes and prints a stage.
-    pub(super) fn reached(&mut self, name: &str, what: &str) {
+    pub fn reached(&mut self, name: &str, what: &str) {
         let now = Instant::now();
         let (took, since) = (now - self.last, now - self.started);
         self.last = now;
@@ -31,7 +33,9 @@ impl Story {
         self.stages.push(json!({ "stage": name, "ms": millis(took), "atMs": millis(since) }));
     }
 
-    pub(super) fn into_stages(self) -> (Vec<Value>, u64) {
+    /// The stages as JSON, and how long all took in milliseconds.
+    #[must_use]
+    pub fn into_stages(self) -> (Vec<Value>, u64) {
         (self.stages, millis(self.started.elapsed()))
     }
 }
@@ -40,13 +44,17 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Prints a line.
 #[allow(clippy::print_stdout, reason = "the demo talks to whoever runs it")]
-pub(super) fn say(line: &str) {
+pub fn say(line: &str) {
     println!("{line}");
 }
 
 /// Asks `path` until `found` answers something, at most for `limit`.
-pub(super) async fn until<T>(
+///
+/// # Errors
+/// It never did; the last answer is in the message.
+pub async fn until<T>(
     client: &mut Client,
     path: &str,
     what: &str,
@@ -66,12 +74,17 @@ pub(super) async fn until<T>(
     }
 }
 
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+/// A text of an object; empty when there is none.
+#[must_use]
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// From the broken workload to a plan that waits for a person.
-pub(super) async fn to_the_plan(client: &mut Client, story: &mut Story, rule: &str) -> anyhow::Result<Value> {
+///
+/// # Errors
+/// A stage was not reached; what was waited for is in the message.
+pub async fn to_the_plan(client: &mut Client, story: &mut Story, rule: &str) -> anyhow::Result<Value> {
     let limit = Duration::from_secs(60);
     let rule_path = format!("/api/alert-rules/{rule}");
     let state = |wanted: &'static [&'static str]| {
@@ -105,7 +118,10 @@ pub(super) async fn to_the_plan(client: &mut Client, story: &mut Story, rule: &s
 }
 
 /// Approves the plan and each of its steps, as a person does, and follows it to its end.
-pub(super) async fn approve(client: &mut Client, story: &mut Story, plan: &Value) -> anyhow::Result<Value> {
+///
+/// # Errors
+/// A stage was not reached; what was waited for is in the message.
+pub async fn approve(client: &mut Client, story: &mut Story, plan: &Value) -> anyhow::Result<Value> {
     let id = text(plan, "id").to_owned();
     let path = format!("/api/plans/{id}");
     client.post(&format!("{path}/approve"), &json!({ "digest": plan["digest"] })).await?;
@@ -135,7 +151,10 @@ pub(super) async fn approve(client: &mut Client, story: &mut Story, plan: &Value
 }
 
 /// Waits for the alert to resolve and the plan to count as recovered; then reads the audit rows.
-pub(super) async fn to_recovery(
+///
+/// # Errors
+/// A stage was not reached; what was waited for is in the message.
+pub async fn to_recovery(
     client: &mut Client,
     story: &mut Story,
     rule: &str,

@@ -57,7 +57,9 @@ async fn a_plan_is_approved_with_auto_edit_and_its_steps_are_seen_running() {
     browser.client.find(Locator::XPath("//a[.='Review']")).await.unwrap().click().await.unwrap();
     browser.sees(&text("kubectl rollout undo deployment/checkout --to-revision=11 -n shop")).await;
     let page = browser.text().await;
-    for seen in ["prod-eu · shop", "write", "crashes at start", "Open rescue plan", "image: registry.example/checkout:2.3.7"] {
+    for seen in
+        ["prod-eu · shop", "write", "crashes at start", "Open rescue plan", "image: registry.example/checkout:2.3.7"]
+    {
         assert!(page.contains(seen), "the page says nothing of `{seen}`:\n{page}");
     }
     browser.client.find(Locator::Css("input[name=auto_edit]")).await.unwrap().click().await.unwrap();

@@ -45,8 +45,12 @@ impl World {
         let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
-        let boot =
-            Boot { settings, registry: registry(), investigator: Some(std::sync::Arc::new(Doctor)), without: Vec::new() };
+        let boot = Boot {
+            settings,
+            registry: registry(),
+            investigator: Some(std::sync::Arc::new(Doctor)),
+            without: Vec::new(),
+        };
         let app = App::start(boot).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

@@ -33,7 +33,9 @@ pub(in crate::pages) async fn of_rule(
     let query = alerts.range(&cx.who, &rule.condition.query, rule.datasource_id, start, end, step);
     let answer = match tokio::time::timeout(PATIENCE, query).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return AlertChart { svg: None, why: format!("The values could not be read: {error}"), fired: false },
+        Ok(Err(error)) => {
+            return AlertChart { svg: None, why: format!("The values could not be read: {error}"), fired: false };
+        }
         Err(_) => {
             let why = format!("The values could not be read: the datasource did not answer within {PATIENCE:?}.");
             return AlertChart { svg: None, why, fired: false };
@@ -52,7 +54,6 @@ pub(in crate::pages) async fn of_rule(
             AlertState::Normal | AlertState::Pending | AlertState::Disabled => None,
         })
         .collect();
-    let chart =
-        Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
+    let chart = Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
     AlertChart { svg: Some(chart.svg()), why: String::new(), fired: !moments.is_empty() }
 }

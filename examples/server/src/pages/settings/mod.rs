@@ -8,11 +8,11 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use rounds_core::ConnectorId;
 use rounds_core::access::Action;
 use rounds_core::connector::{Connector, StoredSecret};
 use rounds_core::plugin::{Role, SecretUse};
 use rounds_core::service::ConnectorDraft;
-use rounds_core::ConnectorId;
 use secrecy::SecretString;
 
 use super::cx::{Cx, May, Shell, page_with};
@@ -102,8 +102,12 @@ impl KindForm {
     /// What is known of the secret there is; never the secret.
     fn secret_there(&self) -> Option<String> {
         match self.of.as_ref()?.secret.as_ref()? {
-            StoredSecret::Inline(_) => Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into()),
-            StoredSecret::Reference(reference) => Some(format!("It is read from {reference}; leave both empty to keep that.")),
+            StoredSecret::Inline(_) => {
+                Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into())
+            }
+            StoredSecret::Reference(reference) => {
+                Some(format!("It is read from {reference}; leave both empty to keep that."))
+            }
         }
     }
 
@@ -269,16 +273,18 @@ fn kind_form(
         let about = refused.filter(|error| error.message.contains(&format!("`{}`", field.name)));
         field.wrong = about.map(|error| error.message.clone());
     }
-    Ok(KindForm { kind: kind.into(), title: registration.title().into(), of, fields, secret: registration.secret(), typed })
+    Ok(KindForm {
+        kind: kind.into(),
+        title: registration.title().into(),
+        of,
+        fields,
+        secret: registration.secret(),
+        typed,
+    })
 }
 
 /// What a form says; or what is wrong with it, and the form with what was typed.
-fn draft(
-    cx: &Cx,
-    place: Place,
-    kind: &str,
-    fields: &Fields,
-) -> Result<ConnectorDraft, (PageError, Option<KindForm>)> {
+fn draft(cx: &Cx, place: Place, kind: &str, fields: &Fields) -> Result<ConnectorDraft, (PageError, Option<KindForm>)> {
     let mut form = kind_form(cx, place, kind, None, fields.clone(), None).map_err(|error| (error, None))?;
     let config = match schema::config(&form.fields, fields) {
         Ok(config) => config,
