@@ -1,18 +1,54 @@
-//! The pages.
+//! The pages: server-rendered, working without JavaScript; `assets/app.js` adds life.
+//!
+//! A page reads through the facades of core, which authorize, and shows what it got. A form posts, a facade decides,
+//! and the browser is redirected; what was refused is shown on the same page with its status and the typed values.
+
+mod actions;
+mod admin;
+mod alert;
+mod assets;
+mod chart;
+mod cx;
+mod diff;
+mod error;
+mod form;
+mod investigations;
+mod pill;
+mod plan;
+mod session;
+mod settings;
+mod when;
+mod words;
 
 use axum::Router;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 
 use crate::state::AppState;
+use error::PageError;
 
 /// Every page.
 #[must_use]
 pub fn router() -> Router<AppState> {
     Router::new()
+        .route("/", get(actions::home))
+        .route("/actions", get(actions::show))
+        .route("/login", get(session::login_page).post(session::login))
+        .route("/logout", post(session::logout))
+        .route("/setup", get(session::setup_page).post(session::setup))
+        .route("/theme", post(session::theme))
+        .route("/assets/{file}", get(assets::unversioned))
+        .route("/assets/{version}/{file}", get(assets::versioned))
+        .merge(plan::router())
+        .merge(investigations::router())
+        .merge(alert::router())
+        .merge(settings::router())
+        .merge(admin::router())
 }
 
 /// There is no such page.
-pub async fn not_found(_uri: Uri) -> Response {
-    (StatusCode::NOT_FOUND, "there is no such page").into_response()
+pub async fn not_found(uri: Uri) -> Response {
+    PageError::not_found(format!("there is no page {}", uri.path().chars().take(200).collect::<String>()))
+        .into_response()
 }

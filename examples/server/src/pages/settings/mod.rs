@@ -1,0 +1,321 @@
+//! Settings: connectors of each role. The form of a kind is made from its JSON Schema.
+
+mod schema;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use rounds_core::access::Action;
+use rounds_core::connector::{Connector, StoredSecret};
+use rounds_core::plugin::{Role, SecretUse};
+use rounds_core::service::ConnectorDraft;
+use rounds_core::ConnectorId;
+use secrecy::SecretString;
+
+use super::cx::{Cx, May, Shell, page_with};
+use super::error::PageError;
+use super::form::{self, Fields};
+use super::pill::Toned as _;
+use crate::state::AppState;
+use schema::{Field, Input};
+
+pub(super) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/settings", get(|| async { Redirect::to("/settings/connectors") }))
+        .route("/settings/{place}", get(list).post(create))
+        .route("/settings/{place}/{id}", get(edit).post(save))
+        .route("/settings/{place}/{id}/test", post(test))
+        .route("/settings/{place}/{id}/delete", post(delete))
+}
+
+/// One page of settings: the connectors of a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    path: &'static str,
+    title: &'static str,
+    one: &'static str,
+    role: Role,
+    empty: &'static str,
+}
+
+const PLACES: [Place; 3] = [
+    Place {
+        path: "datasources",
+        title: "Datasources",
+        one: "datasource",
+        role: Role::Datasource,
+        empty: "Alert rules are evaluated on a datasource: add a Prometheus-compatible one.",
+    },
+    Place {
+        path: "connectors",
+        title: "Ops connectors",
+        one: "ops connector",
+        role: Role::Execution,
+        empty: "Approved plans run on an ops connector: add a cluster, with the namespaces that may be touched.",
+    },
+    Place {
+        path: "notifications",
+        title: "Notifications",
+        one: "notification channel",
+        role: Role::Notifier,
+        empty: "People are told about plans that wait through a channel: add one.",
+    },
+];
+
+fn place(path: &str) -> Result<Place, PageError> {
+    let found = PLACES.into_iter().find(|place| place.path == path);
+    found.ok_or_else(|| PageError::not_found(format!("there is no page /settings/{}", form::crop(path))))
+}
+
+/// A kind of connector, to choose from.
+struct Kind {
+    kind: &'static str,
+    title: &'static str,
+}
+
+/// The form of one kind.
+struct KindForm {
+    kind: String,
+    title: String,
+    /// The connector that is changed; `None`: a new one.
+    of: Option<Connector>,
+    fields: Vec<Field>,
+    secret: SecretUse,
+    typed: Fields,
+}
+
+impl KindForm {
+    fn secret_help(&self) -> Option<&'static str> {
+        match self.secret {
+            SecretUse::Optional(help) | SecretUse::Required(help) => Some(help),
+            _ => None,
+        }
+    }
+
+    fn secret_is_needed(&self) -> bool {
+        matches!(self.secret, SecretUse::Required(_)) && self.of.as_ref().is_none_or(|found| found.secret.is_none())
+    }
+
+    /// What is known of the secret there is; never the secret.
+    fn secret_there(&self) -> Option<String> {
+        match self.of.as_ref()?.secret.as_ref()? {
+            StoredSecret::Inline(_) => Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into()),
+            StoredSecret::Reference(reference) => Some(format!("It is read from {reference}; leave both empty to keep that.")),
+        }
+    }
+
+    fn action(&self, place: &Place) -> String {
+        match &self.of {
+            Some(found) => format!("/settings/{}/{}", place.path, found.id),
+            None => format!("/settings/{}?kind={}", place.path, self.kind),
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        self.typed.ticked("isDefault")
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.typed.get(name)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct SettingsPage {
+    shell: Shell,
+    place: Place,
+    found: Vec<Connector>,
+    kinds: Vec<Kind>,
+    form: Option<KindForm>,
+    may: May,
+}
+
+impl SettingsPage {
+    fn places(&self) -> [Place; 3] {
+        PLACES
+    }
+
+    fn namespaces(&self, connector: &Connector) -> Option<String> {
+        let allowed = connector.config.get("allowedNamespaces")?.as_array()?;
+        let names: Vec<&str> = allowed.iter().filter_map(|name| name.as_str()).collect();
+        Some(if names.is_empty() { "none: nothing is permitted".into() } else { names.join(", ") })
+    }
+}
+
+async fn list(cx: Cx, Path(path): Path<String>) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    let kinds = kinds(&cx, place);
+    let kind = cx.param("kind").map(str::to_owned);
+    let only = match kinds.as_slice() {
+        [one] => Some(one.kind.to_owned()),
+        _ => None,
+    };
+    let form = match kind.or_else(|| only.filter(|_| cx.param("new").is_some())) {
+        Some(kind) => Some(kind_form(&cx, place, &kind, None, Fields::default(), None)?),
+        None => None,
+    };
+    render(&cx, place, form, None).await
+}
+
+async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    let kind = cx.param("kind").unwrap_or_default().to_owned();
+    let draft = match draft(&cx, place, &kind, &fields) {
+        Ok(draft) => draft,
+        Err((error, form)) => return render(&cx, place, form, Some(error)).await,
+    };
+    match cx.rounds().connectors().create(&cx.who, draft).await {
+        Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created#c-{}", made.id)).into_response()),
+        Err(error) => {
+            let error = PageError::from(error);
+            let form = kind_form(&cx, place, &kind, None, fields, Some(&error))?;
+            render(&cx, place, Some(form), Some(error)).await
+        }
+    }
+}
+
+async fn edit(cx: Cx, Path((path, id)): Path<(String, String)>) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    let found = find(&cx, place, &id).await?;
+    let kind = found.kind.clone();
+    let mut typed = schema::typed(&found.config);
+    typed.push(("name".into(), found.name.clone()));
+    if found.is_default {
+        typed.push(("isDefault".into(), "1".into()));
+    }
+    let form = kind_form(&cx, place, &kind, Some(found), Fields(typed), None)?;
+    render(&cx, place, Some(form), None).await
+}
+
+async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    let found = find(&cx, place, &id).await?;
+    let kind = found.kind.clone();
+    let mut draft = match draft(&cx, place, &kind, &fields) {
+        Ok(draft) => draft,
+        Err((error, form)) => {
+            let form = form.map(|form| KindForm { of: Some(found), ..form });
+            return render(&cx, place, form, Some(error)).await;
+        }
+    };
+    // The form has no field for the owner; it stays.
+    draft.owner_team_id = found.owner_team_id;
+    match cx.rounds().connectors().update(&cx.who, found.id, draft).await {
+        Ok(_) => Ok(Redirect::to(&format!("/settings/{path}?done=saved#c-{id}")).into_response()),
+        Err(error) => {
+            let error = PageError::from(error);
+            let form = kind_form(&cx, place, &kind, Some(found), fields, Some(&error))?;
+            render(&cx, place, Some(form), Some(error)).await
+        }
+    }
+}
+
+async fn test(cx: Cx, Path((path, id)): Path<(String, String)>, _: Fields) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    match cx.rounds().connectors().test(&cx.who, form::id(&id)?).await {
+        Ok(_) => Ok(Redirect::to(&format!("/settings/{path}?done=tested#c-{id}")).into_response()),
+        Err(error) => {
+            let mut error = PageError::from(error);
+            error.message = format!("The test failed: {}", error.message);
+            render(&cx, place, None, Some(error)).await
+        }
+    }
+}
+
+async fn delete(cx: Cx, Path((path, id)): Path<(String, String)>, _: Fields) -> Result<Response, PageError> {
+    let place = place(&path)?;
+    match cx.rounds().connectors().delete(&cx.who, form::id(&id)?).await {
+        Ok(()) => Ok(Redirect::to(&format!("/settings/{path}?done=deleted")).into_response()),
+        Err(error) => render(&cx, place, None, Some(error.into())).await,
+    }
+}
+
+async fn find(cx: &Cx, place: Place, id: &str) -> Result<Connector, PageError> {
+    let id: ConnectorId = form::id(id)?;
+    let found = cx.rounds().connectors().get(&cx.who, id).await?;
+    if found.role == place.role {
+        return Ok(found);
+    }
+    Err(PageError::not_found(format!("there is no {} {id}", place.one)))
+}
+
+fn kinds(cx: &Cx, place: Place) -> Vec<Kind> {
+    let connectors = cx.rounds().connectors();
+    let of_role = connectors.kinds().iter().filter(|kind| kind.role() == place.role);
+    of_role.map(|kind| Kind { kind: kind.kind(), title: kind.title() }).collect()
+}
+
+fn kind_form(
+    cx: &Cx,
+    place: Place,
+    kind: &str,
+    of: Option<Connector>,
+    typed: Fields,
+    refused: Option<&PageError>,
+) -> Result<KindForm, PageError> {
+    let connectors = cx.rounds().connectors();
+    let registration = connectors.kinds().get(kind).map_err(|error| PageError::not_found(error.to_string()))?;
+    if registration.role() != place.role {
+        return Err(PageError::not_found(format!("`{kind}` is no kind of {}", place.one)));
+    }
+    let mut fields = schema::fields(&registration.schema());
+    for field in &mut fields {
+        field.fill(&typed);
+        // The message quotes the key it is about.
+        let about = refused.filter(|error| error.message.contains(&format!("`{}`", field.name)));
+        field.wrong = about.map(|error| error.message.clone());
+    }
+    Ok(KindForm { kind: kind.into(), title: registration.title().into(), of, fields, secret: registration.secret(), typed })
+}
+
+/// What a form says; or what is wrong with it, and the form with what was typed.
+fn draft(
+    cx: &Cx,
+    place: Place,
+    kind: &str,
+    fields: &Fields,
+) -> Result<ConnectorDraft, (PageError, Option<KindForm>)> {
+    let mut form = kind_form(cx, place, kind, None, fields.clone(), None).map_err(|error| (error, None))?;
+    let config = match schema::config(&form.fields, fields) {
+        Ok(config) => config,
+        Err((name, message)) => {
+            if let Some(field) = form.fields.iter_mut().find(|field| field.name == name) {
+                field.wrong = Some(message.clone());
+            }
+            return Err((PageError::invalid(format!("{name}: {message}")), Some(form)));
+        }
+    };
+    Ok(ConnectorDraft {
+        kind: kind.into(),
+        name: fields.get("name").trim().to_owned(),
+        config,
+        // Kept as it came, but for the line ends that browsers put in.
+        secret: fields.text("secret").map(|_| SecretString::from(fields.get("secret").replace("\r\n", "\n"))),
+        secret_ref: fields.text("secretRef").map(str::to_owned),
+        is_default: fields.ticked("isDefault"),
+        owner_team_id: None,
+    })
+}
+
+async fn render(
+    cx: &Cx,
+    place: Place,
+    form: Option<KindForm>,
+    refused: Option<PageError>,
+) -> Result<Response, PageError> {
+    let found = cx.rounds().connectors().list(&cx.who).await?;
+    let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
+    let page = SettingsPage {
+        shell: cx.shell(place.title, "settings").live("connector").refused(refused.as_ref()),
+        found: found.into_iter().filter(|connector| connector.role == place.role).collect(),
+        kinds: kinds(cx, place),
+        form,
+        may: cx.may_all(Action::ConnectorsWrite, "connectors").await,
+        place,
+    };
+    Ok(page_with(status, &page))
+}

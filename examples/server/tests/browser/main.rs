@@ -1,0 +1,192 @@
+//! The pages in a real browser. Needs `chromedriver` and `chromium` on PATH; select with `binary(browser)`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod driver;
+mod screens;
+mod shop;
+mod world;
+
+use std::sync::Arc;
+
+use driver::{Browser, button, disabled, text};
+use fantoccini::Locator;
+use rounds_core::plan::PlanStatus;
+use shop::Outcome;
+use tokio::sync::Semaphore;
+use world::World;
+
+const ROLL_BACK: &[&str] = &["rollout", "undo", "deployment/checkout", "-n", "shop"];
+const LOOK: &[&str] = &["get", "deployment/checkout", "-n", "shop"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_admin_sets_up_creates_a_token_and_sees_it_once() {
+    let world = World::empty().await;
+    let browser = Browser::open(1440, 900).await;
+    browser.client.goto(&world.base).await.unwrap();
+    browser.sees("//h1[.='Set up Rounds']").await;
+    for (field, value) in [("#name", "Ada"), ("#login", "ada"), ("#email", "ada@shop.example")] {
+        browser.fill(field, value).await;
+    }
+    browser.fill("#password", world::PASSWORD).await;
+    browser.press("Create the first admin").await;
+    browser.sees("//h2[contains(., 'Datasources')]").await;
+    browser.client.goto(&format!("{}/admin/service-accounts", world.base)).await.unwrap();
+    browser.sees("//h3[.='@syntropize/rounds']").await;
+    browser.press("Create token").await;
+    browser.sees("//code[@id='minted' and starts-with(., 'rounds_sa_')]").await;
+    browser.client.goto(&format!("{}/admin/service-accounts", world.base)).await.unwrap();
+    browser.sees(&button("Revoke")).await;
+    assert!(!browser.text().await.contains("rounds_sa_"), "a token is shown once");
+    browser.press("Revoke").await;
+    browser.sees(&text("revoked")).await;
+    browser.client.goto(&format!("{}/setup", world.base)).await.unwrap();
+    assert!(!browser.has("//h1[.='Set up Rounds']").await, "the wizard is gone once there is an admin");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_approved_with_auto_edit_and_its_steps_are_seen_running() {
+    let world = World::new().await;
+    let plan = world.incident().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.shop.next(Outcome::Waits(gate.clone()));
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ed", &format!("/investigations/{}", plan.investigation_id.unwrap())).await;
+    browser.sees("//a[.='Review']").await;
+    browser.client.find(Locator::XPath("//a[.='Review']")).await.unwrap().click().await.unwrap();
+    browser.sees(&text("kubectl rollout undo deployment/checkout --to-revision=11 -n shop")).await;
+    let page = browser.text().await;
+    for seen in ["prod-eu · shop", "write", "crashes at start", "Open rescue plan", "image: registry.example/checkout:2.3.7"] {
+        assert!(page.contains(seen), "the page says nothing of `{seen}`:\n{page}");
+    }
+    browser.client.find(Locator::Css("input[name=auto_edit]")).await.unwrap().click().await.unwrap();
+    browser.press("Approve").await;
+    browser.sees("//li[@id='step-1'][contains(@class,'executing')]").await;
+    // Nobody reloads: what follows comes over the stream.
+    gate.add_permits(1);
+    browser.sees("//li[@id='step-2'][contains(@class,'done')]").await;
+    browser.sees("//section[@id='decide']//span[contains(@class,'pill')][.='completed']").await;
+    browser.sees("//section[@id='decide']//span[contains(@class,'pill')][.='recovered']").await;
+    assert_eq!(world.shop.ran().len(), 2);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_grant_auto_edit_is_disabled_with_what_is_missing_and_each_step_is_approved() {
+    let world = World::new().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK, LOOK], false).await;
+    let browser = Browser::open(390, 844).await;
+    browser.sign_in(&world.base, "eve", &format!("/plans/{}", plan.id)).await;
+    assert!(browser.has("//input[@name='auto_edit' and @disabled]").await);
+    assert!(browser.text().await.contains("needs plans:auto_edit on plans:namespace:shop"));
+    browser.press("Approve").await;
+    for step in ["step-1", "step-2"] {
+        let approve = format!("//li[@id='{step}']{}", button("Approve"));
+        browser.sees(&approve).await;
+        assert!(world.shop.ran().len() < 2, "nothing runs before its own approval");
+        browser.client.find(Locator::XPath(&approve)).await.unwrap().click().await.unwrap();
+        browser.sees(&format!("//li[@id='{step}'][contains(@class,'done')]")).await;
+    }
+    world.until(plan.id, PlanStatus::Completed).await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_sees_the_plan_with_disabled_buttons_that_say_what_is_missing() {
+    let world = World::new().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK], false).await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "vera", &format!("/plans/{}", plan.id)).await;
+    for label in ["Approve", "Reject", "Modify"] {
+        assert!(browser.has(&disabled(label)).await, "{label}");
+        assert!(!browser.has(&button(label)).await, "{label}");
+    }
+    assert!(browser.text().await.contains("needs plans:approve on plans:*"));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_second_is_told_who_decided_and_when() {
+    let world = World::new().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK], false).await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
+    // The stream would show it at once; a page that lost it must not decide on what is no longer there.
+    browser.client.execute("document.querySelector('main').dataset.topics = ''", Vec::new()).await.unwrap();
+    world.rounds().plans().reject(&world.admin, plan.id, Some("not now".into())).await.unwrap();
+    browser.press("Approve").await;
+    browser.sees("//div[@id='error'][contains(., 'rejected by ada at ')]").await;
+    assert_eq!(world.shop.ran().len(), 0);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_changes_under_the_eyes_is_not_swapped_in_and_cannot_be_approved() {
+    let world = World::new().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK], false).await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
+    let other = Browser::open(1440, 900).await;
+    other.sign_in(&world.base, "eve", &format!("/plans/{}/modify", plan.id)).await;
+    other.fill("#command-0", "scale deployment/checkout; rm -n shop").await;
+    other.press("Save changes").await;
+    other.sees("//p[contains(@class,'wrong')][contains(., 'there is no shell')]").await;
+    let kept = other.client.find(Locator::Css("#command-0")).await.unwrap().prop("value").await.unwrap();
+    assert_eq!(kept.as_deref(), Some("scale deployment/checkout; rm -n shop"), "what was typed is kept");
+    other.fill("#command-0", "exec deployment/checkout -n shop").await;
+    other.press("Save changes").await;
+    other.sees("//p[contains(@class,'wrong')][contains(., '`exec` is not accepted')]").await;
+    other.fill("#command-0", "scale\ndeployment/checkout\n--replicas=4\n-n\nshop").await;
+    other.press("Save changes").await;
+    other.sees("//div[@id='done'][contains(., 'new revision')]").await;
+    other.sees("//div[contains(@class,'diff')]//div[contains(@class,'add')][contains(., '--replicas=4')]").await;
+    browser.sees("//div[@id='replaced' and not(@hidden)]").await;
+    assert!(!browser.text().await.contains("--replicas=4"), "nothing changes under the finger");
+    browser.press("Approve").await;
+    browser.sees("//div[@id='error'][contains(., 'Nothing was decided') and contains(., 'eve changed it')]").await;
+    assert_eq!(world.shop.ran().len(), 0);
+    other.close().await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destructive_plan_takes_the_typed_name_and_reject_is_for_good() {
+    let world = World::new().await;
+    let delete: &[&str] = &["delete", "pod", "checkout-7c9f4d5b6-x2x9k", "-n", "shop"];
+    let plan = world.plan("Delete a stuck pod", &[delete], false).await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
+    browser.fill("#confirm", "checkout").await;
+    browser.press("Approve").await;
+    browser.sees("//div[@id='error'][contains(., 'you typed `checkout`')]").await;
+    browser.client.find(Locator::Css("#reject-reason summary")).await.unwrap().click().await.unwrap();
+    browser.fill("#reason", "the pod recovered").await;
+    browser.press("Reject").await;
+    browser.sees("//div[@id='done'][contains(., 'rejected this plan, for good')]").await;
+    let plan = world.until(plan.id, PlanStatus::Rejected).await;
+    assert_eq!(plan.resolution.as_deref(), Some("the pod recovered"));
+    assert!(!browser.has(&button("Approve")).await);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_step_is_retried_only_when_that_is_acknowledged_and_a_rescue_is_one_link_away() {
+    let world = World::new().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK, LOOK], true).await;
+    world.shop.next(Outcome::Unknown);
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
+    browser.client.find(Locator::Css("input[name=auto_edit]")).await.unwrap().click().await.unwrap();
+    browser.press("Approve").await;
+    browser.sees("//li[@id='step-1'][contains(@class,'interrupted')]").await;
+    browser.sees("//section[@id='decide']//a[.='Open rescue plan']").await;
+    browser.client.find(Locator::Css("input[name=acknowledge]")).await.unwrap().click().await.unwrap();
+    browser.press("Retry this step").await;
+    browser.sees("//li[@id='step-2'][contains(@class,'done')]").await;
+    browser.client.find(Locator::XPath("//a[.='Open rescue plan']")).await.unwrap().click().await.unwrap();
+    browser.press("Submit for approval").await;
+    browser.sees("//div[@id='done'][contains(., 'Nothing has run')]").await;
+    assert_eq!(world.shop.ran().len(), 3, "the rescue did not run by itself");
+    browser.close().await;
+}
