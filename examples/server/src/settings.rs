@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -114,6 +114,7 @@ impl ServerSettings {
     ///
     /// # Errors
     /// The first variable with a value that cannot work.
+    #[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
     pub fn from_process(overrides: Overrides) -> Result<Self, InvalidVariable> {
         Self::read(&|name| std::env::var_os(name), overrides)
     }
@@ -184,20 +185,26 @@ impl ServerSettings {
         })
     }
 
+    /// The file of the database, when it is one.
+    #[must_use]
+    pub fn database_path(&self) -> Option<PathBuf> {
+        let path = self.database_url.strip_prefix("sqlite://").or(self.database_url.strip_prefix("sqlite:"))?;
+        Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+    }
+
     /// The directory of the database, where the generated key is too.
     #[must_use]
     pub fn database_dir(&self) -> PathBuf {
-        let path = self.database_url.strip_prefix("sqlite://").or(self.database_url.strip_prefix("sqlite:"));
-        let path = path.map(|path| path.split('?').next().unwrap_or(path));
-        match path.and_then(|path| Path::new(path).parent()) {
+        let Some(path) = self.database_path() else { return self.data_dir.clone() };
+        match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            Some(_) => PathBuf::from("."),
-            None => self.data_dir.clone(),
+            _ => PathBuf::from("."),
         }
     }
 
     /// A variable for a connector's `env://` reference.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
     pub fn connector_variable(name: &str) -> Option<SecretString> {
         if OWN_SECRETS.contains(&name) {
             return None;

@@ -257,7 +257,8 @@ async fn a_connectors_test_says_ok_or_why_not_and_its_secret_never_comes_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alert_rules_are_made_changed_previewed_investigated_and_deleted() {
-    let server = support::empty().await;
+    // Firing queues nothing by itself, so that the one who asks is the first.
+    let server = support::with(|settings| settings.core.auto_investigation = false).await;
     let admin = server.admin().await;
     server.datasource(&admin, 7.0).await;
     let draft = json!({
@@ -278,6 +279,8 @@ async fn alert_rules_are_made_changed_previewed_investigated_and_deleted() {
     assert_eq!((&queued["queued"], &queued["existing"]), (&json!(true), &json!(false)));
     let again = admin.post(&format!("{path}/investigate"), json!({})).await.expect(200);
     assert_eq!((&again["existing"], &again["investigationId"]), (&json!(true), &queued["investigationId"]));
+    let forced = admin.post(&format!("{path}/investigate"), json!({ "force": true })).await.expect(200);
+    assert_ne!(forced["investigationId"], queued["investigationId"]);
     let investigation = format!("/api/investigations/{}", queued["investigationId"].as_str().unwrap());
     let found = admin.get(&investigation).await.expect(200);
     assert_eq!((&found["ruleId"], &found["sections"]), (&made["id"], &json!([])));
