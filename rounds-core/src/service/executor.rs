@@ -309,7 +309,12 @@ async fn effect(port: Arc<dyn ExecutionAdapter>, step: ApprovedStep, left: Durat
     match result {
         Ok(output) => StepResult::Done(output.capped()),
         Err(error) => {
-            let (message, output) = (error.message, error.output.capped());
+            // It goes into the plan's resolution and the audit row, so a page of it must do.
+            let message = match error.message.char_indices().nth(2000) {
+                Some((end, _)) => format!("{}…", &error.message[..end]),
+                None => error.message,
+            };
+            let output = error.output.capped();
             match (error.effect, error.outcome_unknown) {
                 (Effect::MayHaveHappened, true) => StepResult::Interrupted { message, output },
                 (Effect::NotStarted, _) | (Effect::MayHaveHappened, false) => StepResult::Failed { message, output },

@@ -430,7 +430,10 @@ fn how_a_step_ended_is_recorded() {
     let plan = after("running", "finish_step 0 failed");
     let step = plan.steps[0].clone();
     assert_eq!((step.exit_code, step.failure), (Some(1), Some(StepFailure::Failed)));
-    assert_eq!((step.output_text.as_deref(), step.error_text.as_deref()), (Some("half"), Some("no such thing")));
+    assert_eq!(
+        (step.output_text.as_deref(), step.error_text.as_deref()),
+        (Some("half"), Some("it said no\nno such thing"))
+    );
     assert_eq!(plan.resolution.unwrap(), "step 0 failed: it said no");
 
     let plan = after("running", "finish_step 0 interrupted");
