@@ -194,9 +194,15 @@ impl View {
         self.plan.status.is_terminal()
     }
 
-    /// Whether the bar on top has nothing to decide.
+    /// Whether the bar stays where it is: it follows the eye only while the whole plan is the question, and never
+    /// covers a step that asks for its own approval.
     pub(super) fn still(&self) -> bool {
-        !(self.waits() || self.may_end() || self.is_draft())
+        !self.waits()
+    }
+
+    /// The step that asks for its own approval.
+    pub(super) fn asking(&self) -> Option<u32> {
+        self.steps.iter().find(|step| step.waiting()).map(|step| step.number)
     }
 
     pub(super) fn cause(&self) -> Option<&str> {
