@@ -13,7 +13,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 ## The main job on embedded defaults: sandbox cluster, SQLite, no account anywhere.
 demo: deps-demo
-	$(CARGO) run --release -p rounds-server --bin rounds-server -- demo
+	$(CARGO) run -p rounds-server --bin rounds-server -- demo
 
 ## The same without a browser: it approves over the HTTP API and ends with a JSON summary.
 demo-auto: deps-demo

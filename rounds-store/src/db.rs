@@ -67,7 +67,7 @@ impl Db {
         Err(StoreError::Corrupt {
             what: "the database".into(),
             message: format!(
-                "it belongs to another master key than the one from {}: it was begun with key {fingerprint} from \
+                "it belongs to another key than the one from {}: it was begun with key {fingerprint} from \
                  {source}, and {given} was given. Restore that key; the connector secrets cannot be read without it",
                 key.source()
             ),

@@ -111,6 +111,7 @@ fn warn_if_exposed(_path: &Path) {}
 
 /// The time that leases run by, in microseconds. All processes that share a SQLite file share a machine, so its
 /// clock is the store's; a database server's own clock counts otherwise.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads lease time")]
 pub(crate) async fn lease_now(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     match db.get_database_backend() {
         DbBackend::Sqlite => {

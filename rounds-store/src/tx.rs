@@ -17,6 +17,7 @@ const TRIES: u32 = 6;
 
 impl Db {
     /// Begins a write. Dropping the transaction undoes it.
+    #[allow(clippy::disallowed_methods, reason = "the one place where write transactions begin")]
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, Fail> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),

@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut events = rounds.subscribe();
     while rounds.plans().list(&ada, &PlanFilter::default()).await?.0.is_empty() {
-        println!("{:?} {}", events.recv().await?.subject, "changed");
+        println!("{:?} changed", events.recv().await?.subject);
     }
     let plan = rounds.plans().list(&ada, &PlanFilter::default()).await?.0.remove(0);
     println!("proposed: {} — {}", plan.summary, plan.steps[0].command_text);

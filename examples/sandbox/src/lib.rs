@@ -21,6 +21,7 @@
 //! [`Registry`], how much load arrives through [`Workload`], which requests fail through [`FaultRule`].
 
 mod api;
+mod clock;
 mod cluster;
 mod controllers;
 mod faults;

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
-use chrono::Utc;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -180,7 +179,7 @@ async fn run_controllers(hub: Arc<Hub>) {
     let (mut seen, mut idle) = (0, 0);
     loop {
         every.tick().await;
-        controllers::tick(&mut hub.cluster(), Utc::now(), &mut seen, &mut idle);
+        controllers::tick(&mut hub.cluster(), crate::clock::now(), &mut seen, &mut idle);
     }
 }
 

@@ -1,13 +1,16 @@
 //! The router: API, pages and what every answer carries.
 
 use std::any::Any;
+use std::time::Instant;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument as _;
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -29,6 +32,7 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), auth::mint))
         .layer(DefaultBodyLimit::max(extract::BODY_LIMIT))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(measure))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
@@ -37,6 +41,25 @@ pub fn router(state: AppState) -> Router {
         // What the API says is about now and for one person.
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .with_state(state)
+}
+
+/// Counts and times requests by route, and puts what they log into a span. The query stays out: it is the client's.
+async fn measure(request: Request, next: Next) -> Response {
+    let method = request.method().as_str().to_owned();
+    // The route and not the path: paths are as many as there are plans.
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", %method, path = %short(request.uri()));
+    let begun = Instant::now();
+    let response = next.run(request).instrument(span).await;
+    let (took, status) = (begun.elapsed().as_secs_f64(), response.status().as_u16());
+    tracing::debug!(method, route, status, took, "answered");
+    metrics::counter!(
+        "rounds_http_requests_total",
+        "method" => method, "route" => route.clone(), "status" => status.to_string(),
+    )
+    .increment(1);
+    metrics::histogram!("rounds_http_request_duration_seconds", "route" => route).record(took);
+    response
 }
 
 async fn not_found(uri: Uri) -> Response {

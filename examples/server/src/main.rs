@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rounds_server::cli::{Cli, Command};
+use rounds_server::cli::{Cli, Command, gate};
 use rounds_server::settings::ServerSettings;
 use tracing_subscriber::EnvFilter;
 
@@ -24,11 +24,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let settings = cli.settings()?;
-    // The gate's answers go to programs; it logs nothing.
-    if !matches!(cli.command, Some(Command::Gate(_))) {
-        log(&settings)?;
+    if let Some(Command::Gate(args)) = &cli.command {
+        // Its answers go to programs: it reads no settings and logs nothing.
+        return gate::run(args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
     }
+    let settings = cli.settings()?;
+    log(&settings)?;
+    // The process is ours, so its TLS provider is, too. An error only says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(cli.run(settings))
 }

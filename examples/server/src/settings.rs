@@ -184,15 +184,20 @@ impl ServerSettings {
         })
     }
 
+    /// The file of the database, when it is one.
+    #[must_use]
+    pub fn database_path(&self) -> Option<PathBuf> {
+        let path = self.database_url.strip_prefix("sqlite://").or(self.database_url.strip_prefix("sqlite:"))?;
+        Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+    }
+
     /// The directory of the database, where the generated key is too.
     #[must_use]
     pub fn database_dir(&self) -> PathBuf {
-        let path = self.database_url.strip_prefix("sqlite://").or(self.database_url.strip_prefix("sqlite:"));
-        let path = path.map(|path| path.split('?').next().unwrap_or(path));
-        match path.and_then(|path| Path::new(path).parent()) {
+        let Some(path) = self.database_path() else { return self.data_dir.clone() };
+        match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            Some(_) => PathBuf::from("."),
-            None => self.data_dir.clone(),
+            _ => PathBuf::from("."),
         }
     }
 

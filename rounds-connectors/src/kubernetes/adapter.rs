@@ -90,10 +90,13 @@ impl Answer {
         StepOutput { exit_code, output: self.stdout(), error_output: self.stderr() }
     }
 
-    /// The answer as JSON, when it is whole and is JSON.
-    fn json(&self) -> Option<Value> {
+    /// The objects of a JSON answer, when it is whole and is JSON: kubectl writes one value, a list, or several values
+    /// one after another, by verb and version.
+    fn objects(&self) -> Option<Vec<Value>> {
         let text = self.finished.stdout.whole()?;
-        if text.trim().is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() }
+        let values =
+            serde_json::Deserializer::from_str(&text).into_iter::<Value>().collect::<Result<Vec<_>, _>>().ok()?;
+        Some(values.into_iter().flat_map(preview::objects).collect())
     }
 
     /// The last line of its complaint, for messages.
@@ -271,13 +274,10 @@ impl KubectlExecutionAdapter {
             Exit::Code(code) => {
                 let mut error =
                     StepError::failed(format!("kubectl {verb} ended with code {code}: {}", answer.complaint()), output);
-                if never_sent(command, answer) {
+                if let Some(proof) = never_sent(command, answer) {
                     error.effect = Effect::NotStarted;
-                    error.message = format!(
-                        "the API server {} could not be reached, so nothing was sent: {}",
-                        answer.server,
-                        answer.complaint()
-                    );
+                    error.message =
+                        format!("the API server {} could not be reached, so nothing was sent: {proof}", answer.server);
                 }
                 error
             }
@@ -340,9 +340,9 @@ impl KubectlExecutionAdapter {
     }
 
     /// The objects of a command as they are now. One that does not exist is an error, except where the command
-    /// makes it or does not mind.
-    async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Vec<Value>, StepError> {
-        let Place::Namespace(namespace) = &command.place else { return Ok(Vec::new()) };
+    /// makes it or does not mind. `None`: they are too large to compare.
+    async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Option<Vec<Value>>, StepError> {
+        let Place::Namespace(namespace) = &command.place else { return Ok(None) };
         let named = Self::objects(command);
         let mut argv = vec!["get".to_owned()];
         argv.extend(named.iter().map(|object| render_object(object)));
@@ -352,8 +352,7 @@ impl KubectlExecutionAdapter {
         argv.push(format!("--request-timeout={}s", self.gate.policy().request_timeout()));
         let answer = self.ask(call, &argv, None).await?;
         // Too much to compare is not a reason to refuse the preview: kubectl's own words remain.
-        let Some(found) = answer.json() else { return Ok(Vec::new()) };
-        let mut objects = preview::objects(found);
+        let Some(mut objects) = answer.objects() else { return Ok(None) };
         objects.iter_mut().for_each(preview::clean);
         let may_lack = match &command.action {
             Action::Apply(_) => true,
@@ -371,7 +370,7 @@ impl KubectlExecutionAdapter {
                 "{} was not found in the namespace {namespace}",
                 render_object(missing)
             ))),
-            None => Ok(objects),
+            None => Ok(Some(objects)),
         }
     }
 
@@ -380,7 +379,11 @@ impl KubectlExecutionAdapter {
         let live = self.live(call, command).await?;
         let answer = self.ask(call, &render_argv(command, Form::Question), render_stdin(command).as_deref()).await?;
         let mut text = String::new();
-        for mut after in preview::objects(answer.json().unwrap_or(Value::Null)) {
+        let changed = answer.objects().filter(|objects| objects.len() == Self::objects(command).len());
+        let (Some(live), Some(changed)) = (live, changed) else {
+            return self.preview_words(call, command, String::new()).await;
+        };
+        for mut after in changed {
             preview::clean(&mut after);
             let label = preview::label(&after);
             let before = live.iter().find(|before| preview::label(before) == label);
@@ -389,14 +392,14 @@ impl KubectlExecutionAdapter {
             }
         }
         if text.is_empty() {
-            text = "The server accepts it, and it changes nothing that is kept.".into();
+            text = self.preview_words(call, command, "Nothing that is kept would change. ".into()).await?.text;
         }
         Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
     }
 
     /// Server dry-run of a change whose answer is kubectl's own words, after a line that says what changes.
     async fn preview_words(&self, call: &Call<'_>, command: &Command, says: String) -> Result<DryRun, StepError> {
-        let answer = self.ask(call, &render_words(command), None).await?;
+        let answer = self.ask(call, &render_words(command), render_stdin(command).as_deref()).await?;
         let text = format!("{says}{}", answer.stdout());
         Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
     }
@@ -407,7 +410,7 @@ impl KubectlExecutionAdapter {
         command: &Command,
         to_revision: Option<u32>,
     ) -> Result<DryRun, StepError> {
-        let live = self.live(call, command).await?;
+        let live = self.live(call, command).await?.unwrap_or_default();
         let mut says = String::new();
         if let (Place::Namespace(namespace), Some(deployment)) =
             (&command.place, live.iter().find(|object| object["kind"] == "Deployment"))
@@ -421,12 +424,8 @@ impl KubectlExecutionAdapter {
             ];
             // Only for the reader: when it cannot be had, kubectl's own words stand alone.
             if let Ok(answer) = self.ask(call, &argv, None).await {
-                says = template_difference(
-                    deployment,
-                    &preview::objects(answer.json().unwrap_or(Value::Null)),
-                    to_revision,
-                )
-                .unwrap_or_default();
+                says = template_difference(deployment, &answer.objects().unwrap_or_default(), to_revision)
+                    .unwrap_or_default();
             }
         }
         self.preview_words(call, command, says).await
@@ -468,16 +467,27 @@ fn template_difference(deployment: &Value, replica_sets: &[Value], to_revision: 
     preview::difference(&title, Some(&deployment["spec"]["template"]), &template)
 }
 
-/// Whether a failure proves that no change was sent: the connection was refused, for a command that sends one
-/// changing request as its last and had said nothing yet.
-fn never_sent(command: &Command, answer: &Answer) -> bool {
+/// The line that proves that no change was sent, if there is one: the connection was refused, for a command that
+/// sends one changing request as its last and had said nothing yet. A connection that was lost proves nothing.
+fn never_sent(command: &Command, answer: &Answer) -> Option<String> {
     let one_change =
         KubectlExecutionAdapter::objects(command).len() == 1 && !matches!(command.action, Action::Delete(_));
-    let complaint = answer.complaint();
-    let refused = (complaint.contains("The connection to the server") && complaint.contains("was refused"))
-        || (complaint.contains("dial tcp")
-            && (complaint.contains("connection refused") || complaint.contains("no such host")));
-    one_change && answer.finished.stdout.is_empty() && refused
+    if !one_change || !answer.finished.stdout.is_empty() {
+        return None;
+    }
+    let stderr = answer.stderr();
+    let lost = |line: &str| {
+        ["EOF", "reset by peer", "broken pipe", "timeout", "timed out"].iter().any(|sign| line.contains(sign))
+    };
+    // The timeout that the request asked for stands in its address and is no sign.
+    if stderr.lines().any(|line| lost(&line.replace("?timeout=", "?").replace("&timeout=", "&"))) {
+        return None;
+    }
+    let refused = |line: &&str| {
+        (line.contains("The connection to the server") && line.contains("was refused"))
+            || (line.contains("dial tcp") && (line.contains("connection refused") || line.contains("no such host")))
+    };
+    stderr.lines().find(refused).map(|line| line.trim().chars().take(400).collect())
 }
 
 #[async_trait]
@@ -514,7 +524,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
                 self.preview_objects(&call, &command).await
             }
             Action::Scale(scale) => {
-                let live = self.live(&call, &command).await?;
+                let live = self.live(&call, &command).await?.unwrap_or_default();
                 let says = live
                     .iter()
                     .map(|object| {
@@ -582,8 +592,8 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         facts.insert("server".into(), answer.server.clone());
         // Without a server kubectl still prints its own version, and an error.
         let version = answer
-            .json()
-            .and_then(|json| json.pointer("/serverVersion/gitVersion").and_then(Value::as_str).map(str::to_owned));
+            .objects()
+            .and_then(|answer| answer.first()?.pointer("/serverVersion/gitVersion")?.as_str().map(str::to_owned));
         let Some(version) = version.filter(|_| answer.succeeded()) else {
             return Err(unreachable_server(&answer));
         };

@@ -70,7 +70,13 @@ fn replaced(found: &Captures<'_>, group: usize) -> String {
     }
     let (before, after) =
         (&whole.as_str()[..secret.start() - whole.start()], &whole.as_str()[secret.end() - whole.start()..]);
-    format!("{before}{MARK}{after}")
+    // A quoted value stays quoted, so that JSON stays JSON.
+    let quote = match secret.as_str().as_bytes() {
+        [b'"', .., b'"'] => "\"",
+        [b'\'', .., b'\''] => "'",
+        _ => "",
+    };
+    format!("{before}{quote}{MARK}{quote}{after}")
 }
 
 #[cfg(test)]
@@ -103,6 +109,8 @@ mod tests {
             assert!(!shown.contains(secret) && shown.contains(MARK), "{shown}");
         }
         assert_eq!(redact("said s3cr3t!", &["s3cr3t"]), "said [redacted]!");
+        let json = redact(r#"{"name": "API_TOKEN", "value": "hunter2"}"#, &[]);
+        assert_eq!(json, r#"{"name": "API_TOKEN", "value": "[redacted]"}"#, "JSON stays JSON");
     }
 
     #[test]

@@ -161,6 +161,7 @@ pub(crate) fn lacks(info: &KubectlInfo, command: &Command) -> Option<String> {
         Action::Get(get) if get.printing.show_managed_fields => {
             needs("`--show-managed-fields`", (1, 21), "leave it out")
         }
+        Action::Logs(logs) if logs.all_pods => needs("`logs --all-pods`", (1, 33), "name a pod, or use -l"),
         Action::Top(top) if top.sum => needs("`top --sum`", (1, 25), "leave it out"),
         _ => None,
     }

@@ -9,6 +9,7 @@ use rounds_core::investigation::{Proposal, ProposedStep};
 use rounds_core::plan::{Plan, Step, StepStatus};
 use rounds_core::plugin::{Host, Registry};
 use rounds_core::ports::StepSpec;
+use rounds_core::ports::store::AuditQuery;
 use rounds_core::service::{Approval, ProposeRequest};
 use rounds_core::testing::{MemoryStore, StaticIdentity};
 use rounds_core::{ConnectorId, OrgId, Rounds, Settings};
@@ -146,6 +147,21 @@ async fn a_failure_is_told_with_the_exit_code_and_kubectls_words() {
     assert_eq!((step.status, step.exit_code), (StepStatus::Failed, Some(1)));
     assert!(step.error_text.is_some());
     cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_server_that_cannot_be_reached_is_proof_that_nothing_was_sent() {
+    let mut cluster = TestCluster::start().await;
+    let rig = Rig::of(&cluster).await;
+    let plan = rig.propose(line(&format!("scale deploy/web --replicas=3 -n {}", cluster.namespace))).await;
+    let Some(sandbox) = cluster.sandbox.take() else { return cluster.finish().await };
+    sandbox.shutdown().await;
+    let step = rig.approve(plan).await;
+    assert_eq!(step.status, StepStatus::Failed);
+    let query = AuditQuery { action: Some("agent.plan_step".into()), ..AuditQuery::new(OrgId::default()) };
+    let rows = rig.rounds.store().audit(&query).await.unwrap().rows;
+    let told = format!("{rows:?}");
+    assert!(told.contains("nothing was sent"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

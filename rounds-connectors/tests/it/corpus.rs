@@ -1,8 +1,11 @@
 //! The gate against a corpus of commands, each of which was run through a real kubectl with its requests recorded.
 
 use rounds_connectors::kubernetes::{Gate, Policy};
+use rounds_core::ports::{CallContext, ExecutionAdapter, ReadStep, Tier};
 use rounds_core::ports::{Mode, StepSpec};
 use serde::Deserialize;
+
+use crate::cluster::TestCluster;
 
 #[derive(Deserialize)]
 struct Case {
@@ -64,4 +67,64 @@ fn rule_11_a_connector_without_namespaces_permits_nothing_that_touches_an_object
             assert!(reviewed.targets.is_empty(), "{}: {}", case.id, reviewed.command_text);
         }
     }
+}
+
+/// kubectl may read the canonical form otherwise than the gate: what it sends is the proof that it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_2_kubectl_reads_every_accepted_command_as_the_gate_does() {
+    let cluster = TestCluster::start().await;
+    let adapter = cluster.adapter();
+    let cx = CallContext::with_timeout(std::time::Duration::from_secs(30));
+    let mut ran = 0;
+    for case in cases().into_iter().filter(|case| case.allowed == ["app"] && case.expect == "allow") {
+        let local = |text: &str| {
+            text.replace("namespace: app", &format!("namespace: {}", cluster.namespace))
+                .replace("=app\"", &format!("={}\"", cluster.namespace))
+        };
+        let argv = case.argv.iter().enumerate().map(|(i, word)| match word.as_str() {
+            "app" if i > 0 && case.argv[i - 1] == "-n" => cluster.namespace.clone(),
+            "-napp" | "--namespace=app" => format!("--namespace={}", cluster.namespace),
+            other => other.to_owned(),
+        });
+        let mut step = StepSpec::command(argv);
+        if let Some(stdin) = &case.stdin {
+            step = step.with_stdin(local(stdin));
+        }
+        let Ok(reviewed) = adapter.review(&step, case.mode) else { continue };
+        if let Some(sandbox) = &cluster.sandbox {
+            sandbox.clear_requests();
+        }
+        let command = reviewed.command_text.clone();
+        let answer = if reviewed.tier == Tier::Read && !command.contains("rollout") {
+            adapter.read(&cx, ReadStep::new(reviewed).unwrap()).await.map(|output| output.error_output)
+        } else {
+            adapter.dry_run(&cx, &reviewed).await.map(|dry| dry.text)
+        };
+        // Many of the objects are not there: kubectl may say so, but not that it does not know what was written.
+        let said = answer.unwrap_or_else(|error| format!("{} {}", error.message, error.output.error_output));
+        for misread in [
+            "unknown flag",
+            "unknown shorthand",
+            "invalid argument",
+            "unknown command",
+            "See 'kubectl",
+            "resource name may not be empty",
+        ] {
+            assert!(!said.contains(misread), "{command}: {said}");
+        }
+        for request in cluster.requests() {
+            assert!(!request.is_write(), "{command}: {} {}", request.method, request.path);
+            // When an object is missing, kubectl asks whether the namespace is there.
+            let inside = format!("{}/", request.path).contains(&format!("/namespaces/{}/", cluster.namespace));
+            let discovery = ["/api", "/apis", "/version", "/openapi"].contains(&request.path.trim_end_matches('/'))
+                || request.path.starts_with("/openapi/")
+                || request.path.trim_start_matches('/').split('/').count() <= 3
+                    && !request.path.contains("/namespaces");
+            assert!(inside || discovery, "{command}: {} {}", request.method, request.path);
+            assert!(!request.path.contains("/secrets"), "{command}: {}", request.path);
+        }
+        ran += 1;
+    }
+    assert!(ran > 60, "{ran}");
+    cluster.finish().await;
 }

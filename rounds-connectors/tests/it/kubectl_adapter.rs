@@ -77,6 +77,12 @@ async fn rule_3_every_dry_run_shows_the_change_and_persists_nothing() {
         (spec(&format!("scale deploy/web --replicas=5 -n {n}")), "spec.replicas 2 → 5"),
         (spec(&format!("label deploy/web tier=front -n {n}")), "+    tier: front"),
         (spec(&format!("annotate deploy/web note=x -n {n}")), "+    note: x"),
+        (spec(&format!("label deploy/web cm/settings tier=front -n {n}")), "+++ ConfigMap/settings (dry-run)"),
+        (spec(&format!("label deploy/web app=web --overwrite -n {n}")), "+    app: web"),
+        (
+            spec(&format!("patch deploy/web -n {n} -p {{\"spec\":{{\"replicas\":2}}}}")),
+            "Nothing that is kept would change",
+        ),
         (patch, "+          image: new:1"),
         (spec(&format!("apply -f - -n {n}")).with_stdin(manifest), "+  colour: red"),
         (spec(&format!("apply -f - -n {n}")).with_stdin(manifest), "(does not exist)"),

@@ -5,6 +5,7 @@ mod approved_steps;
 mod cluster;
 mod corpus;
 mod gate_laws;
+mod gate_rules;
 mod kubectl_adapter;
 mod playbook;
 mod playbook_cluster;

@@ -6,9 +6,10 @@ mod fixtures;
 use std::collections::BTreeMap;
 
 use fixtures::{State, World, connector, random};
+use rounds_connectors::kubernetes::{Gate, Policy};
 use rounds_connectors::playbook::PlaybookInvestigator;
-use rounds_core::investigation::{Findings, Proposal};
-use rounds_core::ports::Investigator;
+use rounds_core::investigation::{EvidenceSource, Findings, Proposal};
+use rounds_core::ports::{Investigator, Mode, StepSpec};
 use serde_json::{Value, json};
 
 const GOOD: &str = "registry.example/shop/main:1.4.2";
@@ -308,6 +309,53 @@ async fn rule_11_labels_that_cannot_be_names_are_not_used() {
         let evidence = world.evidence.lock().expect("evidence");
         let asked = format!("{evidence:?}");
         assert!(evil.is_empty() || evil == "A" || !asked.contains(evil), "{evil}");
+    }
+}
+
+#[tokio::test]
+async fn the_real_gate_accepts_every_read_and_every_step() {
+    let mut stateful = World::new();
+    let (namespace, name) = (stateful.namespace.clone(), stateful.name.clone());
+    stateful.labels = [("namespace".to_owned(), namespace), ("statefulset".to_owned(), name.clone())].into();
+    stateful.controlled("StatefulSet", BAD, GOOD, 6);
+    stateful.controlled_pod("StatefulSet", &format!("{name}-0"), 1, GOOD, State::Running, 80_000);
+    let broken = State::Waiting("ImagePullBackOff", "not found".into());
+    stateful.controlled_pod("StatefulSet", &format!("{name}-1"), 2, BAD, broken, 6);
+
+    let mut busy = World::new();
+    busy.deployment(2, 2, 4, GOOD, "NewReplicaSetAvailable");
+    busy.replica_set(4, GOOD, 2, 2, 9_000);
+    busy.pod(4, GOOD, State::Running, 9_000);
+    busy.hpa(1, 2, 2, (95, 70));
+
+    let mut off = World::new();
+    off.deployment(0, 0, 4, GOOD, "NewReplicaSetAvailable");
+    off.replica_set(4, GOOD, 0, 0, 9_000);
+    off.replica_set(3, GOOD, 2, 0, 9_900);
+
+    let mut by_service = broken_image();
+    by_service.labels =
+        [("service".to_owned(), "none".to_owned()), ("pod".to_owned(), "gone-5d7f-x".to_owned())].into();
+
+    for (verbs, world) in [
+        (vec!["rollout undo", "rollout status"], broken_image()),
+        (vec!["rollout undo", "rollout status"], crashing()),
+        (vec!["rollout undo", "delete", "rollout status"], stateful),
+        (vec!["patch", "rollout status"], busy),
+        (vec!["scale", "rollout status"], off),
+        (vec!["rollout undo", "rollout status"], by_service),
+    ] {
+        let findings = investigate(&world).await;
+        let gate = Gate::new(Policy::for_namespaces([world.namespace.clone()]));
+        for reading in world.evidence.lock().expect("evidence").iter() {
+            let EvidenceSource::Command { command, .. } = &reading.source else { continue };
+            gate.review(&StepSpec::command(command.split(' ')), Mode::Read).expect("a read");
+        }
+        let plan = findings.plan.unwrap_or_else(|| panic!("a plan of {verbs:?}: {}", findings.summary));
+        let rescue = findings.rescue.expect("a rescue plan");
+        let review = |spec: &StepSpec| gate.review(spec, Mode::Write).expect("a step").verb;
+        assert_eq!(plan.steps.iter().map(|step| review(&step.spec)).collect::<Vec<_>>(), verbs);
+        rescue.steps.iter().for_each(|step| drop(review(&step.spec)));
     }
 }
 

@@ -3,16 +3,18 @@
 #![allow(clippy::disallowed_methods, reason = "tests follow the cluster's clock, which is the host's")]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rounds_connectors::kubernetes::KubectlExecutionAdapter;
 use rounds_connectors::playbook::PlaybookInvestigator;
+use rounds_connectors::prometheus::Prometheus;
 use rounds_core::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
+use rounds_core::plugin::{BuildContext, Host};
 use rounds_core::ports::{
-    CallContext, ConnectorView, DataSet, ExecutionAdapter, FiredAlert, Investigator, Mode, Query, ReadStep, Reading,
-    Refusal, ReviewedStep, StepOutput, StepSpec, Toolbox,
+    CallContext, ConnectorView, DataSet, Datasource, ExecutionAdapter, FiredAlert, Investigator, Mode, Query, ReadStep,
+    Reading, Refusal, ReviewedStep, SecretHandle, StepOutput, StepSpec, Toolbox,
 };
 use rounds_core::time::truncate;
 use rounds_core::{ConnectorId, InvestigationId, Timestamp};
@@ -20,10 +22,11 @@ use rounds_sandbox::ImageBehaviour;
 
 use crate::cluster::TestCluster;
 
-/// A toolbox over one adapter, as the library's own is; it has no metrics.
+/// A toolbox over one adapter and at most one datasource, as the library's own is.
 struct Bench {
     id: ConnectorId,
     adapter: KubectlExecutionAdapter,
+    metrics: Option<Prometheus>,
     evidence: Mutex<Vec<Evidence>>,
 }
 
@@ -59,9 +62,14 @@ impl Toolbox for Bench {
         vec![ConnectorView { id: self.id, kind: "kubernetes".into(), name: "test".into(), info }]
     }
 
-    async fn query(&self, _datasource: Option<ConnectorId>, _query: Query) -> Reading<DataSet> {
-        let answer = Err("no datasource".to_owned());
-        Reading { id: self.record("query".into(), &answer), answer: answer.map(|_| DataSet::default()) }
+    async fn query(&self, _datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet> {
+        let cx = CallContext::with_timeout(Duration::from_secs(10));
+        let answer = match &self.metrics {
+            Some(metrics) => metrics.query(&cx, &query).await.map_err(|error| error.to_string()),
+            None => Err("no datasource".to_owned()),
+        };
+        let output = answer.as_ref().map(|_| StepOutput::default()).map_err(Clone::clone);
+        Reading { id: self.record(format!("{query:?}"), &output), answer }
     }
 
     async fn read(&self, _connector: ConnectorId, step: StepSpec) -> Reading<StepOutput> {
@@ -75,7 +83,12 @@ impl Toolbox for Bench {
 }
 
 async fn investigate(cluster: &TestCluster, labels: &[(&str, &str)]) -> Findings {
-    let bench = Bench { id: ConnectorId::new(), adapter: cluster.adapter(), evidence: Mutex::default() };
+    let metrics = cluster.sandbox.as_ref().map(|stand_in| {
+        let config = serde_json::from_value(serde_json::json!({ "url": stand_in.prometheus_url() })).unwrap();
+        let cx = BuildContext::new("metrics", SecretHandle::none(), Arc::new(Host::default()));
+        Prometheus::new(cx, config).unwrap()
+    });
+    let bench = Bench { id: ConnectorId::new(), adapter: cluster.adapter(), metrics, evidence: Mutex::default() };
     let labels: BTreeMap<String, String> =
         labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let alert = FiredAlert {
@@ -164,5 +177,30 @@ async fn a_deployment_at_zero_is_scaled_back_to_what_events_remember() {
     carry_out(&cluster, findings.plan.as_ref().unwrap()).await;
     let healthy = investigate(&cluster, &[("namespace", &namespace), ("deployment", "web")]).await;
     assert!(healthy.root_cause.is_none(), "{healthy:#?}");
+    cluster.finish().await;
+}
+
+/// What an image does cannot be arranged on a real cluster, so these run on the stand-in alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_crash_or_never_become_ready_are_undone() {
+    let cluster = TestCluster::start().await;
+    let Some(stand_in) = &cluster.sandbox else { return cluster.finish().await };
+    let namespace = cluster.namespace.clone();
+    let labels = [("namespace", namespace.as_str()), ("deployment", "web")];
+    let after = Duration::from_secs(5);
+    let cases = [
+        ("crash loop", ImageBehaviour::Crashes { after, exit_code: 3, lines: vec!["no such setting".into()] }),
+        ("stuck rollout", ImageBehaviour::NeverReady),
+    ];
+    for (signature, behaviour) in cases {
+        let image = format!("registry.k8s.io/pause:{}", signature.replace(' ', "-"));
+        stand_in.images().register(&image, behaviour);
+        cluster.prepare(&["set", "image", "deployment/web", &format!("app={image}"), "-n", &namespace], "").await;
+        let findings = plan(&cluster, &labels).await;
+        assert!(findings.sections.iter().any(|section| section.title.ends_with(signature)), "{findings:#?}");
+        carry_out(&cluster, findings.plan.as_ref().unwrap()).await;
+        let healthy = investigate(&cluster, &labels).await;
+        assert!(healthy.root_cause.is_none(), "{healthy:#?}");
+    }
     cluster.finish().await;
 }

@@ -476,3 +476,17 @@ async fn rule_11_configs_that_are_not_understood_are_refused() {
         "headers": BTreeMap::from([("X-Scope-OrgID", "1")]), "maxSeries": 1, "maxSamples": 1, "maxBodyBytes": 4096 });
     registry.check("prometheus", &full).expect("a full config");
 }
+
+#[tokio::test]
+async fn https_is_trusted_by_the_configured_authority_and_by_no_other() {
+    let server = rounds_sandbox::Sandbox::builder().start().await.expect("a TLS server");
+    let certificate = server.certificate().expect("its certificate");
+    let config = json!({ "url": server.api_url(), "caCertificate": certificate });
+    let error = datasource_with(config, SecretHandle::none()).query(&cx(), &instant("up")).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unauthorized, "it was reached, and wants a token: {error}");
+
+    let error = datasource(server.api_url()).query(&cx(), &instant("up")).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unavailable);
+    assert!(error.message.contains("certificate"), "{error}");
+    server.shutdown().await;
+}

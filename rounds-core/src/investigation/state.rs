@@ -18,6 +18,8 @@ pub enum SkipReason {
     Silenced,
     /// It waited longer than the setting allows.
     Stale,
+    /// Automatic investigation was switched off while it waited.
+    SwitchedOff,
 }
 
 impl SkipReason {
@@ -30,6 +32,7 @@ impl SkipReason {
             Self::EpisodeEnded => "episode_ended",
             Self::Silenced => "silenced",
             Self::Stale => "stale",
+            Self::SwitchedOff => "switched_off",
         }
     }
 }

@@ -380,7 +380,13 @@ fn finish_step(
 }
 
 fn error_text(message: &str, output: &crate::ports::StepOutput) -> String {
-    if output.error_output.is_empty() { message.to_owned() } else { output.error_output.clone() }
+    let said = output.error_output.trim();
+    // What the adapter concludes ("it was killed", "nothing was sent") is not in what the program said.
+    match (said.is_empty(), said.contains(message) || message.contains(said)) {
+        (true, _) => message.to_owned(),
+        (false, true) => output.error_output.clone(),
+        (false, false) => format!("{message}\n{said}"),
+    }
 }
 
 fn retry(

@@ -337,11 +337,24 @@ impl Alerts<'_> {
     pub async fn investigate(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<Queued, Error> {
         let scopes = [Scope::all("investigations")];
         self.shared.authorize(who, Action::InvestigationsCreate, &scopes).await?;
+        let mut tries = 0;
+        loop {
+            let (queued, commit) = self.request(who, id, force).await?;
+            let Some(commit) = commit else { return Ok(queued) };
+            // The evaluator writes the instance at every tick, so losing to it is nothing to tell a person of.
+            if self.shared.settle(commit, &mut tries).await? {
+                return Ok(queued);
+            }
+        }
+    }
+
+    /// What asking for an investigation leads to: nothing to commit when there is one already.
+    async fn request(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<(Queued, Option<Commit>), Error> {
         let rule = self.load(who, id).await?.value;
         let found = self.shared.store.instance_of(id).await?;
         let firing = found.as_ref().filter(|found| found.value.state == AlertState::Firing);
         if !force && let Some(existing) = self.existing(who, id, firing.map(|found| &found.value)).await? {
-            return Ok(Queued { investigation_id: existing, existing: true });
+            return Ok((Queued { investigation_id: existing, existing: true }, None));
         }
         let trigger = match firing {
             Some(Versioned { value: instance, .. }) => Trigger::Alert {
@@ -362,8 +375,7 @@ impl Alerts<'_> {
             found.value.investigation_id = Some(investigation_id);
             commit = commit.update(found.value, found.version);
         }
-        self.shared.store.commit(commit).await?;
-        Ok(Queued { investigation_id, existing: false })
+        Ok((Queued { investigation_id, existing: false }, Some(commit)))
     }
 
     async fn existing(

@@ -70,7 +70,6 @@ impl Approvals<'_> {
     /// `plans:approve` is missing, or the request is no longer open: who decided and when is said.
     pub async fn approve(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
         let view = self.load(who, id).await?;
-        self.check_open(who, &view).await?;
         let plans = Plans { shared: self.shared };
         let plan = match view.request.kind {
             RequestKind::Plan => {
@@ -91,7 +90,6 @@ impl Approvals<'_> {
     /// As [`approve`](Self::approve).
     pub async fn reject(&self, who: &Principal, id: RequestId, reason: Option<String>) -> Result<ApprovalView, Error> {
         let view = self.load(who, id).await?;
-        self.check_open(who, &view).await?;
         let plans = Plans { shared: self.shared };
         let plan = match view.request.kind {
             RequestKind::Plan => plans.decide(who, view.plan.id, Some(id), &Decision::Reject(reason)).await?,
@@ -100,20 +98,6 @@ impl Approvals<'_> {
             }
         };
         self.view(plan, id)
-    }
-
-    async fn check_open(&self, who: &Principal, view: &ApprovalView) -> Result<(), Error> {
-        if view.request.status == RequestStatus::Pending {
-            // The decision itself authorizes, and audits a refusal.
-            return Ok(());
-        }
-        self.shared.authorize(who, Action::PlansApprove, &[Scope::all("plans")]).await?;
-        let by = view.request.resolved_by.as_ref().map_or_else(|| "Rounds".to_owned(), ToString::to_string);
-        let at = view.request.resolved_at.map(|at| format!(" at {}", at.to_rfc3339())).unwrap_or_default();
-        Err(Error::Conflict {
-            code: "already_resolved",
-            message: format!("this request was {} by {by}{at}", view.request.status.as_str()),
-        })
     }
 
     async fn load(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
+use super::guard::guarded;
 use super::observe::woken;
 use super::plans::proposal_commit;
 use super::prepare::{self, Origin};
@@ -29,6 +30,14 @@ use crate::ports::store::{
 use crate::ports::{EventSubject, FiredAlert, Investigator};
 use crate::time::{Timestamp, after_ms, elapsed};
 
+/// Where an investigation is that was started, or may have been.
+const RAN: [InvestigationStatus; 4] = [
+    InvestigationStatus::Running,
+    InvestigationStatus::Completed,
+    InvestigationStatus::Failed,
+    InvestigationStatus::Cancelled,
+];
+
 /// At most one warning about missing tokens in this time.
 const WARN_EVERY_MS: u64 = 60_000;
 
@@ -37,6 +46,7 @@ pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>
     let slots = Arc::new(Semaphore::new(shared.settings.concurrent_investigations));
     let warned = Arc::new(std::sync::Mutex::new(None::<Timestamp>));
     let runs = TaskTracker::new();
+    let ended = Arc::new(Notify::new());
     let mut wakes = shared.store.wakes();
     loop {
         while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
@@ -48,10 +58,11 @@ pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>
                         warned: Arc::clone(&warned),
                         lease,
                     };
-                    let stop = stop.clone();
+                    let (stop, ended) = (stop.clone(), Arc::clone(&ended));
                     runs.spawn(async move {
                         job.run(found, stop).await;
                         drop(slot);
+                        ended.notify_one();
                     });
                 }
                 Ok(None) => break,
@@ -62,8 +73,10 @@ pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = woken(&mut wakes, RecordKind::Investigation) => {}
+            () = ended.notified() => {}
             () = shared.clock.sleep(shared.settings.poll_interval) => {}
         }
     }
@@ -102,18 +115,18 @@ impl Job {
             () = stop.cancelled() => Ok(()),
         };
         match result {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Err(error) = self.shared.store.release(&self.lease).await {
+                    tracing::debug!(investigation = %id, %error, "the lease could not be given back; it runs out by itself");
+                }
+            }
             Err(Error::Store(StoreError::LeaseLost { .. })) => {
                 tracing::warn!(investigation = %id, "the lease on the investigation is lost; somebody else runs it");
             }
+            // The lease is left to run out: an investigation that fails at once must not be claimed at once.
             Err(error) => {
                 tracing::warn!(investigation = %id, %error, "the investigation could not be stored; trying again");
-                // Give a store that is down a moment before this row is claimed again.
-                self.shared.clock.sleep(self.shared.settings.poll_interval).await;
             }
-        }
-        if let Err(error) = self.shared.store.release(&self.lease).await {
-            tracing::debug!(investigation = %id, %error, "the lease could not be given back; it runs out by itself");
         }
     }
 
@@ -157,10 +170,8 @@ impl Job {
         let bench = Bench::new(Arc::clone(&self.shared), running.value.org_id.clone(), datasource).await?;
         let limit = self.shared.settings.investigation_timeout;
         let started = self.shared.now();
-        let outcome = tokio::select! {
-            outcome = self.investigator.investigate(&bench, &alert) => outcome.map_err(|error| error.to_string()),
-            () = self.shared.clock.sleep(limit) => Err(format!("it took longer than {} s", limit.as_secs())),
-        };
+        let outcome = guarded(&self.shared, limit, self.investigator.investigate(&bench, &alert)).await;
+        let outcome = outcome.and_then(|answered| answered.map_err(|error| error.to_string()));
         metrics::histogram!("rounds_investigation_duration_seconds")
             .record(elapsed(started, self.shared.now()).as_secs_f64());
         match outcome {
@@ -185,6 +196,10 @@ impl Job {
             return Ok(None);
         }
         let Trigger::Alert { rule_id, firing_since, labels, .. } = &investigation.trigger else { return Ok(None) };
+        if !shared.settings.auto_investigation {
+            // Queued before it was switched off. What a person asked for is forced, and runs.
+            return Ok(Some(SkipReason::SwitchedOff));
+        }
         if now > after_ms(investigation.created_at, millis(shared.settings.investigation_stale)) {
             return Ok(Some(SkipReason::Stale));
         }
@@ -202,6 +217,8 @@ impl Job {
             .list(&ListQuery {
                 org: Some(rule.org_id.clone()),
                 parent: Some(rule_id.as_uuid()),
+                // Those that ran: a flapping alert leaves so many skipped ones that a page of them hides the rest.
+                statuses: RAN.iter().map(|status| status.as_str().to_owned()).collect(),
                 newest_first: true,
                 limit: 20,
                 ..ListQuery::new(RecordKind::Investigation)

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
+use super::guard::{SLACK, guarded};
 use super::observe::woken;
 use super::shared::{Shared, millis};
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Silence, evaluate};
@@ -115,7 +116,7 @@ impl Schedule {
             if due.at > now {
                 return None;
             }
-            let Some(Reverse(due)) = self.queue.pop() else { return None };
+            let Reverse(due) = self.queue.pop()?;
             if let Some(known) = self.rules.get(&due.rule)
                 && known.generation == due.generation
             {
@@ -159,7 +160,7 @@ fn next_tick(now: Timestamp, interval: u64, phase: u64) -> Timestamp {
 /// How many queries run against one datasource at a time.
 struct Limits {
     each: usize,
-    slots: Mutex<HashMap<Option<ConnectorId>, Arc<Semaphore>>>,
+    slots: Mutex<HashMap<ConnectorId, Arc<Semaphore>>>,
 }
 
 impl Limits {
@@ -167,17 +168,15 @@ impl Limits {
         Self { each, slots: Mutex::default() }
     }
 
-    fn of(&self, datasource: Option<ConnectorId>) -> Arc<Semaphore> {
+    fn of(&self, datasource: ConnectorId) -> Arc<Semaphore> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(datasource).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
     }
 }
 
 async fn evaluate_rule(shared: &Shared, limits: &Limits, rule: AlertRule) -> Result<(), Error> {
-    let slots = limits.of(rule.datasource_id);
-    let Ok(_slot) = slots.acquire().await else { return Ok(()) };
     let started = shared.now();
-    let seen = observe(shared, &rule).await;
+    let seen = observe(shared, limits, &rule).await;
     let result = if matches!(seen, Observation::Failed(_)) { "error" } else { "ok" };
     metrics::counter!("rounds_alert_evaluations_total", "result" => result).increment(1);
     metrics::histogram!("rounds_alert_evaluation_duration_seconds")
@@ -212,16 +211,20 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, rule: AlertRule) -> Res
 }
 
 /// Asks the datasource; every failure is an observation.
-async fn observe(shared: &Shared, rule: &AlertRule) -> Observation {
+async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Observation {
     let live = match shared.live.datasource(shared.store.as_ref(), &rule.org_id, rule.datasource_id).await {
         Ok(live) => live,
         Err(error) => return Observation::Failed(error.to_string()),
     };
+    // By the datasource that answers, however the rule names it.
+    let slots = limits.of(live.row.id);
+    let Ok(_slot) = slots.acquire().await else { return Observation::Failed("the evaluator is going away".into()) };
     let cx = CallContext::with_timeout(shared.settings.query_timeout);
     let query = Query::Instant { expr: rule.condition.query.clone(), at: None };
-    match live.port.query(&cx, &query).await {
-        Err(error) => Observation::Failed(error.to_string()),
-        Ok(answer) => {
+    match guarded(shared, cx.timeout + SLACK, live.port.query(&cx, &query)).await {
+        Err(broken) => Observation::Failed(format!("the datasource did not answer: {broken}")),
+        Ok(Err(error)) => Observation::Failed(error.to_string()),
+        Ok(Ok(answer)) => {
             let series = answer.series.len();
             let first = answer.series.into_iter().min_by(|a, b| a.labels.cmp(&b.labels));
             match first.and_then(|series| series.points.last().map(|point| (point.value, series.labels))) {

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
+use super::guard::{SLACK, panic_text};
 use super::live::Live;
 use super::observe::woken;
 use super::plans::follow_up;
 use super::prepare;
 use super::shared::{Shared, millis};
+use crate::access::Actor;
 use crate::alert::AlertState;
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{PlanId, RequestId};
@@ -26,22 +28,25 @@ use crate::plan::{
 };
 use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, StoreExt, Versioned, WorkerId};
 use crate::ports::{ApprovedStep, CallContext, Effect, ExecutionAdapter, Mode, NoticeKind, StepError, StepOutput};
-use crate::time::{after_ms, elapsed};
+use crate::time::{Timestamp, after_ms, elapsed};
 
 /// Runs until cancelled: takes what is due, and looks again when woken or after the poll interval.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let worker = WorkerId::unique("executor");
     let slots = Arc::new(Semaphore::new(shared.settings.concurrent_plans));
     let drives = TaskTracker::new();
+    let ended = Arc::new(Notify::new());
     let mut wakes = shared.store.wakes();
     loop {
         while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
             match claim(&shared, &worker).await {
                 Ok(Some((plan, lease))) => {
-                    let shared = Arc::clone(&shared);
+                    let (shared, stop, ended) = (Arc::clone(&shared), stop.clone(), Arc::clone(&ended));
                     drives.spawn(async move {
-                        drive(&shared, plan, lease).await;
+                        drive(&shared, plan, lease, &stop).await;
                         drop(slot);
+                        // A decision that came while the lease was held woke nobody who could claim the plan.
+                        ended.notify_one();
                     });
                 }
                 Ok(None) => break,
@@ -52,8 +57,10 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = woken(&mut wakes, RecordKind::Plan) => {}
+            () = ended.notified() => {}
             () = shared.clock.sleep(shared.settings.poll_interval) => {}
         }
     }
@@ -76,33 +83,32 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(Plan, Lease
     claimed.map(|(record, lease)| Ok((record.value.try_into()?, lease))).transpose()
 }
 
-async fn drive(shared: &Shared, plan: Plan, lease: Lease) {
+async fn drive(shared: &Shared, plan: Plan, lease: Lease, stop: &CancellationToken) {
     let id = plan.id;
-    let keeper = CancellationToken::new();
+    // The keeper renews a lease that is held, so the drive goes first: what it has to say is worth more.
     let result = tokio::select! {
-        result = drive_to_stop(shared, id, &lease) => result,
-        () = keep(shared, &lease, &keeper) => Err(Error::Store(StoreError::LeaseLost { key: lease.key })),
+        biased;
+        result = drive_to_stop(shared, id, &lease, stop) => result,
+        () = keep(shared, &lease) => Err(Error::Store(StoreError::LeaseLost { key: lease.key })),
     };
     match result {
-        Ok(()) => {}
+        Ok(()) => {
+            if let Err(error) = shared.store.release(&lease).await {
+                tracing::debug!(plan = %id, %error, "the lease could not be given back; it runs out by itself");
+            }
+        }
         Err(Error::Store(StoreError::LeaseLost { .. })) => {
             tracing::warn!(plan = %id, "the lease on the plan is lost; somebody else drives it");
         }
+        // The lease is left to run out: a plan that fails at once must not be claimed at once, before all others.
         Err(error) => tracing::warn!(plan = %id, %error, "the plan could not be driven on; trying again"),
-    }
-    if let Err(error) = shared.store.release(&lease).await {
-        tracing::debug!(plan = %id, %error, "the lease could not be given back; it runs out by itself");
     }
 }
 
-/// Renews the lease until told to stop; returns when it is lost.
-async fn keep(shared: &Shared, lease: &Lease, stop: &CancellationToken) {
-    let every = shared.settings.lease_ttl / 3;
+/// Renews the lease; returns when it is lost.
+async fn keep(shared: &Shared, lease: &Lease) {
     loop {
-        tokio::select! {
-            () = stop.cancelled() => std::future::pending().await,
-            () = shared.clock.sleep(every) => {}
-        }
+        shared.clock.sleep(shared.settings.lease_ttl / 3).await;
         match shared.store.renew(lease, shared.settings.lease_ttl).await {
             Ok(()) => {}
             Err(error) if error.is_transient() => {
@@ -113,8 +119,12 @@ async fn keep(shared: &Shared, lease: &Lease, stop: &CancellationToken) {
     }
 }
 
-async fn drive_to_stop(shared: &Shared, id: PlanId, lease: &Lease) -> Result<(), Error> {
+async fn drive_to_stop(shared: &Shared, id: PlanId, lease: &Lease, stop: &CancellationToken) -> Result<(), Error> {
     loop {
+        // Between two steps is a good place to stop: whoever starts next goes on from here.
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let Some(found) = shared.store.plan(id).await? else { return Ok(()) };
         let now = shared.now();
         match found.value.status {
@@ -135,15 +145,14 @@ async fn drive_to_stop(shared: &Shared, id: PlanId, lease: &Lease) -> Result<(),
                 }
                 NextStep::Waiting(ordinal) => {
                     let open = found.value.open_request(RequestKind::Step { ordinal });
-                    if open.is_none_or(|request| now < request.expires_at) {
-                        return Ok(());
-                    }
-                    apply(shared, &found, PlanEvent::ExpireStep { at: now, ordinal }, lease, None).await?;
+                    let Some(request) = open.filter(|request| now >= request.expires_at) else { return Ok(()) };
+                    let entry = expiry_entry(&found.value, request.id, ordinal, now);
+                    apply(shared, &found, PlanEvent::ExpireStep { at: now, ordinal }, lease, Some(entry)).await?;
                 }
-                NextStep::Running(ordinal) => recover(shared, &found, ordinal, lease).await?,
+                NextStep::Running(ordinal) => recover(shared, &found, ordinal, lease, stop).await?,
                 NextStep::None => {
-                    tracing::error!(plan = %id, "the plan executes and has no step left; a person must look");
-                    return Ok(());
+                    // An error, so that the lease is left to run out: the row stays due, and nothing here changes it.
+                    return Err(Error::Invalid("the plan executes and has no step left; a person must look".into()));
                 }
             },
             PlanStatus::Draft
@@ -187,13 +196,22 @@ async fn apply(
 
 /// A step that this worker did not start is running: whoever started it died or stalled. Its effect may go on
 /// until its deadline, so nobody judges before that, plus a grace.
-async fn recover(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease: &Lease) -> Result<(), Error> {
+async fn recover(
+    shared: &Shared,
+    found: &Versioned<Plan>,
+    ordinal: u32,
+    lease: &Lease,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let Some(step) = found.value.step(ordinal) else { return Ok(()) };
     let deadline = step.effect_deadline.unwrap_or_else(|| shared.now());
     let over = after_ms(deadline, millis(shared.settings.effect_grace));
     let now = shared.now();
     if now < over {
-        shared.clock.sleep(elapsed(now, over)).await;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = shared.clock.sleep(elapsed(now, over)) => {}
+        }
     }
     let message = "Rounds stopped while this step was running: nobody knows how it ended".to_owned();
     let result = StepResult::Interrupted { message: message.clone(), output: StepOutput::default() };
@@ -269,11 +287,24 @@ async fn effect(port: Arc<dyn ExecutionAdapter>, step: ApprovedStep, left: Durat
         return StepResult::Failed { message, output: StepOutput::default() };
     }
     let cx = CallContext::with_timeout(left);
-    let call = tokio::spawn(async move { port.execute(&cx, step).await });
-    let result = match tokio::time::timeout(left + grace, call).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(StepError::unknown(format!("the adapter failed: {panic}"), StepOutput::default())),
-        Err(_) => Err(StepError::unknown("the adapter did not keep to its time limit", StepOutput::default())),
+    // The limit holds inside the task: whoever drives may lose the plan, and the effect must end all the same.
+    let mut call = tokio::spawn(async move { tokio::time::timeout(left + grace, port.execute(&cx, step)).await });
+    let late = || Err(StepError::unknown("the adapter did not keep to its time limit", StepOutput::default()));
+    // And outside: an adapter that blocks its thread cannot be timed out from within.
+    let result = match tokio::time::timeout(left + grace + SLACK, &mut call).await {
+        Ok(Ok(Ok(result))) => result,
+        Ok(Ok(Err(_))) => late(),
+        Ok(Err(ended)) => {
+            let said = match ended.try_into_panic() {
+                Ok(panic) => panic_text(panic.as_ref()).to_owned(),
+                Err(ended) => ended.to_string(),
+            };
+            Err(StepError::unknown(format!("the adapter panicked: {said}"), StepOutput::default()))
+        }
+        Err(_) => {
+            call.abort();
+            late()
+        }
     };
     match result {
         Ok(output) => StepResult::Done(output.capped()),
@@ -332,6 +363,15 @@ async fn alert_fires(shared: &Shared, plan: &Plan) -> Result<Option<bool>, Error
     let Some(rule) = plan.linked_alert_rule_id else { return Ok(None) };
     let instance = shared.store.instance_of(rule).await?;
     Ok(Some(instance.is_some_and(|instance| instance.value.state == AlertState::Firing)))
+}
+
+/// Nobody decided on a step: the sweeper says the same of a plan.
+fn expiry_entry(plan: &Plan, request: RequestId, ordinal: u32, at: Timestamp) -> AuditEntry {
+    let target = (AuditEntry::TARGET_REQUEST, request.to_string());
+    AuditEntry::new(at, &plan.org_id, &Actor::system(), "approval.expire", target, Outcome::Success)
+        .with("planId", plan.id.to_string())
+        .with("stepOrdinal", ordinal)
+        .with("digest", plan.digest.clone())
 }
 
 /// The audit row of an attempt. The actor is who proposed the plan; who approved it is in the metadata.

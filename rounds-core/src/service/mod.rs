@@ -13,6 +13,7 @@ mod error;
 mod evaluator;
 mod executor;
 mod feed;
+mod guard;
 mod investigations;
 mod live;
 mod observe;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::guard::{SLACK, guarded};
 use super::observe::woken;
 use super::shared::Shared;
 use crate::connector::Connector;
@@ -44,7 +45,7 @@ async fn next(shared: &Shared, worker: &WorkerId) -> Result<bool, Error> {
             due_by: shared.now(),
             worker: worker.clone(),
             // One delivery is bounded by the query timeout.
-            ttl: shared.settings.lease_ttl + shared.settings.query_timeout,
+            ttl: shared.settings.lease_ttl + shared.settings.query_timeout + SLACK,
         })
         .await?;
     let Some((record, lease)) = claimed else { return Ok(false) };
@@ -83,8 +84,10 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
     let result = match shared.live.notifier(store, &found.value.notice.org_id, channel).await {
         Ok(live) => {
             let cx = CallContext::with_timeout(shared.settings.query_timeout);
-            let sent = live.port.send(&cx, &found.value.notice).await;
-            sent.map_err(|error| (error.is_transient(), error.to_string()))
+            match guarded(shared, cx.timeout + SLACK, live.port.send(&cx, &found.value.notice)).await {
+                Ok(sent) => sent.map_err(|error| (error.is_transient(), error.to_string())),
+                Err(broken) => Err((true, format!("the channel did not answer: {broken}"))),
+            }
         }
         Err(Error::Store(error)) => return Err(error.into()),
         Err(error) => Err((false, error.to_string())),

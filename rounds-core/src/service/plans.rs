@@ -9,9 +9,9 @@ use super::prepare::{self, Origin};
 use super::shared::{Shared, millis};
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertRuleId, InvestigationId, PlanId, RequestId};
+use crate::id::{AlertRuleId, InvestigationId, NoticeId, PlanId, RequestId};
 use crate::investigation::{Proposal, ProposedStep};
-use crate::plan::{Plan, PlanEvent, PlanOutcome, PlanStatus, digest, transition};
+use crate::plan::{ApprovalRequest, Plan, PlanEvent, PlanOutcome, PlanStatus, RequestStatus, digest, transition};
 use crate::ports::NoticeKind;
 use crate::ports::store::{Commit, Cursor, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
 use crate::time::after_ms;
@@ -257,6 +257,9 @@ impl Plans<'_> {
         loop {
             let found = self.load(who, id).await?;
             shared.authorize(who, Action::PlansApprove, &[Scope::all("plans")]).await?;
+            if let Some(request) = via.and_then(|id| found.value.request(id)) {
+                still_open(request)?;
+            }
             let event = self.event(who, &found.value, decision).await?;
             let next = transition(&found.value, &event)?;
             let mut commit = Commit::new()
@@ -442,6 +445,19 @@ fn auto_edit_scopes(plan: &Plan) -> Vec<Scope> {
     plan.auto_edit_namespaces().into_iter().map(scope).collect()
 }
 
+/// A decision on a request is about that request, and not about another one that took its place meanwhile.
+fn still_open(request: &ApprovalRequest) -> Result<(), Error> {
+    if request.status == RequestStatus::Pending {
+        return Ok(());
+    }
+    let by = request.resolved_by.as_ref().map_or_else(|| "Rounds".to_owned(), ToString::to_string);
+    let at = request.resolved_at.map(|at| format!(" at {}", at.to_rfc3339())).unwrap_or_default();
+    Err(Error::Conflict {
+        code: "already_resolved",
+        message: format!("this request was {} by {by}{at}", request.status.as_str()),
+    })
+}
+
 fn check_digest(plan: &Plan, seen: Option<&str>) -> Result<(), Error> {
     match seen {
         Some(seen) if seen != plan.digest => Err(Error::Conflict {
@@ -473,14 +489,10 @@ pub(crate) async fn follow_up(shared: &Shared, commit: Commit, plan: &Plan) -> R
     }
     let ended = plan.status.is_terminal() || plan.status == PlanStatus::Failed;
     if ended {
-        let attempts: u32 = plan.steps.iter().map(|step| step.attempt).sum();
-        commit = commit.insert(shared.plan_notice(
-            plan,
-            NoticeKind::PlanEnded,
-            plan.status.as_str(),
-            // A plan can fail more than once: each retry tells anew.
-            &format!("{}/{attempts}", plan.status.as_str()),
-        ));
+        // A plan can fail more than once, and each time tells anew: a key that comes back while the first notice is
+        // still on its way would have the store refuse the change itself.
+        let part = format!("{}/{}", plan.status.as_str(), NoticeId::new());
+        commit = commit.insert(shared.plan_notice(plan, NoticeKind::PlanEnded, plan.status.as_str(), &part));
     }
     Ok(commit)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::{Error, StepRefusal};
+use super::guard::{SLACK, guarded};
 use super::shared::{Shared, millis};
 use crate::access::Actor;
 use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, StepId};
@@ -47,10 +48,11 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
     let mut steps = Vec::with_capacity(reviewed.len());
     for (ordinal, proposed, live, review) in reviewed {
         let cx = CallContext::with_timeout(shared.settings.step_timeout);
-        let preview = match live.port.dry_run(&cx, &review).await {
-            Ok(preview) => preview.text,
+        let preview = match guarded(shared, cx.timeout + SLACK, live.port.dry_run(&cx, &review)).await {
+            Ok(Ok(preview)) => preview.text,
+            Err(broken) => format!("The dry-run did not succeed: {broken}"),
             // A step may rest on one before it, so a refused preview is shown and not the end of the proposal.
-            Err(error) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
+            Ok(Err(error)) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
         };
         steps.push(step(ordinal, proposed, &live.row, review, preview));
     }

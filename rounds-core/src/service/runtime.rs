@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use secrecy::SecretString;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::guard::panic_text;
 use super::live::LiveConnectors;
 use super::shared::Shared;
 use super::{Alerts, Approvals, AuditLog, Connectors, Investigations, Plans};
@@ -353,18 +355,23 @@ impl Running {
     /// How each started service is.
     #[must_use]
     pub fn health(&self) -> Health {
-        let mut health = self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, task) in services.iter() {
-            // A service ends only when it is stopped, or by a panic.
-            let state = match (task.is_finished(), self.stop.is_cancelled()) {
-                (false, _) => ServiceHealth::Running,
-                (true, true) => ServiceHealth::Stopped,
-                (true, false) => ServiceHealth::Panicked("it ended without being asked to".into()),
-            };
-            health.insert(*name, state);
-        }
-        health
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|name, task| match task.now_or_never() {
+            None => true,
+            Some(ended) => {
+                // A service ends only when it is stopped, or by a panic.
+                let state = match ended {
+                    Err(error) => ServiceHealth::Panicked(ended_by(error)),
+                    Ok(()) if self.stop.is_cancelled() => ServiceHealth::Stopped,
+                    Ok(()) => ServiceHealth::Panicked("it ended without being asked to".into()),
+                };
+                health.insert(*name, state);
+                false
+            }
+        });
+        let running = services.keys().map(|name| (*name, ServiceHealth::Running));
+        health.iter().map(|(name, state)| (*name, state.clone())).chain(running).collect()
     }
 
     /// Asks every service to stop and waits, at most until the deadline. A running step is seen to its end within
@@ -376,7 +383,7 @@ impl Running {
         for (name, mut task) in services {
             let health = match tokio::time::timeout_at(until, &mut task).await {
                 Ok(Ok(())) => ServiceHealth::Stopped,
-                Ok(Err(error)) => ServiceHealth::Panicked(panic_text(error)),
+                Ok(Err(error)) => ServiceHealth::Panicked(ended_by(error)),
                 Err(_) => {
                     tracing::warn!(service = %name, "the service did not stop in time");
                     task.abort();
@@ -405,13 +412,9 @@ impl Running {
     }
 }
 
-fn panic_text(error: tokio::task::JoinError) -> String {
+fn ended_by(error: tokio::task::JoinError) -> String {
     match error.try_into_panic() {
-        Ok(panic) => panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without a message".into()),
+        Ok(panic) => panic_text(panic.as_ref()).to_owned(),
         Err(error) => error.to_string(),
     }
 }

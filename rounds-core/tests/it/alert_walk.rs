@@ -357,6 +357,22 @@ fn a_series_that_comes_back_is_not_gone() {
         watch.see(seconds, if seconds % 30 == 10 { &seen } else { &Observation::Empty });
     }
     assert_eq!(watch.state(), AlertState::Firing);
+    // Empty answers from before it was seen again do not count, however long nobody could look after that.
+    watch.see(410, &seen);
+    watch.see(1_000, &Observation::Empty);
+    assert_eq!((watch.state(), watch.instance.empty_answers), (AlertState::Firing, 1));
+}
+
+#[test]
+fn empty_answers_in_quick_succession_are_not_intervals() {
+    // A rule is looked at out of turn: a restart, a changed connector, a person who asks.
+    let mut watch = Watch::in_state(AlertState::Firing);
+    for seconds in 101..130 {
+        watch.see(seconds, &Observation::Empty);
+        assert_eq!(watch.state(), AlertState::Firing, "at {seconds} s");
+    }
+    watch.see(130, &Observation::Empty);
+    assert_eq!(watch.state(), AlertState::Resolved);
 }
 
 #[test]
@@ -459,6 +475,7 @@ fn a_rule_that_is_switched_off_sees_nothing_and_starts_over_when_switched_on() {
         assert_eq!(watch.see(120, &seen).instance, off);
     }
     watch.take(|rule, instance| enable(rule, instance, at(130)));
+    assert_eq!((watch.state(), watch.instance.last_sample_at), (AlertState::Normal, None));
     watch.see(140, &breach());
     assert_eq!((watch.state(), watch.instance.pending_since), (AlertState::Pending, Some(at(140))));
 

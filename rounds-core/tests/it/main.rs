@@ -2,9 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod alert_walk;
+mod decisions;
 mod digest;
+mod dispatcher;
+mod evaluator;
+mod executor;
+mod faults;
+mod harness;
+mod outbox;
 mod plan_fixtures;
 mod plan_properties;
 mod plan_walk;
+mod recovery;
+mod rule_1;
+mod runtime;
 mod store_conformance;
 mod verification;

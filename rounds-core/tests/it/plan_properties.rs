@@ -84,6 +84,10 @@ fn event(plan: &Plan, m: &Move, now: Timestamp) -> PlanEvent {
             (_, _) => (m.ordinal as u8 + 1, m.ordinal),
         };
     }
+    // Half of what speaks of a step speaks of the one whose turn it is; the rest of any, there or not.
+    if let (true, Some(turn)) = (m.ordinal >= 3, turn(plan)) {
+        ordinal = turn;
+    }
     let request_id = RequestId::new();
     match what {
         1 => PlanEvent::Submit { at: now, by, request_id, expires_at: later },
@@ -102,6 +106,16 @@ fn event(plan: &Plan, m: &Move, now: Timestamp) -> PlanEvent {
         14 => PlanEvent::FinishStep { at: now, ordinal, result: result(m.ending) },
         15 => PlanEvent::HaltReviewChanged { at: now, ordinal, reason: "refused today".into() },
         _ => PlanEvent::Retry { at: now, by, ordinal, acknowledge_unknown_outcome: m.yes, keep_auto_edit: m.grant },
+    }
+}
+
+/// The step whose turn it is.
+fn turn(plan: &Plan) -> Option<u32> {
+    match next_step(plan) {
+        NextStep::Run(ordinal) | NextStep::Ask(ordinal) | NextStep::Waiting(ordinal) | NextStep::Running(ordinal) => {
+            Some(ordinal)
+        }
+        NextStep::None => None,
     }
 }
 

@@ -116,6 +116,8 @@ failed, then another review (tolerant)
 
 completed
 
+completed (tolerant)
+
 rejected
 
 expired
@@ -197,7 +199,7 @@ fn situation(name: &str) -> (Plan, Timestamp) {
         "failed, then interrupted (tolerant)" => drive(last(), [finish(1, interrupted())]),
         "failed by another review" => drive(started(), [review(0)]),
         "failed, then another review (tolerant)" => drive(auto(), [run(0), finish(0, failed()), review(1)]),
-        "completed" => drive(last(), [finish(1, done())]),
+        "completed" | "completed (tolerant)" => drive(last(), [finish(1, done())]),
         "rejected" => drive(proposed(&tolerant), [PlanEvent::Reject { at: at(1), by: bob(), reason: None }]),
         "expired" => drive(proposed(&tolerant), [PlanEvent::Expire { at: at(TTL) }]),
         "cancelled" => drive(approved(), [PlanEvent::Cancel { at: at(2), by: bob(), reason: None }]),

@@ -5,6 +5,7 @@
 //! can mint a token without a trace. Ids are chosen by the caller, so that an entry can name what it is about.
 
 mod account;
+mod accounts;
 mod error;
 mod grant;
 mod password;

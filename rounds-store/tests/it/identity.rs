@@ -368,6 +368,25 @@ async fn a_principal_holds_its_own_grants_and_its_teams_and_no_others() {
     assert!(principal(bob).await.teams.is_empty() && world.identity.teams(&org()).await.unwrap().is_empty());
 }
 
+/// Each of these transactions reads before it writes: what SQLite refuses when it began as a reader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eight_stores_that_read_before_they_write_never_meet_a_locked_database() {
+    let world = World::new().await;
+    let agent = world.agent().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let identity = world.place.open().await.identity();
+        tasks.spawn(async move {
+            for _ in 0..10 {
+                identity.mint_token(token(agent), now(), &[entry("mint")]).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(world.identity.tokens(agent).await.unwrap().len(), 80);
+    assert_eq!(world.audited().await, 80);
+}
+
 #[tokio::test]
 async fn settings_are_kept_by_name_and_can_be_removed() {
     let world = World::new().await;

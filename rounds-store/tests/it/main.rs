@@ -6,6 +6,7 @@ mod conformance;
 mod crash;
 mod identity;
 mod keys;
+mod killed;
 mod opening;
 mod secrets;
 mod support;

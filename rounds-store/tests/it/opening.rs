@@ -59,8 +59,8 @@ async fn a_failed_migration_leaves_nothing_of_any_step() {
     // Stands in the way of the second step.
     place.sql("CREATE TABLE rounds_account (x TEXT)").await;
     SqlStore::open(place.options()).await.unwrap_err();
-    let left = place.sql("CREATE TABLE rounds_plan (x TEXT)").await;
-    assert_eq!(left, 0, "no table of the first step is left");
+    // This would fail if a table of the first step were left.
+    place.sql("CREATE TABLE rounds_plan (x TEXT)").await;
     place.sql("DROP TABLE rounds_plan").await;
     place.sql("DROP TABLE rounds_account").await;
     place.open().await;

@@ -84,7 +84,7 @@ fn lines(c: &Cluster, pod: &serde_json::Value, wanted: &str, previous: bool) -> 
 
 fn select(call: &Incoming, mut lines: Vec<LogLine>) -> Vec<LogLine> {
     let since = match call.query.text("sinceSeconds").parse::<i64>() {
-        Ok(s) => Some(Utc::now() - chrono::Duration::seconds(s)),
+        Ok(s) => Some(crate::clock::now() - chrono::Duration::seconds(s)),
         Err(_) => DateTime::parse_from_rfc3339(call.query.text("sinceTime")).ok().map(|t| t.with_timezone(&Utc)),
     };
     if let Some(since) = since {
@@ -102,7 +102,7 @@ fn render((at, line): &LogLine, stamped: bool) -> String {
 
 /// The log as it grows, until the container stops.
 fn follow(hub: Arc<Hub>, uid: String, container: String, first: String, stamped: bool) -> Response {
-    let start = Utc::now();
+    let start = crate::clock::now();
     let stream = futures::stream::unfold((Some(first), start), move |(first, mut last)| {
         let (hub, uid, container) = (hub.clone(), uid.clone(), container.clone());
         async move {

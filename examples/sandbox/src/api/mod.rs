@@ -21,7 +21,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
-use chrono::Utc;
 use serde_json::Value;
 
 use crate::{
@@ -78,7 +77,7 @@ async fn handle(State(hub): State<Arc<Hub>>, request: Request) -> Response {
         return dropped();
     }
     let id = hub.requests.record(RecordedRequest {
-        at: Utc::now(),
+        at: crate::clock::now(),
         method: incoming.method.clone(),
         path: incoming.path.clone(),
         query: raw_query.clone(),

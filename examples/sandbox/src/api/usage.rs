@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::cluster::{
@@ -69,7 +68,7 @@ fn amounts(cores: f64, bytes: f64) -> Value {
 }
 
 pub(crate) fn objects(c: &Cluster, kind: &Kind, ns: Option<&str>) -> Vec<Value> {
-    let now = stamp(Utc::now());
+    let now = stamp(crate::clock::now());
     let ready = Readiness::of(c);
     let pods = c.store.list(&PODS, if kind.namespaced { ns } else { None });
     let measured = pods.iter().filter_map(|p| {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{http::header, response::Response};
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::{
@@ -102,7 +101,7 @@ fn list(hub: &Hub, call: &Incoming, target: &Target) -> Result<Response, ApiErro
     let kind = target.kind;
     if call.wants_table() {
         let include = call.query.text("includeObject");
-        return Ok(reply(200, &table::table(kind, &page, metadata, include, Utc::now())));
+        return Ok(reply(200, &table::table(kind, &page, metadata, include, crate::clock::now())));
     }
     Ok(reply(
         200,
@@ -133,7 +132,10 @@ fn show(call: &Incoming, target: &Target, status: u16, v: &Value) -> Response {
     if call.wants_table() {
         let include = call.query.text("includeObject");
         let metadata = json!({"resourceVersion": text(v, "/metadata/resourceVersion")});
-        return reply(status, &table::table(target.kind, std::slice::from_ref(v), metadata, include, Utc::now()));
+        return reply(
+            status,
+            &table::table(target.kind, std::slice::from_ref(v), metadata, include, crate::clock::now()),
+        );
     }
     reply(status, v)
 }

@@ -6,7 +6,6 @@ use axum::{
     body::{Body, Bytes},
     response::Response,
 };
-use chrono::Utc;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
@@ -136,7 +135,7 @@ impl Watch {
         let object = match &self.table {
             Some(include) if event != "BOOKMARK" => {
                 let metadata = json!({"resourceVersion": obj::text(v, "/metadata/resourceVersion")});
-                table::table(self.kind, &[shown], metadata, include, Utc::now())
+                table::table(self.kind, &[shown], metadata, include, crate::clock::now())
             }
             _ => shown,
         };

@@ -49,7 +49,7 @@ impl Cluster {
             registry,
             speed,
             wording,
-            started: Utc::now(),
+            started: crate::clock::now(),
             next_ip: 1,
         }
     }
@@ -76,7 +76,7 @@ impl Cluster {
             "cpu": format!("{}m", (cpu * 1000.0) as u64), "memory": format!("{}Ki", memory / 1024), "pods": "110",
             "ephemeral-storage": "100Gi",
         });
-        let now = stamp(Utc::now());
+        let now = stamp(crate::clock::now());
         let ok = |kind: &str, status: &str, reason: &str, message: &str| {
             json!({"type": kind, "status": status, "reason": reason, "message": message,
                    "lastHeartbeatTime": now, "lastTransitionTime": now})
@@ -221,7 +221,7 @@ impl Cluster {
             !obj::items(&object, "/metadata/finalizers").is_empty() || kind.id() == NAMESPACES.id() || grace > 0;
         if waits {
             if !deleting(&object) {
-                let at = Utc::now() + chrono::Duration::seconds(grace);
+                let at = crate::clock::now() + chrono::Duration::seconds(grace);
                 put(&mut object, "/metadata/deletionTimestamp", json!(stamp(at)));
                 put(&mut object, "/metadata/deletionGracePeriodSeconds", json!(grace));
                 if kind.id() == NAMESPACES.id() {

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -97,7 +96,7 @@ impl Store {
             return Err(ApiError::exists(kind, obj::name(&object)));
         }
         put(&mut object, "/metadata/uid", json!(uuid::Uuid::now_v7().to_string()));
-        put(&mut object, "/metadata/creationTimestamp", json!(stamp(Utc::now())));
+        put(&mut object, "/metadata/creationTimestamp", json!(stamp(crate::clock::now())));
         if !at(&object, "/spec").is_null() && kind.plural != "pods" {
             put(&mut object, "/metadata/generation", json!(1));
         }

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use promql_parser::parser::Expr;
 use serde_json::{Value as Json, json};
 
@@ -131,7 +131,7 @@ fn instant(history: &History, query: &Query) -> Result<Json, String> {
     let expr = promql::parse(query.text("query"))?;
     let t = match query.get("time") {
         Some(text) => time(text, "time")?,
-        None => Utc::now().timestamp_millis(),
+        None => crate::clock::now().timestamp_millis(),
     };
     Ok(match promql::eval(&Context { history, t, start: t, end: t }, &expr)? {
         Value::Scalar(v) => json!({"resultType": "scalar", "result": point(t, v)}),

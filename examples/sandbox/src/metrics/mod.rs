@@ -7,18 +7,16 @@ pub(crate) mod promql;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
-
 use crate::hub::Hub;
 
 /// Samples the cluster at an interval, for as long as it runs.
 pub(crate) async fn sample(hub: Arc<Hub>, interval: Duration) {
     let mut every = tokio::time::interval(interval);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last = Utc::now();
+    let mut last = crate::clock::now();
     loop {
         every.tick().await;
-        let now = Utc::now();
+        let now = crate::clock::now();
         let elapsed = (now - last).num_milliseconds() as f64 / 1000.0;
         last = now;
         let series = {

@@ -1,5 +1,6 @@
 //! The sandbox, driven by the real kubectl and over HTTP.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "tests start kubectl and ask over HTTP as outsiders do")]
 
 mod controllers;
 mod dry_run;

@@ -92,6 +92,8 @@ impl Cli {
 }
 
 async fn serve(settings: ServerSettings) -> anyhow::Result<ExitCode> {
+    // Heard from the start: a signal that comes while it boots ends it in order, too.
+    let mut signals = Signals::hear()?;
     let listen = settings.listen.clone();
     let listener = TcpListener::bind(&listen).await.with_context(|| {
         format!("cannot listen on {listen}: an address and a free port such as 127.0.0.1:3000 are expected")
@@ -101,44 +103,56 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<ExitCode> {
     // For people and scripts that start it with port 0.
     writeln!(std::io::stdout(), "listening on http://{address}")?;
     tracing::info!(%address, "listening");
-    app.serve(listener, signalled()).await?;
+    app.serve(listener, async move {
+        signals.one().await;
+        tracing::info!("stopping; a running step is seen to its end. Signal again to end at once");
+        tokio::spawn(async move {
+            signals.one().await;
+            std::process::exit(130);
+        });
+    })
+    .await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once.
-async fn signalled() {
-    one_signal().await;
-    tracing::info!("stopping; a running step is seen to its end. Signal again to end at once");
-    tokio::spawn(async {
-        one_signal().await;
-        std::process::exit(130);
-    });
+/// SIGTERM and SIGINT.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
-async fn one_signal() {
-    let interrupt = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::warn!(%error, "SIGINT cannot be heard");
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        match terminate {
-            Ok(mut terminate) => tokio::select! {
-                () = interrupt => {}
-                _ = terminate.recv() => {}
-            },
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be heard");
-                interrupt.await;
-            }
+#[cfg(unix)]
+impl Signals {
+    fn hear() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
-    #[cfg(not(unix))]
-    interrupt.await;
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn hear() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn one(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn migrate(settings: &ServerSettings) -> anyhow::Result<ExitCode> {
@@ -148,6 +162,12 @@ async fn migrate(settings: &ServerSettings) -> anyhow::Result<ExitCode> {
 }
 
 async fn verify(settings: &ServerSettings, org: &OrgId) -> anyhow::Result<ExitCode> {
+    if let Some(path) = settings.database_path().filter(|path| !path.exists()) {
+        anyhow::bail!(
+            "there is no database at {}: set ROUNDS_DATA_DIR or DATABASE_URL to the server's",
+            path.display()
+        );
+    }
     let store = boot::open_store(settings, false).await?;
     let verdict = store.verify_audit(org).await?;
     store.close().await;

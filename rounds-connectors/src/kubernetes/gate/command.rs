@@ -115,6 +115,9 @@ pub(crate) struct Logs {
     pub(crate) source: LogSource,
     pub(crate) container: Option<String>,
     pub(crate) all_containers: bool,
+    pub(crate) all_pods: bool,
+    /// Seconds to wait for a pod that runs.
+    pub(crate) pod_running_timeout: Option<u32>,
     pub(crate) previous: bool,
     /// Seconds.
     pub(crate) since: Option<u32>,
@@ -146,7 +149,7 @@ pub(crate) struct Events {
     pub(crate) about: Option<ObjectRef>,
     pub(crate) normal: bool,
     pub(crate) warning: bool,
-    pub(crate) output: Output,
+    pub(crate) printing: Printing,
     pub(crate) no_headers: bool,
     pub(crate) chunk_size: Option<u32>,
 }
@@ -173,6 +176,8 @@ pub(crate) struct Scale {
     pub(crate) objects: Vec<ObjectRef>,
     pub(crate) replicas: u32,
     pub(crate) current_replicas: Option<u32>,
+    /// Seconds to wait for the replicas.
+    pub(crate) timeout: Option<u32>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: Option<DryRunFlag>,
     pub(crate) printing: Printing,

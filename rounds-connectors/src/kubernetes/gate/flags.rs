@@ -67,6 +67,8 @@ pub(super) const GET: Table = &[
         switch("show-kind"),
         switch("show-labels"),
         switch("server-print"),
+        short_switch("watch", 'w'),
+        switch("watch-only"),
         value("sort-by"),
         value("subresource"),
     ],
@@ -87,16 +89,30 @@ pub(super) const LOGS: Table = &[
         switch("prefix"),
         switch("ignore-errors"),
         value("max-log-requests"),
+        short_switch("follow", 'f'),
+        switch("all-pods"),
+        value("pod-running-timeout"),
     ],
 ];
 pub(super) const TOP: Table = &[
     COMMON,
     EVERYWHERE,
     SELECTOR,
-    &[value("field-selector"), switch("containers"), switch("no-headers"), value("sort-by"), switch("sum")],
+    &[
+        value("field-selector"),
+        switch("containers"),
+        switch("no-headers"),
+        value("sort-by"),
+        switch("sum"),
+        switch("use-protocol-buffers"),
+    ],
 ];
-pub(super) const EVENTS: Table =
-    &[COMMON, OUTPUT, EVERYWHERE, &[value("for"), value("types"), switch("no-headers"), value("chunk-size")]];
+pub(super) const EVENTS: Table = &[
+    COMMON,
+    PRINTING,
+    EVERYWHERE,
+    &[value("for"), value("types"), switch("no-headers"), value("chunk-size"), short_switch("watch", 'w')],
+];
 pub(super) const VERSION: Table = &[COMMON, OUTPUT, &[switch("client")]];
 pub(super) const API_RESOURCES: Table = &[
     COMMON,
@@ -111,8 +127,12 @@ pub(super) const API_RESOURCES: Table = &[
         switch("cached"),
     ],
 ];
-pub(super) const SCALE: Table =
-    &[COMMON, PRINTING, DRY_RUN, &[value("replicas"), value("current-replicas"), value("resource-version")]];
+pub(super) const SCALE: Table = &[
+    COMMON,
+    PRINTING,
+    DRY_RUN,
+    &[value("replicas"), value("current-replicas"), value("resource-version"), value("timeout")],
+];
 pub(super) const ROLLOUT_STATUS: Table = &[COMMON, &[value("timeout"), value("revision"), short_switch("watch", 'w')]];
 pub(super) const ROLLOUT_HISTORY: Table = &[COMMON, PRINTING, &[value("revision")]];
 pub(super) const ROLLOUT_UNDO: Table = &[COMMON, PRINTING, DRY_RUN, &[value("to-revision")]];

@@ -86,10 +86,17 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
     if kind.kind.scope == Scope::Cluster {
         return Err(refuse(Rule::ClusterScoped, format!("{} belongs to the whole cluster", kind.kind.canonical())));
     }
+    // What `kubectl create --dry-run=client -o yaml` leaves behind, and means nothing.
+    if map.get("status").is_some_and(|status| status.as_object().is_some_and(Map::is_empty)) {
+        map.remove("status");
+    }
     known_fields(&map, kind.kind)?;
     let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
         return Err(refuse(Rule::BadManifest, "`metadata` is missing"));
     };
+    if metadata.get("creationTimestamp").is_some_and(Value::is_null) {
+        metadata.remove("creationTimestamp");
+    }
     for key in metadata.keys() {
         let why = match key.as_str() {
             "name" | "namespace" | "labels" | "annotations" | "finalizers" => continue,

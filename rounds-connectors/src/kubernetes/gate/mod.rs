@@ -166,6 +166,20 @@ fn notes(command: &Command) -> Vec<String> {
         }
         _ => {}
     }
+    let mut secrets = std::collections::BTreeSet::new();
+    match &command.action {
+        Action::Apply(apply) => {
+            for object in apply.objects.iter().filter(|object| object.object.kind.kind.has_pods()) {
+                pods::secrets_used(&object.value, &mut secrets);
+            }
+        }
+        Action::Patch(patch) if patch.object.kind.kind.has_pods() => pods::secrets_used(&patch.body, &mut secrets),
+        _ => {}
+    }
+    if !secrets.is_empty() {
+        let names = secrets.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(format!("gives its pods these Secrets, which their programs could print: {names}"));
+    }
     let asked = match &command.action {
         Action::Scale(scale) => scale.dry_run,
         Action::RolloutUndo(undo) => undo.dry_run,

@@ -3,7 +3,7 @@
 use rounds_core::ports::Refusal;
 use serde_json::{Map, Value};
 
-use super::command::{ObjectRef, PatchType};
+use super::command::{ObjectRef, PatchType, Place};
 use super::kinds::Kind;
 use super::policy::Policy;
 use super::refusal::{Rule, quote, refuse};
@@ -14,7 +14,13 @@ fn bad(message: impl Into<String>) -> Refusal {
 }
 
 /// Reads and checks the body of a patch.
-pub(super) fn read(text: &str, patch_type: PatchType, object: &ObjectRef, policy: &Policy) -> Result<Value, Refusal> {
+pub(super) fn read(
+    text: &str,
+    patch_type: PatchType,
+    object: &ObjectRef,
+    place: &Place,
+    policy: &Policy,
+) -> Result<Value, Refusal> {
     let mut documents = documents::read(text)?;
     let (Some(body), true) = (documents.pop(), documents.is_empty()) else {
         return Err(bad("the patch is one JSON or YAML document"));
@@ -24,7 +30,7 @@ pub(super) fn read(text: &str, patch_type: PatchType, object: &ObjectRef, policy
             let Value::Object(map) = &body else {
                 return Err(bad("a strategic or merge patch is a mapping, such as {\"spec\":{…}}"));
             };
-            partial(map, object.kind.kind, policy)?;
+            partial(&without_identity(map, object, place)?, object.kind.kind, policy)?;
         }
         PatchType::Json => {
             let Value::Array(operations) = &body else { return Err(bad("a JSON patch is a list of operations")) };
@@ -37,6 +43,29 @@ pub(super) fn read(text: &str, patch_type: PatchType, object: &ObjectRef, policy
         }
     }
     Ok(body)
+}
+
+/// A patch may say again which object it is for, as long as it says the same.
+fn without_identity(
+    map: &Map<String, Value>,
+    object: &ObjectRef,
+    place: &Place,
+) -> Result<Map<String, Value>, Refusal> {
+    let mut rest = map.clone();
+    let same = |map: &mut Map<String, Value>, key: &str, fits: &dyn Fn(&str) -> bool| match map.remove(key) {
+        Some(value) if !value.as_str().is_some_and(fits) => {
+            Err(bad(format!("`{key}` in the patch is not that of {}; leave it out", super::render::object(object))))
+        }
+        _ => Ok(()),
+    };
+    let kind = object.kind.kind;
+    same(&mut rest, "kind", &|text| text == kind.kind)?;
+    same(&mut rest, "apiVersion", &|text| text.split_once('/').map_or("", |(group, _)| group) == kind.group)?;
+    if let Some(Value::Object(metadata)) = rest.get_mut("metadata") {
+        same(metadata, "name", &|text| text == object.name)?;
+        same(metadata, "namespace", &|text| matches!(place, Place::Namespace(namespace) if namespace == text))?;
+    }
+    Ok(rest)
 }
 
 /// A piece of an object, laid over it.

@@ -3,6 +3,8 @@
 //! The rules are keyed by field name rather than by path, so that a template nested in another, a partial patch and
 //! a JSON patch operation are all held to the same ones.
 
+use std::collections::BTreeSet;
+
 use rounds_core::ports::Refusal;
 use serde_json::Value;
 
@@ -117,4 +119,23 @@ pub(super) fn field(key: &str, value: &Value, policy: &Policy) -> Result<(), Ref
 
 fn mounts_other_drivers(value: &Value) -> bool {
     value.as_array().is_some_and(|volumes| volumes.iter().any(|volume| volume.get("flexVolume").is_some_and(is_set)))
+}
+
+/// The Secrets that pods of an object would be given. That is ordinary, and a way to read one: a reader is told.
+pub(super) fn secrets_used(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let name = match key.as_str() {
+                    "secretName" => value.as_str(),
+                    "secretRef" | "secretKeyRef" | "secret" => value.get("name").and_then(Value::as_str),
+                    _ => None,
+                };
+                into.extend(name.map(str::to_owned));
+                secrets_used(value, into);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| secrets_used(item, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

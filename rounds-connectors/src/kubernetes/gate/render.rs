@@ -115,6 +115,8 @@ fn action(action: &Action, form: Form, argv: &mut Argv) {
             }
             argv.optional("container", logs.container.as_ref());
             argv.switch("all-containers", logs.all_containers);
+            argv.switch("all-pods", logs.all_pods);
+            argv.seconds("pod-running-timeout", logs.pod_running_timeout);
             argv.switch("previous", logs.previous);
             argv.seconds("since", logs.since);
             argv.optional("since-time", logs.since_time.as_ref());
@@ -144,7 +146,7 @@ fn action(action: &Action, form: Form, argv: &mut Argv) {
                 .filter_map(|(on, word)| on.then_some(word))
                 .collect();
             argv.optional("types", (!types.is_empty()).then(|| types.join(",")));
-            argv.optional("output", events.output.render());
+            argv.printing(&events.printing, Form::Reviewed);
             argv.switch("no-headers", events.no_headers);
             argv.optional("chunk-size", events.chunk_size);
         }
@@ -165,6 +167,7 @@ fn action(action: &Action, form: Form, argv: &mut Argv) {
             argv.objects(&scale.objects);
             argv.value("replicas", scale.replicas);
             argv.optional("current-replicas", scale.current_replicas);
+            argv.seconds("timeout", scale.timeout);
             argv.optional("resource-version", scale.resource_version.as_ref());
             argv.dry_run(scale.dry_run, form);
             argv.printing(&scale.printing, form);

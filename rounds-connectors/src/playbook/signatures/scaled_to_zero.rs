@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Diagnosis, Remedy};
 use crate::playbook::kube::{Event, WorkloadKind, number};
 use crate::playbook::observe::{Autoscaler, Observed};
-use crate::playbook::rollout::{clock, spell};
+use crate::playbook::rollout::{self, clock, spell};
 
 /// How many replicas there were, and who says so.
 struct Before {
@@ -101,14 +101,20 @@ fn remedy(observed: &Observed, at: Option<Timestamp>, before: Option<&Before>, a
     }
 }
 
-/// The newest event that says it went to zero.
+/// The newest event that says it went to zero. Each rollout takes an earlier replica set to zero, too; that is
+/// not meant.
 fn scaled_down(observed: &Observed) -> Option<(Timestamp, &Event)> {
+    let current = rollout::current(observed).map(|current| current.name.as_str());
     observed
         .events
         .iter()
         .rev()
         .filter(|event| event.about == observed.workload.name && event.reason == "ScalingReplicaSet")
-        .find(|event| scaling(&event.message).is_some_and(|scaling| scaling.down && scaling.to == 0))
+        .find(|event| {
+            scaling(&event.message).is_some_and(|scaling| {
+                scaling.down && scaling.to == 0 && current.is_none_or(|current| current == scaling.set)
+            })
+        })
         .and_then(|event| event.last.map(|at| (at, event)))
 }
 

@@ -313,6 +313,15 @@ async fn replicas_come_back_as_many_as_events_of_any_version_say() {
 }
 
 #[tokio::test]
+async fn the_replica_set_that_a_rollout_replaced_is_not_taken_for_the_workload() {
+    let mut world = off();
+    scaled(&mut world, "Scaled down replica set SET from 4 to 0", 5);
+    let (name, old) = (world.name.clone(), format!("{}-{}", world.name, world.hash(3)));
+    world.event("Deployment", &name, "ScalingReplicaSet", &format!("Scaled down replica set {old} from 1 to 0"), 5, 5);
+    expect(&world, "scaled_to_zero", scale_to(4)).await;
+}
+
+#[tokio::test]
 async fn replicas_come_back_as_many_as_metrics_manifest_or_revisions_say() {
     let mut world = off();
     world.metrics = vec![("kube_deployment_spec_replicas".into(), vec![(90, 3.0), (10, 5.0), (5, 0.0), (0, 0.0)])];

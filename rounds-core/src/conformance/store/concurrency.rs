@@ -2,7 +2,9 @@
 //! may not pass on that its database was busy.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -109,4 +111,51 @@ pub async fn concurrent_commits_on_different_records_all_pass(store: AnyStore) {
     let all = all.await.unwrap();
     assert_eq!(all.len(), TASKS);
     assert!(all.iter().all(|work| work.version == 6 && work.value.attempt == 5));
+}
+
+/// A commit whose caller went away half way has happened or has not, and stands in nobody's way.
+pub async fn a_dropped_commit_is_whole_or_nothing_and_blocks_nobody(store: AnyStore) {
+    let mut counter = rule("counter");
+    counter.evaluation_interval_sec = 0;
+    let id = counter.id;
+    insert(&*store, [counter]).await;
+    let add = async |polls: usize| {
+        let found = store.rule(id).await.unwrap().unwrap();
+        let mut next = found.value;
+        next.evaluation_interval_sec += 1;
+        let commit = Commit::new().update(next, found.version).audit(entry(&org(), "add"));
+        polled(polls, store.commit(commit.event(event(&org(), "added")))).await
+    };
+    for polls in 0..60 {
+        // A dropped commit may still be under way when the next one has read: a conflict.
+        if let Some(Err(error)) = add(polls).await {
+            assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        }
+    }
+    let last = async { while add(usize::MAX).await.is_none_or(|outcome| outcome.is_err()) {} };
+    tokio::time::timeout(Duration::from_secs(60), last).await.expect("commits go on");
+    let end = store.rule(id).await.unwrap().unwrap();
+    let count = end.value.evaluation_interval_sec;
+    assert_eq!(end.version, count + 1);
+    assert_eq!(store.audit(&AuditQuery::new(org())).await.unwrap().total, count);
+    assert_eq!(store.events(&org(), 0, 1000).await.unwrap().len() as u64, count);
+    assert!(store.verify_audit(&org()).await.unwrap().is_ok());
+}
+
+/// Polls a future so many times and then drops it; `None` when it had not ended by then.
+async fn polled<F: Future>(most: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut polls = 0;
+    std::future::poll_fn(move |cx| {
+        if polls == most {
+            return Poll::Ready(None);
+        }
+        polls += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls == most => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -75,6 +75,7 @@ checks! {
     concurrent_read_modify_write_loses_nothing,
     concurrent_inserts_of_one_unique_key_let_one_pass,
     concurrent_commits_on_different_records_all_pass,
+    a_dropped_commit_is_whole_or_nothing_and_blocks_nobody,
     events_are_numbered_without_gaps_per_organisation,
     audit_rows_are_numbered_and_chained_per_organisation,
     numbers_have_no_gaps_under_concurrent_commits_and_refusals,

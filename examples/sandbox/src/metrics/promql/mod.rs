@@ -56,7 +56,7 @@ pub(crate) fn parse(query: &str) -> Result<Expr, String> {
 
 /// The first sample of an expression now.
 pub(crate) fn instant_value(history: &History, query: &str) -> Result<Option<f64>, String> {
-    let t = chrono::Utc::now().timestamp_millis();
+    let t = crate::clock::now().timestamp_millis();
     let cx = Context { history, t, start: t, end: t };
     Ok(match eval(&cx, &parse(query)?)? {
         Value::Scalar(v) => Some(v),

@@ -200,6 +200,11 @@ impl View {
         !self.waits()
     }
 
+    /// What runs, at a glance.
+    pub(super) fn first_steps(&self) -> &[StepView] {
+        &self.steps[..self.steps.len().min(3)]
+    }
+
     /// The step that asks for its own approval.
     pub(super) fn asking(&self) -> Option<u32> {
         self.steps.iter().find(|step| step.waiting()).map(|step| step.number)

@@ -44,7 +44,7 @@ enum Verb {
 
 impl Verb {
     /// Reads the verb, and what follows it when the verb has parts.
-    fn find<'a>(word: &str, rest: &'a [String]) -> Result<(Self, &'a [String]), Refusal> {
+    fn find<'a>(word: &str, rest: &'a [String], leading: &mut Vec<String>) -> Result<(Self, &'a [String]), Refusal> {
         let verb = match word {
             "get" => Self::Get,
             "describe" => Self::Describe,
@@ -60,8 +60,12 @@ impl Verb {
             "annotate" => Self::Annotate,
             "delete" => Self::Delete,
             "rollout" => {
-                let Some((part, rest)) = rest.split_first() else { return Err(rollout_part("")) };
-                let verb = match part.as_str() {
+                if rest.is_empty() {
+                    return Err(rollout_part(""));
+                }
+                let words = grammar::split_verb(rest)?;
+                leading.extend(words.leading);
+                let verb = match words.verb {
                     "status" => Self::RolloutStatus,
                     "history" => Self::RolloutHistory,
                     "undo" => Self::RolloutUndo,
@@ -70,7 +74,7 @@ impl Verb {
                     "resume" => Self::Rollout(RolloutVerb::Resume),
                     other => return Err(rollout_part(other)),
                 };
-                return Ok((verb, rest));
+                return Ok((verb, words.rest));
             }
             other => return Err(deny::verb(other)),
         };
@@ -162,8 +166,8 @@ fn rollout_part(found: &str) -> Refusal {
 /// Parses and checks an argv.
 pub(crate) fn parse(argv: &[String], stdin: Option<&str>, policy: &Policy, mode: Mode) -> Result<Command, Refusal> {
     grammar::check_arguments(argv)?;
-    let words = grammar::split_verb(argv)?;
-    let (verb, rest) = Verb::find(words.verb, words.rest)?;
+    let mut words = grammar::split_verb(argv)?;
+    let (verb, rest) = Verb::find(words.verb, words.rest, &mut words.leading)?;
     verb.allowed_in(mode, policy)?;
     let mut arguments = grammar::split_arguments(verb.word(), verb.table(), rest)?;
     if stdin.is_some_and(|text| !text.is_empty()) && verb != Verb::Apply {
@@ -172,7 +176,7 @@ pub(crate) fn parse(argv: &[String], stdin: Option<&str>, policy: &Policy, mode:
             format!("`{}` reads no standard input; only `apply -f -` does", verb.word()),
         ));
     }
-    let common = Common::take(&words.leading, &mut arguments, policy)?;
+    let common = Common::take(&words.leading, &mut arguments)?;
     let mut cx = Cx { verb: verb.word(), policy, arguments, namespace: common.namespace };
     let (place, action) = match verb {
         Verb::Get => reads::get(&mut cx),
@@ -196,6 +200,7 @@ pub(crate) fn parse(argv: &[String], stdin: Option<&str>, policy: &Policy, mode:
     cx.arguments.finish(verb.word())?;
     // What waits needs its requests to live as long as the wait.
     let waits = matches!(&action, Action::RolloutStatus(status) if status.watch)
+        || matches!(&action, Action::Scale(scale) if scale.timeout.is_some())
         || matches!(&action, Action::Delete(delete) if delete.wait);
     let longest = if waits { policy.timeout_sec } else { policy.request_timeout() };
     let request_timeout = common.request_timeout.unwrap_or(longest).min(longest);
@@ -210,7 +215,7 @@ struct Common {
 }
 
 impl Common {
-    fn take(leading: &[String], arguments: &mut Arguments, _policy: &Policy) -> Result<Self, Refusal> {
+    fn take(leading: &[String], arguments: &mut Arguments) -> Result<Self, Refusal> {
         let mut namespace: Option<String> = None;
         for named in leading.iter().cloned().chain(arguments.value("namespace")) {
             let named = names::namespace(&named)?;
@@ -224,8 +229,12 @@ impl Common {
                 _ => namespace = Some(named),
             }
         }
-        let request_timeout =
-            arguments.value("request-timeout").map(|text| names::seconds("request-timeout", &text)).transpose()?;
+        let request_timeout = arguments
+            .value("request-timeout")
+            // kubectl's word for no limit of its own; ours holds.
+            .filter(|text| text != "0" && text != "0s")
+            .map(|text| names::seconds("request-timeout", &text))
+            .transpose()?;
         let verbosity = arguments.value("v").map(|text| names::number("v", &text, 0..=5)).transpose()?;
         Ok(Self { namespace, request_timeout, verbosity: verbosity.and_then(|level| u8::try_from(level).ok()) })
     }
@@ -258,6 +267,24 @@ impl Cx<'_> {
 
     fn selector(&mut self, flag: &str) -> Result<Option<String>, Refusal> {
         self.text(flag).map(|text| names::selector(flag, &text)).transpose()
+    }
+
+    /// A switch that makes a command endless: it may be there, switched off.
+    fn ends(&mut self, flag: &str) -> Result<(), Refusal> {
+        if self.on(flag)? {
+            return Err(refuse(
+                Rule::Endless,
+                format!("`{} --{flag}` would not end by itself; leave it out, and read again later", self.verb),
+            ));
+        }
+        Ok(())
+    }
+
+    /// How long to wait, cut to what the connector allows; zero is not to wait at all.
+    fn bounded_wait(&mut self, flag: &str) -> Result<Option<u32>, Refusal> {
+        let limit = self.policy.wait_timeout();
+        let text = self.text(flag).filter(|text| text != "0" && text != "0s");
+        Ok(text.map(|text| names::seconds(flag, &text)).transpose()?.map(|seconds| seconds.min(limit)))
     }
 
     fn chunk_size(&mut self) -> Result<Option<u32>, Refusal> {

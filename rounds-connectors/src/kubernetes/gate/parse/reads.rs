@@ -85,6 +85,8 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Parsed {
             format!("--label-columns {} is not a list of label keys joined by commas", quote(columns)),
         ));
     }
+    cx.ends("watch")?;
+    cx.ends("watch-only")?;
     let sort_by = cx.text("sort-by");
     if let Some(path) = sort_by.as_deref()
         && !(path.starts_with('.') || path.starts_with('{'))
@@ -114,6 +116,12 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Parsed {
 pub(super) fn describe(cx: &mut Cx<'_>) -> Parsed {
     let selection = selection(cx)?;
     let place = place_of(cx, &selection)?;
+    if kinds_of(&selection).iter().any(|kind| kind.kind.class == kinds::Class::ServiceAccount) {
+        return Err(refuse(
+            Rule::Secrets,
+            "`describe serviceaccount` reads every Secret of the namespace behind the scenes; use `get sa NAME -o yaml`",
+        ));
+    }
     let show_events = cx.arguments.switch("show-events")?;
     let chunk_size = cx.chunk_size()?;
     Ok((place, Action::Describe(Describe { selection, show_events, chunk_size })))
@@ -176,11 +184,15 @@ pub(super) fn logs(cx: &mut Cx<'_>) -> Parsed {
     }
     let tail = cx.text("tail").map(|text| names::number("tail", &text, -1..=100_000)).transpose()?;
     let limit_bytes = cx.count("limit-bytes", 1..=1 << 30)?;
+    cx.ends("follow")?;
+    let pod_running_timeout = cx.bounded_wait("pod-running-timeout")?;
     let unbounded = tail.is_none() && since.is_none() && since_time.is_none() && limit_bytes.is_none();
     let logs = Logs {
         source,
         container,
         all_containers: cx.on("all-containers")?,
+        all_pods: cx.on("all-pods")?,
+        pod_running_timeout,
         previous: cx.on("previous")?,
         since,
         since_time,
@@ -236,6 +248,8 @@ pub(super) fn top(cx: &mut Cx<'_>) -> Parsed {
         top.containers = cx.on("containers")?;
         top.sum = cx.on("sum")?;
     }
+    // How the answer is encoded on its way; the answer is the same.
+    cx.on("use-protocol-buffers")?;
     Ok((place, Action::Top(top)))
 }
 
@@ -265,9 +279,13 @@ pub(super) fn events(cx: &mut Cx<'_>) -> Parsed {
             }
         }
     }
-    let output = Output::parse_among(cx.text("output"), "events", &[Output::Json, Output::Yaml])?;
+    cx.ends("watch")?;
+    let printing = cx.printing()?;
+    if printing.output == Output::Wide {
+        return Err(refuse(Rule::OutputFormat, "`events` has no wide output; leave -o out"));
+    }
     let events =
-        Events { about, normal, warning, output, no_headers: cx.on("no-headers")?, chunk_size: cx.chunk_size()? };
+        Events { about, normal, warning, printing, no_headers: cx.on("no-headers")?, chunk_size: cx.chunk_size()? };
     Ok((place, Action::Events(events)))
 }
 

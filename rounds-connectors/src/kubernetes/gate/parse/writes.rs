@@ -104,6 +104,7 @@ pub(super) fn scale(cx: &mut Cx<'_>) -> Parsed {
         objects,
         replicas,
         current_replicas: cx.count("current-replicas", 0..=100_000)?,
+        timeout: cx.bounded_wait("timeout")?,
         resource_version: cx.resource_version()?,
         dry_run: cx.dry_run()?,
         printing: cx.printing()?,
@@ -155,7 +156,7 @@ pub(super) fn patch(cx: &mut Cx<'_>) -> Parsed {
     let Some(text) = cx.text("patch") else {
         return Err(cx.bad_arguments("patch TYPE/NAME -n NAMESPACE --type=merge -p '{\"spec\":…}'"));
     };
-    let body = patch_body::read(&text, patch_type, &object, cx.policy)?;
+    let body = patch_body::read(&text, patch_type, &object, &place, cx.policy)?;
     let patch = Patch {
         object,
         patch_type,
@@ -296,7 +297,11 @@ pub(super) fn delete(cx: &mut Cx<'_>) -> Parsed {
     if !wait && timeout.is_some() {
         return Err(refuse(Rule::ConflictingFlags, "--timeout means nothing with --wait=false; leave one of them out"));
     }
-    let grace_period = cx.count("grace-period", 1..=3600)?;
+    // -1 is kubectl's word for the object's own grace period.
+    let grace_period = match cx.text("grace-period").as_deref() {
+        None | Some("-1") => None,
+        Some(text) => u32::try_from(names::number("grace-period", text, 1..=3600)?).ok(),
+    };
     let now = cx.on("now")?;
     if now && grace_period.is_some() {
         return Err(refuse(Rule::ConflictingFlags, "--now and --grace-period exclude each other; use one of them"));

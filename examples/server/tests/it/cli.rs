@@ -1,0 +1,134 @@
+//! The binary: what it prints, logs and returns.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn binary(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rounds-server"));
+    command.env_clear().env("ROUNDS_DATA_DIR", data).env("HOME", data).stdin(Stdio::null());
+    command
+}
+
+/// Starts a server and waits until it says where it listens.
+fn serve(mut command: Command) -> (Child, String) {
+    let mut child = command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    (child, url)
+}
+
+/// Stops it as an orchestrator does; gives its log.
+fn stop(mut child: Child) -> String {
+    let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success(), "{log}");
+    log
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn the_log_says_why_the_dispatcher_did_not_start_and_what_to_do_without_kubectl() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = binary(dir.path());
+    command.env("AUTO_INVESTIGATION_ENABLED", "false").env("ALERT_EVALUATOR_ENABLED", "0");
+    let (child, url) = serve(command);
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let log = stop(child);
+    let line = "auto-investigation dispatcher NOT started: AUTO_INVESTIGATION_ENABLED=false";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+    assert!(log.contains("alert evaluator NOT started: ALERT_EVALUATOR_ENABLED=false"), "{log}");
+    assert!(log.contains("install it or set KUBECTL"), "{log}");
+}
+
+#[test]
+fn logs_can_be_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = binary(dir.path());
+    command.env("ROUNDS_LOG_FORMAT", "json");
+    let (child, _) = serve(command);
+    for line in stop(child).lines() {
+        assert!(serde_json::from_str::<Value>(line).unwrap()["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn audit_verify_prints_the_head_and_names_the_row_that_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = binary(dir.path());
+    command.env("SEED_ADMIN_LOGIN", "ada").env("SEED_ADMIN_PASSWORD", "correct-horse");
+    let (child, _) = serve(command);
+    stop(child);
+    let verified = binary(dir.path()).args(["audit", "verify"]).output().unwrap();
+    assert!(verified.status.success(), "{}", text(&verified));
+    assert!(text(&verified).contains("main: 2 rows, head "), "{}", text(&verified));
+
+    let path = dir.path().join("rounds.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (what, instead) = (b"\"action\":\"user.create\"", b"\"action\":\"user.creatE\"");
+    let places: Vec<usize> = (0..bytes.len() - what.len()).filter(|at| bytes[*at..].starts_with(what)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + what.len()].copy_from_slice(instead);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let broken = binary(dir.path()).args(["audit", "verify", "--org", "main"]).output().unwrap();
+    assert_eq!(broken.status.code(), Some(1), "{}", text(&broken));
+    assert!(text(&broken).contains("breaks at row 2"), "{}", text(&broken));
+}
+
+#[test]
+fn a_wrong_variable_stops_it_before_anything_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let refused = binary(&data).env("ALERT_EVALUATOR_ENABLED", "maybe").arg("migrate").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused).contains("ALERT_EVALUATOR_ENABLED: found `maybe`"), "{}", text(&refused));
+    assert!(!data.exists());
+    let migrated = binary(&data).arg("migrate").output().unwrap();
+    assert!(migrated.status.success(), "{}", text(&migrated));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&data), mode(&data.join("secret.key"))), (0o700, 0o600));
+    }
+}
+
+#[test]
+fn the_gate_answers_one_command_by_exit_code_and_a_batch_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = |args: &[&str]| binary(dir.path()).arg("gate").args(args).output().unwrap();
+    let allowed = one(&["--allowed", "app", "--", "scale", "deployment/web", "--replicas=2", "-n", "app"]);
+    assert_eq!(allowed.status.code(), Some(0), "{}", text(&allowed));
+    let answer: Value = serde_json::from_slice(&allowed.stdout).unwrap();
+    assert_eq!((&answer["allow"], &answer["tier"]), (&Value::Bool(true), &Value::from("write")));
+    assert_eq!(answer["targets"][0]["namespace"], "app");
+    let denied = one(&["--allowed", "app", "--", "exec", "-n", "app", "web", "--", "sh"]);
+    assert_eq!(denied.status.code(), Some(1));
+    let mut batch = binary(dir.path());
+    let mut batch = batch.arg("gate").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = concat!(
+        r#"{"id":1,"argv":["get","pods","-n","app"],"stdin":null,"mode":"read","allowed":["app"]}"#,
+        "\n",
+        r#"{"id":2,"argv":["get","pods","-n","kube-system"],"stdin":null,"mode":"read","allowed":["app"]}"#,
+        "\n",
+    );
+    batch.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let answers = text(&batch.wait_with_output().unwrap());
+    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.iter().map(|answer| &answer["allow"]).collect::<Vec<_>>(), [true, false]);
+}

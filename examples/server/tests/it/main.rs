@@ -1,0 +1,13 @@
+//! The server over real HTTP, in one binary so that linking stays cheap.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod access;
+mod accounts;
+mod cli;
+mod errors;
+mod events;
+mod http;
+mod plans;
+mod setup;
+mod support;
