@@ -15,7 +15,7 @@ use rounds_connectors::secrets::EnvSecrets;
 use rounds_core::access::{Actor, OrgRole};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::plugin::{Host, Registry};
-use rounds_core::ports::Investigator;
+use rounds_core::ports::{Clock as _, Investigator, SystemClock};
 use rounds_core::service::ServiceName;
 use rounds_core::{OrgId, PrincipalId, Rounds};
 use rounds_store::{IdentityError, MasterKey, SqlIdentity, SqlStore, StoreOptions};
@@ -88,10 +88,9 @@ impl App {
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host(&settings).await;
-        let own = [settings.data_dir.clone(), settings.database_dir()];
-        // A database in a shared place must not close that whole place.
-        let own = own.into_iter().filter(|dir| dir.starts_with(&settings.data_dir));
-        let files = GuardedFiles::new(&settings.secret_dirs, own.chain([key_path(&settings)]));
+        // A database in a shared place closes itself and its key there, not that whole place.
+        let own = [Some(settings.data_dir.clone()), Some(key_path(&settings)), settings.database_path()];
+        let files = GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten());
         let variables = EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable);
         let step_timeout = settings.core.step_timeout;
         let metrics = api::metrics::install();
@@ -215,7 +214,7 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 /// The organisation with its agent; gives the agent's id.
 async fn bootstrap(identity: &SqlIdentity) -> anyhow::Result<PrincipalId> {
     let org = OrgId::default();
-    let now = rounds_core::time::truncate(chrono::Utc::now());
+    let now = SystemClock.now();
     let target = ("organisation", org.to_string());
     let entry = AuditEntry::new(now, &org, &Actor::system(), "org.create", target, Outcome::Success)
         .with("serviceAccount", SqlIdentity::AGENT_LOGIN);

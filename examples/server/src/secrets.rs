@@ -41,3 +41,35 @@ impl SecretResolver for GuardedFiles {
         self.inner.resolve(reference).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rule_12_a_connector_reads_mounted_secrets_and_never_the_servers_own_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("data");
+        std::fs::create_dir(&own).unwrap();
+        for (path, text) in [(own.join("secret.key"), "the key"), (dir.path().join("mounted"), "s3cr3t")] {
+            std::fs::write(path, text).unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(own.join("secret.key"), dir.path().join("link")).unwrap();
+        let files = GuardedFiles::new(&[PathBuf::from("/")], [own.clone()]);
+        let read = async |path: &Path| files.resolve(&format!("file://{}", path.display())).await;
+        assert_eq!(read(&dir.path().join("mounted")).await.unwrap().expose_secret(), "s3cr3t");
+        for closed in [
+            own.join("secret.key"),
+            own.join("../data/secret.key"),
+            dir.path().join("link"),
+            PathBuf::from("/proc/self/environ"),
+        ] {
+            let error = read(&closed).await.unwrap_err().to_string();
+            assert!(!error.contains("the key"), "{error}");
+            assert!(error.contains("not open to connectors"), "{}: {error}", closed.display());
+        }
+    }
+}

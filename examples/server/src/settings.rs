@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -114,6 +114,7 @@ impl ServerSettings {
     ///
     /// # Errors
     /// The first variable with a value that cannot work.
+    #[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
     pub fn from_process(overrides: Overrides) -> Result<Self, InvalidVariable> {
         Self::read(&|name| std::env::var_os(name), overrides)
     }
@@ -203,6 +204,7 @@ impl ServerSettings {
 
     /// A variable for a connector's `env://` reference.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
     pub fn connector_variable(name: &str) -> Option<SecretString> {
         if OWN_SECRETS.contains(&name) {
             return None;

@@ -14,6 +14,7 @@ use rounds_core::ports::{Event, EventSubject};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::Instant;
 
 use super::investigations::InvestigationView;
 use super::{Api, Op};
@@ -53,6 +54,8 @@ struct Listener {
     parts: Parts,
     principal: Principal,
     subjects: Vec<EventSubject>,
+    /// When to look next: by the clock, or a busy stream would never be looked at.
+    due: Instant,
 }
 
 impl FromRequestParts<AppState> for Listener {
@@ -60,14 +63,19 @@ impl FromRequestParts<AppState> for Listener {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let who = Who::of(parts, state).await?;
-        let mut listener = Self { parts: parts.clone(), principal: who.principal, subjects: Vec::new() };
+        let mut listener =
+            Self { parts: parts.clone(), principal: who.principal, subjects: Vec::new(), due: Instant::now() };
         listener.look(state).await;
         Ok(listener)
     }
 }
 
 impl Listener {
-    async fn again(&mut self, state: &AppState) -> bool {
+    /// Looks again when it is time; `false`: this is nobody any more.
+    async fn still_there(&mut self, state: &AppState) -> bool {
+        if Instant::now() < self.due {
+            return true;
+        }
         match Who::of(&self.parts, state).await {
             Ok(who) => {
                 self.principal = who.principal;
@@ -85,6 +93,7 @@ impl Listener {
             (EventSubject::Investigation, Action::InvestigationsRead, "investigations"),
             (EventSubject::Connector, Action::ConnectorsRead, "connectors"),
         ];
+        self.due = Instant::now() + HEARTBEAT;
         self.subjects.clear();
         for (subject, action, kind) in kinds {
             if state.rounds.authorize(&self.principal, action, &[Scope::all(kind)]).await.is_ok() {
@@ -141,6 +150,9 @@ impl Following {
             return Some(Sent::default().comment("connected").retry(Duration::from_secs(2)));
         }
         loop {
+            if !self.listener.still_there(&self.state).await {
+                return None;
+            }
             while let Some(event) = self.ready.pop_front() {
                 self.place = Some(event.seq);
                 if self.listener.hears(&event) {
@@ -154,11 +166,7 @@ impl Following {
             let stop = self.state.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => return None,
-                () = tokio::time::sleep(HEARTBEAT) => {
-                    if !self.listener.again(&self.state).await {
-                        return None;
-                    }
-                }
+                () = tokio::time::sleep_until(self.listener.due) => {}
                 received = self.live.recv() => match received {
                     // Already read from the store while catching up.
                     Ok(event) if self.place.is_some_and(|place| event.seq <= place) => {}
@@ -230,14 +238,13 @@ impl Watching {
             return None;
         }
         while !self.changed {
+            if !self.listener.still_there(&self.state).await {
+                return None;
+            }
             let stop = self.state.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => return None,
-                () = tokio::time::sleep(HEARTBEAT) => {
-                    if !self.listener.again(&self.state).await {
-                        return None;
-                    }
-                }
+                () = tokio::time::sleep_until(self.listener.due) => {}
                 received = self.live.recv() => match received {
                     Ok(event) => self.changed = event.subject_id == self.id.to_string(),
                     Err(RecvError::Lagged(_)) => self.changed = true,

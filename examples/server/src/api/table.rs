@@ -150,7 +150,6 @@ impl Api {
     }
 
     /// The routes.
-    #[must_use]
     pub fn into_router(self) -> Router<AppState> {
         self.router
     }

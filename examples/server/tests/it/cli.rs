@@ -1,5 +1,7 @@
 //! The binary: what it prints, logs and returns.
 
+#![allow(clippy::disallowed_methods, reason = "the tests of the binary spawn it")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

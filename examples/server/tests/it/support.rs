@@ -1,5 +1,7 @@
 //! A server on a free port with a database of its own, and clients for it.
 
+#![allow(clippy::disallowed_methods, reason = "tests are clients of their own, in real time")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{LazyLock, Mutex, Once};

@@ -158,7 +158,7 @@ impl View {
         Ok(Self {
             typed,
             may_decide,
-            may_auto_edit: may_auto_edit.unless(may_approve.missing.clone()),
+            may_auto_edit: may_approve.clone().unless(may_auto_edit.missing),
             may_cancel: may_approve.clone().unless(asked),
             may_submit: may_approve.unless(in_the_way),
             confirm: confirm_word(&plan.steps),
