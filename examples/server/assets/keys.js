@@ -35,6 +35,8 @@ export function start() {
       const search = document.querySelector("[data-search]");
       if (!search) return;
       event.preventDefault();
+      const folded = search.closest("details");
+      if (folded) folded.open = true;
       search.focus();
     } else if (event.key === "?") {
       document.getElementById("keys")?.showModal();

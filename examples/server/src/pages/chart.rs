@@ -1,4 +1,5 @@
-//! A small chart of an alert's recent values, drawn here so that it needs no script: SVG with attributes only.
+//! A small chart of an alert's recent values, drawn here so that it needs no script: SVG with attributes only. The
+//! lines are stretched to the width there is; words and numbers stand beside them, in the page's own size.
 
 use std::fmt::Write as _;
 
@@ -7,12 +8,8 @@ use rounds_core::ports::Point;
 
 use super::when::absolute;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 140.0;
-const LEFT: f64 = 56.0;
-const BOTTOM: f64 = 20.0;
-const TOP: f64 = 10.0;
-const RIGHT: f64 = 8.0;
+const WIDTH: f64 = 1000.0;
+const HEIGHT: f64 = 100.0;
 
 /// What is drawn.
 pub(crate) struct Chart<'a> {
@@ -25,7 +22,7 @@ pub(crate) struct Chart<'a> {
 }
 
 impl Chart<'_> {
-    /// The SVG element. Its text is made of numbers and constants.
+    /// The figure. Its text is made of numbers and constants.
     pub(crate) fn svg(&self) -> String {
         let values = self.points.iter().map(|point| point.value).filter(|value| value.is_finite());
         let (low, high) = values
@@ -33,36 +30,29 @@ impl Chart<'_> {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         let high = if high > low { high + (high - low) * 0.1 } else { low + 1.0 };
         let span = (self.end - self.start).num_milliseconds().max(1) as f64;
-        let x = |at: Timestamp| {
-            LEFT + (WIDTH - LEFT - RIGHT) * ((at - self.start).num_milliseconds() as f64 / span).clamp(0.0, 1.0)
-        };
-        let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - low) / (high - low));
+        let x = |at: Timestamp| WIDTH * ((at - self.start).num_milliseconds() as f64 / span).clamp(0.0, 1.0);
+        let y = |value: f64| 1.0 + (HEIGHT - 2.0) * (1.0 - (value - low) / (high - low));
         let mut svg = format!(
-            "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "<figure class=\"plot\"><div class=\"ys\" aria-hidden=\"true\"><span>{}</span><span>{}</span><span>{}</span></div>\
+             <svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-label=\"{}\">",
+            number(high),
+            number((low + high) / 2.0),
+            number(low),
             self.label()
         );
-        let right = WIDTH - RIGHT;
         for value in [low, (low + high) / 2.0, high] {
             let y = y(value);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>\
-                 <text class=\"axis\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 6.0,
-                y + 4.0,
-                number(value)
-            );
+            let _ = write!(svg, "<line class=\"grid\" x1=\"0\" y1=\"{y:.1}\" x2=\"{WIDTH}\" y2=\"{y:.1}\"/>");
         }
+        let mut told = String::new();
         for (at, word) in self.moments.iter().filter(|(at, _)| (self.start..=self.end).contains(at)) {
             let x = x(*at);
+            let _ = write!(svg, "<line class=\"moment {word}\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{HEIGHT}\"/>");
             let _ = write!(
-                svg,
-                "<line class=\"moment\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{}\"/>\
-                 <text class=\"axis\" x=\"{:.1}\" y=\"{}\" text-anchor=\"{}\">{word}</text>",
-                HEIGHT - BOTTOM,
-                if x > WIDTH / 2.0 { x - 4.0 } else { x + 4.0 },
-                TOP + 10.0,
-                if x > WIDTH / 2.0 { "end" } else { "start" },
+                told,
+                "<span><span class=\"key moment {word}\"></span>{word} {}</span>",
+                at.format("%H:%M:%S UTC")
             );
         }
         for run in self.points.split(|point| !point.value.is_finite()).filter(|run| !run.is_empty()) {
@@ -75,13 +65,13 @@ impl Chart<'_> {
         let line = y(self.threshold);
         let _ = write!(
             svg,
-            "<line class=\"threshold\" x1=\"{LEFT}\" y1=\"{line:.1}\" x2=\"{right}\" y2=\"{line:.1}\"/>\
-             <text class=\"axis\" x=\"{LEFT}\" y=\"{}\">{}</text>\
-             <text class=\"axis\" x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text></svg>",
-            HEIGHT - 4.0,
+            "<line class=\"threshold\" x1=\"0\" y1=\"{line:.1}\" x2=\"{WIDTH}\" y2=\"{line:.1}\"/></svg>\
+             <div class=\"xs\" aria-hidden=\"true\"><span>{}</span><span>{}</span></div>\
+             <figcaption class=\"legend\"><span><span class=\"key\"></span>value</span>\
+             <span><span class=\"key threshold\"></span>threshold {}</span>{told}</figcaption></figure>",
             self.start.format("%H:%M UTC"),
-            HEIGHT - 4.0,
             self.end.format("%H:%M UTC"),
+            number(self.threshold),
         );
         svg
     }
@@ -152,6 +142,6 @@ mod tests {
         let chart = Chart { points: &points, start, end: at(2), threshold: 2.0, moments: &moments };
         let svg = chart.svg();
         assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(svg.contains(">fired<") && !svg.contains("style="), "{svg}");
+        assert!(svg.contains("fired 00:01:00 UTC") && !svg.contains("style="), "{svg}");
     }
 }

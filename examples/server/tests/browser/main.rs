@@ -114,8 +114,8 @@ async fn who_comes_second_is_told_who_decided_and_when() {
     let plan = world.plan("Roll checkout back", &[ROLL_BACK], false).await;
     let browser = Browser::open(1440, 900).await;
     browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
-    // The stream would show it at once; a page that lost it must not decide on what is no longer there.
-    browser.client.execute("document.querySelector('main').dataset.topics = ''", Vec::new()).await.unwrap();
+    // The page would show it at once; one that lost the server must not decide on what is no longer there.
+    browser.client.execute("window.fetch = () => Promise.reject(new Error('away'))", Vec::new()).await.unwrap();
     world.rounds().plans().reject(&world.admin, plan.id, Some("not now".into())).await.unwrap();
     browser.press("Approve").await;
     browser.sees("//div[@id='error'][contains(., 'rejected by ada at ')]").await;

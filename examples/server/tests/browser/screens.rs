@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fantoccini::cookies::Cookie;
 use rounds_core::alert::Severity;
 use rounds_core::plan::PlanStatus;
 use rounds_core::service::Approval;
@@ -75,7 +74,8 @@ async fn pictures_of_every_page() {
             browser.client.delete_all_cookies().await.unwrap();
             browser.sign_in(&world.base, login, "/actions").await;
             for theme in ["light", "dark"] {
-                browser.client.add_cookie(Cookie::new("rounds_theme", theme)).await.unwrap();
+                let choose = format!("document.cookie = 'rounds_theme={theme}; path=/'");
+                browser.client.execute(&choose, Vec::new()).await.unwrap();
                 for (name, path) in &pages {
                     if login == "vera" && (*name != "plan" || theme == "dark") {
                         continue;

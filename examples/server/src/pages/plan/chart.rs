@@ -17,7 +17,6 @@ const POINTS: i32 = 120;
 pub(in crate::pages) struct AlertChart {
     pub(in crate::pages) svg: Option<String>,
     pub(in crate::pages) why: String,
-    pub(in crate::pages) fired: bool,
 }
 
 /// The values of a rule between two moments.
@@ -33,17 +32,15 @@ pub(in crate::pages) async fn of_rule(
     let query = alerts.range(&cx.who, &rule.condition.query, rule.datasource_id, start, end, step);
     let answer = match tokio::time::timeout(PATIENCE, query).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            return AlertChart { svg: None, why: format!("The values could not be read: {error}"), fired: false };
-        }
+        Ok(Err(error)) => return AlertChart { svg: None, why: format!("The values could not be read: {error}") },
         Err(_) => {
             let why = format!("The values could not be read: the datasource did not answer within {PATIENCE:?}.");
-            return AlertChart { svg: None, why, fired: false };
+            return AlertChart { svg: None, why };
         }
     };
     // The evaluator counts the first series in label order, so that one is drawn.
     let Some(series) = answer.series.iter().min_by(|a, b| a.labels.cmp(&b.labels)) else {
-        return AlertChart { svg: None, why: "The query answers no series for this time.".into(), fired: false };
+        return AlertChart { svg: None, why: "The query answers no series for this time.".into() };
     };
     let moments: Vec<(Timestamp, &'static str)> = history
         .iter()
@@ -54,6 +51,7 @@ pub(in crate::pages) async fn of_rule(
             AlertState::Normal | AlertState::Pending | AlertState::Disabled => None,
         })
         .collect();
-    let chart = Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
-    AlertChart { svg: Some(chart.svg()), why: String::new(), fired: !moments.is_empty() }
+    let chart =
+        Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
+    AlertChart { svg: Some(chart.svg()), why: String::new() }
 }

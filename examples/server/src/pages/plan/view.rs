@@ -162,7 +162,7 @@ impl View {
         Ok(Self {
             typed,
             may_decide,
-            may_auto_edit: may_auto_edit.unless(may_approve.missing.clone()),
+            may_auto_edit: may_approve.clone().unless(may_auto_edit.missing),
             may_cancel: may_approve.clone().unless(asked),
             may_submit: may_approve.unless(in_the_way),
             confirm: confirm_word(&plan.steps),
@@ -198,9 +198,20 @@ impl View {
         self.plan.status.is_terminal()
     }
 
-    /// Whether the bar on top has nothing to decide.
+    /// Whether the bar stays where it is: it follows the eye only while the whole plan is the question, and never
+    /// covers a step that asks for its own approval.
     pub(super) fn still(&self) -> bool {
-        !(self.waits() || self.may_end() || self.is_draft())
+        !self.waits()
+    }
+
+    /// What runs, at a glance.
+    pub(super) fn first_steps(&self) -> &[StepView] {
+        &self.steps[..self.steps.len().min(3)]
+    }
+
+    /// The step that asks for its own approval.
+    pub(super) fn asking(&self) -> Option<u32> {
+        self.steps.iter().find(|step| step.waiting()).map(|step| step.number)
     }
 
     pub(super) fn cause(&self) -> Option<&str> {
