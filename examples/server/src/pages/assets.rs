@@ -63,8 +63,11 @@ fn serve(file: &str, keep: &str, asked: &HeaderMap) -> Response {
         _ => "application/octet-stream",
     };
     let tag = format!("\"{}\"", *VERSION);
-    let headers =
-        [(header::CONTENT_TYPE, kind.to_owned()), (header::CACHE_CONTROL, keep.to_owned()), (header::ETAG, tag.clone())];
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CACHE_CONTROL, keep.to_owned()),
+        (header::ETAG, tag.clone()),
+    ];
     if asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }

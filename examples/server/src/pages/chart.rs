@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        for (value, text) in [(0.42134, "0.4213"), (5.0, "5"), (12_500.0, "12.5k"), (0.0, "0"), (-0.00001, "-1.000e-5")] {
+        for (value, text) in [(0.42134, "0.4213"), (5.0, "5"), (12_500.0, "12.5k"), (0.0, "0"), (-0.00001, "-1.000e-5")]
+        {
             assert_eq!(number(value), text);
         }
     }
@@ -135,9 +136,8 @@ mod tests {
     fn a_gap_in_the_values_is_a_gap_in_the_line_and_no_style_is_inline() {
         let start = DateTime::UNIX_EPOCH;
         let at = |minutes| start + TimeDelta::minutes(minutes);
-        let points: Vec<Point> = [(0, 1.0), (1, f64::NAN), (2, 3.0)]
-            .map(|(minutes, value)| Point { at: at(minutes), value })
-            .to_vec();
+        let points: Vec<Point> =
+            [(0, 1.0), (1, f64::NAN), (2, 3.0)].map(|(minutes, value)| Point { at: at(minutes), value }).to_vec();
         let moments = [(at(1), "fired")];
         let chart = Chart { points: &points, start, end: at(2), threshold: 2.0, moments: &moments };
         let svg = chart.svg();

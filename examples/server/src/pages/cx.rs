@@ -42,14 +42,16 @@ pub(super) struct Around {
 impl Around {
     pub(super) async fn of(parts: &mut Parts, state: &AppState) -> Self {
         let Ok(CsrfToken(csrf)) = CsrfToken::from_request_parts(parts, state).await;
-        let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |original| original.0.clone());
+        let uri =
+            parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |original| original.0.clone());
         let query: Vec<(String, String)> =
             form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let theme = match CookieJar::from_headers(&parts.headers).get(THEME_COOKIE).map(|cookie| cookie.value().to_owned()) {
-            Some(theme) if theme == "light" => "light",
-            Some(theme) if theme == "dark" => "dark",
-            _ => "auto",
-        };
+        let theme =
+            match CookieJar::from_headers(&parts.headers).get(THEME_COOKIE).map(|cookie| cookie.value().to_owned()) {
+                Some(theme) if theme == "light" => "light",
+                Some(theme) if theme == "dark" => "dark",
+                _ => "auto",
+            };
         let done = query.iter().find(|(name, _)| name == "done").and_then(|(_, word)| done(word));
         Self { csrf, theme, path: uri.path().to_owned(), now: state.rounds.now(), done, query }
     }
@@ -109,7 +111,11 @@ impl Cx {
     /// What stands around a page.
     pub(super) fn shell(&self, title: impl Into<String>, section: &'static str) -> Shell {
         Shell {
-            user: Some(User { name: self.who.name.clone(), login: self.who.login.clone(), role: self.who.role.to_string() }),
+            user: Some(User {
+                name: self.who.name.clone(),
+                login: self.who.login.clone(),
+                role: self.who.role.to_string(),
+            }),
             ..Shell::anonymous(&self.around, title, section)
         }
     }

@@ -46,9 +46,8 @@ impl Fields {
     pub(super) fn number<T: std::str::FromStr>(&self, name: &str, label: &str) -> Result<Option<T>, PageError> {
         self.text(name)
             .map(|text| {
-                text.parse().map_err(|_| {
-                    PageError::invalid(format!("{label}: found `{}`; a number is expected", crop(text)))
-                })
+                text.parse()
+                    .map_err(|_| PageError::invalid(format!("{label}: found `{}`; a number is expected", crop(text))))
             })
             .transpose()
     }
@@ -81,5 +80,8 @@ pub(super) fn moment(text: &str, label: &str) -> Result<Timestamp, PageError> {
             return Ok(at.and_utc());
         }
     }
-    Err(PageError::invalid(format!("{label}: found `{}`; a moment such as 2026-11-03T10:22 (UTC) is expected", crop(text))))
+    Err(PageError::invalid(format!(
+        "{label}: found `{}`; a moment such as 2026-11-03T10:22 (UTC) is expected",
+        crop(text)
+    )))
 }

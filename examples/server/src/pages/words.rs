@@ -41,7 +41,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
             }
             '\\' => return Err("found a backslash outside quotes: put the argument in single quotes".into()),
             found if SHELL.contains(&found) => {
-                return Err(format!("found `{found}` outside quotes: there is no shell, so put the argument in quotes"));
+                return Err(format!(
+                    "found `{found}` outside quotes: there is no shell, so put the argument in quotes"
+                ));
             }
             found if found.is_control() => {
                 return Err(format!("found the control character U+{:04X}", u32::from(found)));
@@ -94,7 +96,9 @@ mod tests {
 
     #[test]
     fn what_a_shell_would_act_on_is_refused() {
-        for text in ["get pods; id", "get $(id)", "get `id`", "get a | b", "get 'a", "get \"a", "get a\\ b", "x > y", ""] {
+        for text in
+            ["get pods; id", "get $(id)", "get `id`", "get a | b", "get 'a", "get \"a", "get a\\ b", "x > y", ""]
+        {
             assert!(split(text).is_err(), "{text}");
         }
     }

@@ -174,7 +174,8 @@ impl ExecutionAdapter for Cluster {
             "scale" | "patch" => (verb, Tier::Write),
             "delete" => (verb, Tier::Destructive),
             other => {
-                let message = format!("`{other}` is not accepted; get, describe, logs, rollout, scale, patch, delete are");
+                let message =
+                    format!("`{other}` is not accepted; get, describe, logs, rollout, scale, patch, delete are");
                 return Err(Refusal::new("unknown_verb", message));
             }
         };
@@ -264,7 +265,10 @@ impl Datasource for Metrics {
     }
 
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
-        Err(PortError::new(PortErrorKind::Unavailable, "http://metrics:9090: connection refused; is the address right?"))
+        Err(PortError::new(
+            PortErrorKind::Unavailable,
+            "http://metrics:9090: connection refused; is the address right?",
+        ))
     }
 
     async fn query(&self, _: &CallContext, query: &Query) -> Result<DataSet, PortError> {
@@ -282,8 +286,9 @@ impl Datasource for Metrics {
             return Err(PortError::new(PortErrorKind::Invalid, message));
         }
         let quiet = !expr.contains("error");
-        let points = times.into_iter().map(|at| {
-            Point { at, value: if quiet { 0.2 + 0.05 * (at.timestamp() as f64 / 300.0).sin() } else { self.shop.value(at) } }
+        let points = times.into_iter().map(|at| Point {
+            at,
+            value: if quiet { 0.2 + 0.05 * (at.timestamp() as f64 / 300.0).sin() } else { self.shop.value(at) },
         });
         let labels = BTreeMap::from([("namespace".into(), "shop".into()), ("deployment".into(), "checkout".into())]);
         Ok(DataSet { series: vec![Series { labels, points: points.collect() }], ..DataSet::default() })
@@ -333,7 +338,8 @@ impl Investigator for Doctor {
                 },
                 Section {
                     title: "What changed".into(),
-                    body: "Deployment checkout was rolled out to revision 12 two minutes before the first error.".into(),
+                    body: "Deployment checkout was rolled out to revision 12 two minutes before the first error."
+                        .into(),
                     citations: vec![pods.id],
                 },
             ],

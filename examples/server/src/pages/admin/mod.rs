@@ -8,8 +8,8 @@ use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 
-use crate::state::AppState;
 use super::pill::Pill;
+use crate::state::AppState;
 pub(super) use users::first_admin;
 
 pub(super) fn router() -> Router<AppState> {

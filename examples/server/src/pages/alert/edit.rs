@@ -19,8 +19,7 @@ use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields, crop};
 use crate::pages::plan::{AlertChart, of_rule};
 
-const OPERATORS: [Operator; 6] =
-    [Operator::Gt, Operator::Ge, Operator::Lt, Operator::Le, Operator::Eq, Operator::Ne];
+const OPERATORS: [Operator; 6] = [Operator::Gt, Operator::Ge, Operator::Lt, Operator::Le, Operator::Eq, Operator::Ne];
 const SEVERITIES: [Severity; 6] =
     [Severity::Info, Severity::Low, Severity::Medium, Severity::Warning, Severity::High, Severity::Critical];
 
@@ -71,7 +70,8 @@ impl EditPage {
 }
 
 pub(super) async fn new(cx: Cx) -> Result<Response, PageError> {
-    let defaults = [("operator", ">"), ("evaluationIntervalSec", "60"), ("forDurationSec", "60"), ("severity", "warning")];
+    let defaults =
+        [("operator", ">"), ("evaluationIntervalSec", "60"), ("forDurationSec", "60"), ("severity", "warning")];
     let mut fields: Vec<(String, String)> = cx.query.clone();
     fields.extend(defaults.map(|(name, value)| (name.to_owned(), value.to_owned())));
     render(&cx, None, Fields(fields), None, None).await
@@ -182,8 +182,7 @@ fn condition(fields: &Fields) -> Result<Condition, PageError> {
     let operator = OPERATORS.into_iter().find(|operator| operator.to_string() == text);
     Ok(Condition {
         query: fields.get("query").trim().replace("\r\n", "\n"),
-        operator: operator
-            .ok_or_else(|| PageError::invalid(format!("condition.operator: found `{}`", crop(text))))?,
+        operator: operator.ok_or_else(|| PageError::invalid(format!("condition.operator: found `{}`", crop(text))))?,
         threshold: fields
             .number("threshold", "condition.threshold")?
             .ok_or_else(|| PageError::invalid("condition.threshold: a number is expected"))?,

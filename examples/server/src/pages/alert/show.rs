@@ -60,12 +60,7 @@ pub(super) async fn show(cx: Cx, Path(id): Path<String>) -> Result<Response, Pag
     render(&cx, form::id(&id)?, None, &Fields::default()).await
 }
 
-async fn render(
-    cx: &Cx,
-    id: AlertRuleId,
-    refused: Option<PageError>,
-    fields: &Fields,
-) -> Result<Response, PageError> {
+async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &Fields) -> Result<Response, PageError> {
     let alerts = cx.rounds().alerts();
     let view = alerts.get(&cx.who, id).await?;
     let history = alerts.history(&cx.who, id, 50).await?;

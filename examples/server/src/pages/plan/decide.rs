@@ -2,9 +2,9 @@
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
+use rounds_core::PlanId;
 use rounds_core::plan::{Plan, RequestKind, RequestStatus};
 use rounds_core::service::Approval;
-use rounds_core::PlanId;
 
 use super::render;
 use super::view::{Typed, confirm_word};
@@ -136,7 +136,9 @@ fn confirmed(word: Option<String>, fields: &Fields) -> Result<(), PageError> {
     match word {
         Some(word) if fields.get("confirm").trim() != word => Err(PageError::invalid(match fields.text("confirm") {
             None => format!("Nothing was decided: this is destructive, so type the target's name, {word}, to go on."),
-            Some(found) => format!("Nothing was decided: you typed `{}`, and the target's name is {word}.", crop(found)),
+            Some(found) => {
+                format!("Nothing was decided: you typed `{}`, and the target's name is {word}.", crop(found))
+            }
         })),
         _ => Ok(()),
     }

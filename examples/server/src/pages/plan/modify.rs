@@ -74,7 +74,8 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
         }
     }
     if steps.len() < drafts.len() {
-        let error = PageError::invalid("Nothing was saved: some steps cannot be read. What is wrong stands beside them.");
+        let error =
+            PageError::invalid("Nothing was saved: some steps cannot be read. What is wrong stands beside them.");
         return render(&cx, plan, digest, summary, drafts, Some(error)).await;
     }
     let change = Modification { summary: Some(summary.clone()), steps, digest: Some(digest.clone()) };
@@ -87,7 +88,8 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
                 }
             }
             let which: Vec<String> = refusals.iter().map(|refusal| (refusal.ordinal + 1).to_string()).collect();
-            let message = format!("Nothing was saved: the gate refuses step {}. Why stands beside it.", which.join(", "));
+            let message =
+                format!("Nothing was saved: the gate refuses step {}. Why stands beside it.", which.join(", "));
             PageError::new(StatusCode::UNPROCESSABLE_ENTITY, message)
         }
         Err(error) => PageError::from(error),
@@ -145,7 +147,8 @@ impl Draft {
         let argv = step.params.get("argv").and_then(Value::as_array);
         let argv = argv.map(|argv| argv.iter().filter_map(Value::as_str).collect::<Vec<_>>());
         // A command line is argv and perhaps stdin; with anything more, all of it is shown as JSON.
-        let known = step.params.as_object().is_some_and(|params| params.keys().all(|key| key == "argv" || key == "stdin"));
+        let known =
+            step.params.as_object().is_some_and(|params| params.keys().all(|key| key == "argv" || key == "stdin"));
         let command = argv.filter(|_| known && step.kind == StepSpec::RUN_COMMAND);
         Self {
             kind: step.kind.clone(),

@@ -129,8 +129,7 @@ impl View {
         let plan = rounds.plans().get(&cx.who, id).await?;
         let may_approve = cx.may_all(Action::PlansApprove, "plans").await;
         let expired = plan.status == PlanStatus::PendingApproval && plan.expires_at.is_some_and(|at| at <= cx.now);
-        let may_decide =
-            may_approve.clone().unless(expired.then(|| "it expired: nobody decided in time".to_owned()));
+        let may_decide = may_approve.clone().unless(expired.then(|| "it expired: nobody decided in time".to_owned()));
         let may_auto_edit = auto_edit(cx, &plan).await;
         let names = connector_names(cx).await;
 
@@ -152,7 +151,12 @@ impl View {
         let steps = plan.steps.iter().map(|step| step_view(&plan, step, &names, &may_approve)).collect();
         let in_the_way = primary.as_ref().filter(|_| plan.status == PlanStatus::Draft).and_then(|primary| {
             let ended = matches!(primary.status, PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed);
-            (!ended).then(|| format!("the plan it undoes is {}: it must have failed, been cancelled or completed first", primary.status.as_str()))
+            (!ended).then(|| {
+                format!(
+                    "the plan it undoes is {}: it must have failed, been cancelled or completed first",
+                    primary.status.as_str()
+                )
+            })
         });
         let asked = plan.cancel_requested_at.map(|_| "it was asked to end after the running step".to_owned());
         Ok(Self {
@@ -243,7 +247,9 @@ impl View {
         let step = |wanted: fn(&StepView) -> bool| self.steps.iter().find(|step| wanted(step));
         match self.plan.status {
             PlanStatus::Draft => "A rescue plan: it waits as a draft. Submitting it runs nothing.".into(),
-            PlanStatus::PendingApproval if self.expired => "Nobody decided in time; it cannot be approved any more.".into(),
+            PlanStatus::PendingApproval if self.expired => {
+                "Nobody decided in time; it cannot be approved any more.".into()
+            }
             PlanStatus::PendingApproval => "Nothing has run. It waits for a person.".into(),
             PlanStatus::Approved => "Approved; the first step is about to start.".into(),
             PlanStatus::Executing => match (step(StepView::waiting), self.plan.running_step()) {

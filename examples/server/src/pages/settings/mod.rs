@@ -8,11 +8,11 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use rounds_core::ConnectorId;
 use rounds_core::access::Action;
 use rounds_core::connector::{Connector, StoredSecret};
 use rounds_core::plugin::{Role, SecretUse};
 use rounds_core::service::ConnectorDraft;
-use rounds_core::ConnectorId;
 use secrecy::SecretString;
 
 use super::cx::{Cx, May, Shell, page_with};
@@ -102,8 +102,12 @@ impl KindForm {
     /// What is known of the secret there is; never the secret.
     fn secret_there(&self) -> Option<String> {
         match self.of.as_ref()?.secret.as_ref()? {
-            StoredSecret::Inline(_) => Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into()),
-            StoredSecret::Reference(reference) => Some(format!("It is read from {reference}; leave both empty to keep that.")),
+            StoredSecret::Inline(_) => {
+                Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into())
+            }
+            StoredSecret::Reference(reference) => {
+                Some(format!("It is read from {reference}; leave both empty to keep that."))
+            }
         }
     }
 
@@ -166,7 +170,7 @@ async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Resp
     let kind = cx.param("kind").unwrap_or_default().to_owned();
     let draft = match draft(&cx, place, &kind, &fields) {
         Ok(draft) => draft,
-        Err((error, form)) => return render(&cx, place, form, Some(error)).await,
+        Err((error, form)) => return render(&cx, place, form.map(|form| *form), Some(error)).await,
     };
     match cx.rounds().connectors().create(&cx.who, draft).await {
         Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created#c-{}", made.id)).into_response()),
@@ -198,7 +202,7 @@ async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) 
     let mut draft = match draft(&cx, place, &kind, &fields) {
         Ok(draft) => draft,
         Err((error, form)) => {
-            let form = form.map(|form| KindForm { of: Some(found), ..form });
+            let form = form.map(|form| KindForm { of: Some(found), ..*form });
             return render(&cx, place, form, Some(error)).await;
         }
     };
@@ -269,7 +273,14 @@ fn kind_form(
         let about = refused.filter(|error| error.message.contains(&format!("`{}`", field.name)));
         field.wrong = about.map(|error| error.message.clone());
     }
-    Ok(KindForm { kind: kind.into(), title: registration.title().into(), of, fields, secret: registration.secret(), typed })
+    Ok(KindForm {
+        kind: kind.into(),
+        title: registration.title().into(),
+        of,
+        fields,
+        secret: registration.secret(),
+        typed,
+    })
 }
 
 /// What a form says; or what is wrong with it, and the form with what was typed.
@@ -278,7 +289,7 @@ fn draft(
     place: Place,
     kind: &str,
     fields: &Fields,
-) -> Result<ConnectorDraft, (PageError, Option<KindForm>)> {
+) -> Result<ConnectorDraft, (PageError, Option<Box<KindForm>>)> {
     let mut form = kind_form(cx, place, kind, None, fields.clone(), None).map_err(|error| (error, None))?;
     let config = match schema::config(&form.fields, fields) {
         Ok(config) => config,
@@ -286,7 +297,7 @@ fn draft(
             if let Some(field) = form.fields.iter_mut().find(|field| field.name == name) {
                 field.wrong = Some(message.clone());
             }
-            return Err((PageError::invalid(format!("{name}: {message}")), Some(form)));
+            return Err((PageError::invalid(format!("{name}: {message}")), Some(Box::new(form))));
         }
     };
     Ok(ConnectorDraft {

@@ -120,7 +120,8 @@ fn resolve(schema: &Value, property: &Value) -> Value {
     for _ in 0..4 {
         let inner = ["anyOf", "allOf", "oneOf"].iter().find_map(|key| {
             let choices = found.get(*key)?.as_array()?;
-            let real: Vec<&Value> = choices.iter().filter(|one| one.get("type") != Some(&Value::from("null"))).collect();
+            let real: Vec<&Value> =
+                choices.iter().filter(|one| one.get("type") != Some(&Value::from("null"))).collect();
             (real.len() == 1).then(|| real[0].clone())
         });
         let inner = inner.or_else(|| {
