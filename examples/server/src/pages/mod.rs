@@ -29,7 +29,6 @@ use crate::state::AppState;
 use error::PageError;
 
 /// Every page.
-#[must_use]
 pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(actions::home))

@@ -1,7 +1,8 @@
 //! A headless browser, driven over loopback. The programs are found on PATH; the driver that was started is ended by
-//! its own handle.
+//! its own handle, and ends its browser.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,13 +20,25 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
-struct Driver(Child);
+struct Driver {
+    child: Child,
+    port: u16,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // It may have ended by itself; either way there is nothing left to wait for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // Killed, it would leave its browser behind when a test failed: asked, it ends that first.
+        if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) {
+            let _ = stream.write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        }
+        for _ in 0..50 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -47,7 +60,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let driver = Driver(child);
+        let driver = Driver { child, port };
         let profile = tempfile::tempdir().unwrap();
         let binary = on_path(&["chromium", "chromium-browser", "google-chrome"]);
         let arguments = [

@@ -1,6 +1,7 @@
 //! The pages in a real browser. Needs `chromedriver` and `chromium` on PATH; select with `binary(browser)`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests start a browser, find it on PATH, and break a shop just now")]
 
 mod driver;
 mod screens;
@@ -105,6 +106,34 @@ async fn a_viewer_sees_the_plan_with_disabled_buttons_that_say_what_is_missing()
         assert!(!browser.has(&button(label)).await, "{label}");
     }
     assert!(browser.text().await.contains("needs plans:approve on plans:*"));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_read_and_decided_without_scripts() {
+    let world = World::without_scripts().await;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK, LOOK], false).await;
+    let browser = Browser::open(390, 844).await;
+    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
+    assert!(!browser.has("//html[@data-script='on']").await, "scripts are off");
+    browser.client.find(Locator::XPath("//a[.='Modify']")).await.unwrap().click().await.unwrap();
+    browser.press("Remove").await;
+    browser.press("Save changes").await;
+    browser.sees("//div[@id='done'][contains(., 'new revision')]").await;
+    browser.press("Approve").await;
+    browser.sees("//div[@id='done'][contains(., 'You approved this plan')]").await;
+    let plan = world
+        .until_some(async || {
+            let plan = world.rounds().plans().get(&world.admin, plan.id).await.unwrap();
+            plan.steps[0].approval_request_id.is_some().then_some(plan)
+        })
+        .await;
+    assert_eq!(plan.steps.len(), 1, "the first step was removed");
+    browser.client.goto(&format!("{}/plans/{}", world.base, plan.id)).await.unwrap();
+    browser.press("Approve").await;
+    browser.sees("//div[@id='done'][contains(., 'You approved this step')]").await;
+    world.until(plan.id, PlanStatus::Completed).await;
+    assert_eq!(world.shop.ran(), ["kubectl get deployment/checkout -n shop"]);
     browser.close().await;
 }
 

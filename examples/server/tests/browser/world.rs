@@ -32,12 +32,17 @@ pub struct World {
     pub shop: Shop,
     pub admin: Principal,
     pub cluster: ConnectorId,
+    name: String,
     _dir: tempfile::TempDir,
 }
 
 impl World {
     /// A server without anybody.
     pub async fn empty() -> Self {
+        Self::start(true).await
+    }
+
+    async fn start(scripts: bool) -> Self {
         let name = format!("shop{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let shop = Shop::open(&name);
         let dir = tempfile::tempdir().unwrap();
@@ -51,19 +56,31 @@ impl World {
             investigator: Some(std::sync::Arc::new(Doctor)),
             without: Vec::new(),
         };
-        let app = App::start(boot).await.unwrap();
+        let mut app = App::start(boot).await.unwrap();
+        if !scripts {
+            app.router = app.router.layer(axum::middleware::from_fn(no_scripts));
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let state = app.state.clone();
         tokio::spawn(app.serve(listener, std::future::pending()));
         let admin = Principal::user(rounds_core::OrgId::default(), "nobody", OrgRole::Viewer);
-        Self { base, state, shop, admin, cluster: ConnectorId::new(), _dir: dir }
+        Self { base, state, shop, admin, cluster: ConnectorId::new(), name, _dir: dir }
     }
 
     /// A server with people and connectors. `ada` administers it, `ed` may auto-edit in `shop`, `eve` is an Editor,
     /// `vera` is a Viewer.
     pub async fn new() -> Self {
-        let mut world = Self::empty().await;
+        Self::empty().await.peopled().await
+    }
+
+    /// The same, whose pages cannot load their scripts.
+    pub async fn without_scripts() -> Self {
+        Self::start(false).await.peopled().await
+    }
+
+    async fn peopled(self) -> Self {
+        let mut world = self;
         let accounts = &world.state.accounts;
         accounts.first_admin(person("ada", "Ada Admin", OrgRole::Admin)).await.unwrap();
         let signed_in = accounts.sign_in("ada", SecretString::from(PASSWORD)).await.unwrap().unwrap();
@@ -82,7 +99,7 @@ impl World {
             role: None,
         };
         accounts.add_grant(&world.admin, &grant).await.unwrap();
-        let name = format!("shop{}", NUMBER.load(Ordering::Relaxed) - 1);
+        let name = &world.name;
         let connectors = world.rounds().connectors();
         let cluster = ConnectorDraft {
             kind: "kubernetes".into(),
@@ -190,6 +207,13 @@ impl World {
         }
         panic!("what was waited for did not come within 20 s");
     }
+}
+
+async fn no_scripts(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    if request.uri().path().ends_with(".js") {
+        return axum::response::IntoResponse::into_response(axum::http::StatusCode::NOT_FOUND);
+    }
+    next.run(request).await
 }
 
 fn person(login: &str, name: &str, role: OrgRole) -> UserDraft {

@@ -51,7 +51,6 @@ pub(in crate::pages) async fn of_rule(
             AlertState::Normal | AlertState::Pending | AlertState::Disabled => None,
         })
         .collect();
-    let chart =
-        Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
+    let chart = Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
     AlertChart { svg: Some(chart.svg()), why: String::new() }
 }

@@ -170,7 +170,7 @@ async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Resp
     let kind = cx.param("kind").unwrap_or_default().to_owned();
     let draft = match draft(&cx, place, &kind, &fields) {
         Ok(draft) => draft,
-        Err((error, form)) => return render(&cx, place, form, Some(error)).await,
+        Err((error, form)) => return render(&cx, place, form.map(|form| *form), Some(error)).await,
     };
     match cx.rounds().connectors().create(&cx.who, draft).await {
         Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created#c-{}", made.id)).into_response()),
@@ -202,7 +202,7 @@ async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) 
     let mut draft = match draft(&cx, place, &kind, &fields) {
         Ok(draft) => draft,
         Err((error, form)) => {
-            let form = form.map(|form| KindForm { of: Some(found), ..form });
+            let form = form.map(|form| KindForm { of: Some(found), ..*form });
             return render(&cx, place, form, Some(error)).await;
         }
     };
@@ -284,7 +284,12 @@ fn kind_form(
 }
 
 /// What a form says; or what is wrong with it, and the form with what was typed.
-fn draft(cx: &Cx, place: Place, kind: &str, fields: &Fields) -> Result<ConnectorDraft, (PageError, Option<KindForm>)> {
+fn draft(
+    cx: &Cx,
+    place: Place,
+    kind: &str,
+    fields: &Fields,
+) -> Result<ConnectorDraft, (PageError, Option<Box<KindForm>>)> {
     let mut form = kind_form(cx, place, kind, None, fields.clone(), None).map_err(|error| (error, None))?;
     let config = match schema::config(&form.fields, fields) {
         Ok(config) => config,
@@ -292,7 +297,7 @@ fn draft(cx: &Cx, place: Place, kind: &str, fields: &Fields) -> Result<Connector
             if let Some(field) = form.fields.iter_mut().find(|field| field.name == name) {
                 field.wrong = Some(message.clone());
             }
-            return Err((PageError::invalid(format!("{name}: {message}")), Some(form)));
+            return Err((PageError::invalid(format!("{name}: {message}")), Some(Box::new(form))));
         }
     };
     Ok(ConnectorDraft {
