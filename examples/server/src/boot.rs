@@ -84,10 +84,15 @@ impl App {
     pub async fn start(boot: Boot) -> anyhow::Result<Self> {
         let settings = boot.settings;
         private_dir(&settings.data_dir)?;
+        // Asking kubectl for its version takes longer than opening the database, so both happen at once.
+        let host = tokio::spawn({
+            let settings = settings.clone();
+            async move { host(&settings).await }
+        });
         let store = open_store(&settings, true).await?;
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
-        let host = host(&settings).await;
+        let host = host.await.context("looking for kubectl panicked")?;
         let vault = match &settings.vault {
             Some((address, token)) => Some(VaultSecrets::new(address, token.clone(), &Arc::new(host.clone()))?),
             None => None,
