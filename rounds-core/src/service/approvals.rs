@@ -69,16 +69,29 @@ impl Approvals<'_> {
     /// # Errors
     /// `plans:approve` is missing, or the request is no longer open: who decided and when is said.
     pub async fn approve(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+        self.approve_because(who, id, None).await
+    }
+
+    /// Approves what the request asks, and says why: the request and the audit log keep it.
+    ///
+    /// # Errors
+    /// As [`approve`](Self::approve).
+    pub async fn approve_because(
+        &self,
+        who: &Principal,
+        id: RequestId,
+        reason: Option<String>,
+    ) -> Result<ApprovalView, Error> {
         let view = self.load(who, id).await?;
         let plans = Plans { shared: self.shared };
         let plan = match view.request.kind {
             RequestKind::Plan => {
                 // A request is superseded when its plan changes, so its digest is what was shown.
                 let approval = Approval { auto_edit: false, digest: Some(view.request.digest.clone()) };
-                plans.decide(who, view.plan.id, Some(id), &Decision::Approve(approval)).await?
+                plans.decide(who, view.plan.id, Some(id), &Decision::Approve { approval, reason }).await?
             }
             RequestKind::Step { ordinal } => {
-                plans.decide(who, view.plan.id, Some(id), &Decision::ApproveStep { ordinal }).await?
+                plans.decide(who, view.plan.id, Some(id), &Decision::ApproveStep { ordinal, reason }).await?
             }
         };
         self.view(plan, id)

@@ -198,9 +198,9 @@ async fn approve(
     who: Who,
     Id(id): Id<RequestId>,
     Params(wait): Params<WaitParams>,
-    Body(_): Body<ReasonBody>,
+    Body(body): Body<ReasonBody>,
 ) -> Result<Json<ApprovalView>, ApiError> {
-    let approved = state.rounds.approvals().approve(&who.principal, id).await;
+    let approved = state.rounds.approvals().approve_because(&who.principal, id, body.reason).await;
     let found = decided(&state, &who, id, approved).await?;
     wait.wait(&state, &who, found.plan).await?;
     get(State(state), who, Id(id)).await

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::lenient::overlay;
+use super::lenient::{self, drop_computed, overlay};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
@@ -90,20 +90,16 @@ struct ConnectorView {
 }
 
 impl ConnectorView {
-    /// What only the server writes: a connector may be sent back with these.
-    const COMPUTED: &'static [&'static str] = &[
-        "id",
-        "orgId",
-        "role",
+    /// What never changes: a connector may be sent back with these.
+    const FIXED: &'static [&'static str] = &["id", "orgId", "role", "createdBy", "createdByLogin", "createdAt"];
+
+    /// What is seen and not written: passed over.
+    const SEEN: &'static [&'static str] = &[
         "revision",
         "status",
         "lastVerifiedAt",
         "lastVerifyError",
-        "createdBy",
-        "createdByLogin",
-        "createdAt",
         "updatedAt",
-        "capabilities",
         "secretMissing",
         "hasSecret",
     ];
@@ -171,8 +167,10 @@ async fn get(State(state): State<AppState>, who: Who, Id(id): Id<ConnectorId>) -
 async fn create(
     State(state): State<AppState>,
     who: Who,
-    Body(mut draft): Body<ConnectorDraft>,
+    Body(body): Body<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
+    in_config(&body)?;
+    let mut draft: ConnectorDraft = lenient::read(body)?;
     if draft.config.is_null() {
         draft.config = json!({});
     }
@@ -187,9 +185,13 @@ async fn update(
     Body(mut change): Body<Map<String, Value>>,
 ) -> Result<Json<Answer>, ApiError> {
     let found = state.rounds.connectors().get(&who.principal, id).await?;
-    for name in ConnectorView::COMPUTED {
-        change.remove(*name);
+    let shown = serde_json::to_value(answer(&state, found.clone()).connector).map_err(ApiError::internal)?;
+    drop_computed(&mut change, &shown, ConnectorView::FIXED, ConnectorView::SEEN)?;
+    // Sent back as it was shown, what is shown of the config is no change.
+    if change.get("capabilities").is_some_and(|sent| shown.get("capabilities") == Some(sent)) {
+        change.remove("capabilities");
     }
+    in_config(&change)?;
     // Sent back as it was shown, a reference is no change.
     let same_reference = match &found.secret {
         Some(StoredSecret::Reference(reference)) => {
@@ -207,10 +209,25 @@ async fn update(
         "isDefault": found.is_default,
         "ownerTeamId": found.owner_team_id,
     });
-    let draft: ConnectorDraft = serde_json::from_value(overlay(base, change))
-        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))?;
+    let Value::Object(whole) = overlay(base, change) else {
+        return Err(ApiError::internal("a connector is an object"));
+    };
+    let mut draft: ConnectorDraft = lenient::read(whole)?;
+    if draft.config.is_null() {
+        draft.config = json!({});
+    }
     let changed = state.rounds.connectors().update(&who.principal, id, draft).await?;
     Ok(Json(answer(&state, changed)))
+}
+
+/// Parts of the config that stand beside it are named, not dropped.
+fn in_config(body: &Map<String, Value>) -> Result<(), ApiError> {
+    for name in ["capabilities", "allowedNamespaces"] {
+        if body.get(name).is_some_and(|sent| !sent.is_null()) {
+            return Err(ApiError::bad_request(format!("{name}: it belongs into the config: send config.{name}")));
+        }
+    }
+    Ok(())
 }
 
 async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<ConnectorId>) -> Result<StatusCode, ApiError> {

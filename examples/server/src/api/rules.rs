@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::lenient::overlay;
+use super::lenient::{self, drop_computed, overlay};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
@@ -42,12 +42,12 @@ pub(super) fn routes(api: Api) -> Api {
                 .answers::<Silence>(),
             silence,
         )
-        .at(Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>(), unsilence_named)
+        .at(Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>().body::<SilenceParams>(), unsilence_named)
         .at(Op::delete("/api/alert-rules/silences/{id}", "End a silence"), unsilence);
     api.at(Op::get("/api/alert-rules/{id}", "One alert rule with its state").answers::<RuleView>(), get)
         .at(
-            Op::put("/api/alert-rules/{id}", "Change a rule; absent fields stay")
-                .body::<RuleDraft>()
+            Op::put("/api/alert-rules/{id}", "Change a rule; absent fields stay, null clears")
+                .body::<RuleChange>()
                 .answers::<RuleView>(),
             update,
         )
@@ -112,11 +112,11 @@ struct RuleView {
 }
 
 impl RuleView {
-    /// What only the server writes: a rule may be sent back with these.
-    const COMPUTED: &'static [&'static str] = &[
-        "id",
-        "orgId",
-        "enabled",
+    /// What never changes: a rule may be sent back with these.
+    const FIXED: &'static [&'static str] = &["id", "orgId", "createdBy", "createdByLogin", "createdAt"];
+
+    /// What is seen and not written: passed over.
+    const SEEN: &'static [&'static str] = &[
         "evaluated",
         "state",
         "stateChangedAt",
@@ -128,9 +128,6 @@ impl RuleView {
         "lastError",
         "warning",
         "investigationId",
-        "createdBy",
-        "createdByLogin",
-        "createdAt",
         "updatedAt",
     ];
 }
@@ -171,6 +168,18 @@ impl From<Found> for RuleView {
     }
 }
 
+/// What changes about a rule: every field is optional here, also those that a new one needs.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AlertRuleChange", transform = |schema: &mut schemars::Schema| { schema.remove("required"); })]
+#[expect(dead_code, reason = "it describes; what is sent is laid over what there is")]
+struct RuleChange {
+    /// Whether it is evaluated.
+    enabled: Option<bool>,
+    #[serde(flatten)]
+    rule: RuleDraft,
+}
+
 /// Every rule.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ListAnswer {
@@ -202,10 +211,20 @@ async fn update(
     Id(id): Id<AlertRuleId>,
     Body(mut change): Body<Map<String, Value>>,
 ) -> Result<Json<RuleView>, ApiError> {
-    let rule = state.rounds.alerts().get(&who.principal, id).await?.rule;
-    for name in RuleView::COMPUTED {
-        change.remove(*name);
+    let alerts = state.rounds.alerts();
+    let found = alerts.get(&who.principal, id).await?;
+    let rule = found.rule.clone();
+    let enabled = match change.remove("enabled") {
+        Some(Value::Bool(enabled)) => enabled,
+        None | Some(Value::Null) => rule.enabled,
+        Some(_) => return Err(ApiError::bad_request("enabled: true or false is expected")),
+    };
+    let disables = change.get("state").is_some_and(|state| state == AlertState::Disabled.as_str());
+    if disables && enabled {
+        return Err(ApiError::bad_request("state: it is computed; send `\"enabled\": false` to disable a rule"));
     }
+    let shown = serde_json::to_value(RuleView::from(found.clone())).map_err(ApiError::internal)?;
+    drop_computed(&mut change, &shown, RuleView::FIXED, RuleView::SEEN)?;
     let base = json!({
         "name": rule.name,
         "description": rule.description,
@@ -216,9 +235,16 @@ async fn update(
         "datasourceId": rule.datasource_id,
         "ownerTeamId": rule.owner_team_id,
     });
-    let draft: RuleDraft = serde_json::from_value(overlay(base, change))
-        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))?;
-    Ok(Json(state.rounds.alerts().update(&who.principal, id, draft).await?.into()))
+    let mut changed = found;
+    // Only switched on or off, it is not changed otherwise, and says so in the audit log.
+    if !change.is_empty() || enabled == rule.enabled {
+        let Value::Object(whole) = overlay(base, change) else { return Err(ApiError::internal("a rule is an object")) };
+        changed = alerts.update(&who.principal, id, lenient::read(whole)?).await?;
+    }
+    if enabled != rule.enabled {
+        changed = alerts.set_enabled(&who.principal, id, enabled).await?;
+    }
+    Ok(Json(changed.into()))
 }
 
 async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<StatusCode, ApiError> {
@@ -387,20 +413,26 @@ async fn silence(
     Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?)))
 }
 
-/// Which silence.
+/// Which silence, in the query or the body.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SilenceParams {
     /// Its id.
-    id: SilenceId,
+    #[serde(default)]
+    id: Option<SilenceId>,
 }
 
 async fn unsilence_named(
     state: State<AppState>,
     who: Who,
     Params(params): Params<SilenceParams>,
+    Body(body): Body<SilenceParams>,
 ) -> Result<StatusCode, ApiError> {
-    unsilence(state, who, Id(params.id)).await
+    match (params.id, body.id) {
+        (Some(id), None) | (None, Some(id)) => unsilence(state, who, Id(id)).await,
+        (Some(id), Some(same)) if id == same => unsilence(state, who, Id(id)).await,
+        _ => Err(ApiError::bad_request("id: the id of one silence is expected, in the query or the body")),
+    }
 }
 
 async fn unsilence(State(state): State<AppState>, who: Who, Id(id): Id<SilenceId>) -> Result<StatusCode, ApiError> {
