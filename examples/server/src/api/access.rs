@@ -19,9 +19,10 @@ use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(Op::get("/api/access-control/roles", "What each role permits").answers::<Vec<RoleView>>(), roles)
-        .at(Op::get("/api/access-control/grants", "List grants")
-            .query::<ListParams>()
-            .answers::<Vec<GrantView>>(), list)
+        .at(
+            Op::get("/api/access-control/grants", "List grants").query::<ListParams>().answers::<Vec<GrantView>>(),
+            list,
+        )
         .at(
             Op::post("/api/access-control/grants", "Grant an action on a scope, or a role")
                 .body::<GrantDraft>()

@@ -18,11 +18,11 @@ use super::lenient::{self, drop_computed, overlay};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
-use crate::extract::{Body, Id};
+use crate::extract::{Body, Id, Params};
 use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
-    api.at(Op::get("/api/connectors", "List connectors").answers::<ListAnswer>(), list)
+    api.at(Op::get("/api/connectors", "List connectors").query::<ListParams>().answers::<ListAnswer>(), list)
         .at(
             Op::post("/api/connectors", "Configure a connector")
                 .body::<ConnectorDraft>()
@@ -94,15 +94,8 @@ impl ConnectorView {
     const FIXED: &'static [&'static str] = &["id", "orgId", "role", "createdBy", "createdByLogin", "createdAt"];
 
     /// What is seen and not written: passed over.
-    const SEEN: &'static [&'static str] = &[
-        "revision",
-        "status",
-        "lastVerifiedAt",
-        "lastVerifyError",
-        "updatedAt",
-        "secretMissing",
-        "hasSecret",
-    ];
+    const SEEN: &'static [&'static str] =
+        &["revision", "status", "lastVerifiedAt", "lastVerifyError", "updatedAt", "secretMissing", "hasSecret"];
 
     fn new(connector: Connector, registry: &Registry) -> Self {
         let required = registry
@@ -152,9 +145,31 @@ fn answer(state: &AppState, connector: Connector) -> Answer {
     Answer { connector: ConnectorView::new(connector, state.rounds.connectors().kinds()) }
 }
 
-async fn list(State(state): State<AppState>, who: Who) -> Result<Json<ListAnswer>, ApiError> {
+/// Which connectors.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListParams {
+    /// Of this kind, such as `kubernetes`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<ListParams>,
+) -> Result<Json<ListAnswer>, ApiError> {
     let connectors = state.rounds.connectors();
-    let found = connectors.list(&who.principal).await?;
+    let mut found = connectors.list(&who.principal).await?;
+    if let Some(kind) = params.kind.filter(|kind| !kind.is_empty()) {
+        found.retain(|connector| connector.kind == kind);
+        let known: Vec<&str> = connectors.kinds().iter().map(|registration| registration.kind()).collect();
+        if found.is_empty() && !known.contains(&kind.as_str()) {
+            let kind: String = kind.chars().take(80).collect();
+            let message = format!("type: unknown value `{kind}`; known values: {}", known.join(", "));
+            return Err(ApiError::bad_request(message));
+        }
+    }
     let views = found.into_iter().map(|connector| ConnectorView::new(connector, connectors.kinds())).collect();
     Ok(Json(ListAnswer { connectors: views }))
 }

@@ -24,8 +24,7 @@ pub(super) fn without<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 pub(super) fn read<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, ApiError> {
     let mut object = Value::Object(object);
     drop_nulls(&mut object);
-    serde_json::from_value(object)
-        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))
+    serde_json::from_value(object).map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))
 }
 
 /// Refuses a fixed thing that is sent back changed, and takes the others out, together with what is computed anew all

@@ -10,11 +10,12 @@ use rounds_core::alert::{AlertState, Condition, HistoryRow, Operator, Severity, 
 use rounds_core::ports::Series;
 use rounds_core::service::{Preview, RuleDraft, RuleView as Found, SilenceDraft};
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, SilenceId, TeamId};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::lenient::{self, drop_computed, overlay};
+use super::paging::one_of;
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
@@ -23,7 +24,12 @@ use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
     let api = api
-        .at(Op::get("/api/alert-rules", "List alert rules with their state").answers::<ListAnswer>(), list)
+        .at(
+            Op::get("/api/alert-rules", "List alert rules with their state")
+                .query::<ListParams>()
+                .answers::<ListAnswer>(),
+            list,
+        )
         .at(
             Op::post("/api/alert-rules", "Make an alert rule").body::<RuleDraft>().status(201).answers::<RuleView>(),
             create,
@@ -34,15 +40,18 @@ pub(super) fn routes(api: Api) -> Api {
                 .answers::<PreviewAnswer>(),
             preview,
         )
-        .at(Op::get("/api/alert-rules/silences", "List silences").answers::<Vec<Silence>>(), silences)
+        .at(Op::get("/api/alert-rules/silences", "List silences").answers::<Vec<SilenceView>>(), silences)
         .at(
             Op::post("/api/alert-rules/silences", "Silence a rule, or all that match")
                 .body::<SilenceDraft>()
                 .status(201)
-                .answers::<Silence>(),
+                .answers::<SilenceView>(),
             silence,
         )
-        .at(Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>().body::<SilenceParams>(), unsilence_named)
+        .at(
+            Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>().body::<SilenceParams>(),
+            unsilence_named,
+        )
         .at(Op::delete("/api/alert-rules/silences/{id}", "End a silence"), unsilence);
     api.at(Op::get("/api/alert-rules/{id}", "One alert rule with its state").answers::<RuleView>(), get)
         .at(
@@ -187,8 +196,22 @@ struct ListAnswer {
     total: usize,
 }
 
-async fn list(State(state): State<AppState>, who: Who) -> Result<Json<ListAnswer>, ApiError> {
-    let found = state.rounds.alerts().list(&who.principal).await?;
+/// Which rules.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListParams {
+    /// In this state, or one of several with commas.
+    state: Option<String>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<ListParams>,
+) -> Result<Json<ListAnswer>, ApiError> {
+    let states = one_of("state", params.state.as_deref(), &AlertState::ALL, AlertState::as_str)?;
+    let mut found = state.rounds.alerts().list(&who.principal).await?;
+    found.retain(|found| states.is_empty() || states.contains(&found.state()));
     Ok(Json(ListAnswer { total: found.len(), list: found.into_iter().map(RuleView::from).collect() }))
 }
 
@@ -220,7 +243,7 @@ async fn update(
         Some(_) => return Err(ApiError::bad_request("enabled: true or false is expected")),
     };
     let disables = change.get("state").is_some_and(|state| state == AlertState::Disabled.as_str());
-    if disables && enabled {
+    if disables && rule.enabled && enabled {
         return Err(ApiError::bad_request("state: it is computed; send `\"enabled\": false` to disable a rule"));
     }
     let shown = serde_json::to_value(RuleView::from(found.clone())).map_err(ApiError::internal)?;
@@ -260,19 +283,51 @@ async fn disable(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId
     Ok(Json(state.rounds.alerts().set_enabled(&who.principal, id, false).await?.into()))
 }
 
-/// A condition to try.
+/// A condition to try: alone, in a whole rule, or flat.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PreviewBody {
+#[schemars(rename = "PreviewBody")]
+struct PreviewFields {
     /// The whole condition.
     #[serde(default)]
     condition: Option<Condition>,
-    /// Only a query: its value, and nothing to hold.
+    /// The query instead. Alone: its value, and nothing to hold.
     #[serde(default)]
     query: Option<String>,
+    /// How its value is compared; beside `query`.
+    #[serde(default)]
+    operator: Option<Operator>,
+    /// What it is compared with; beside `operator`.
+    #[serde(default)]
+    threshold: Option<f64>,
+    /// How long it must hold; a preview does not wait for it.
+    #[serde(default)]
+    for_duration_sec: Option<u64>,
     /// The datasource; absent: the organisation's default.
     #[serde(default)]
     datasource_id: Option<ConnectorId>,
+}
+
+/// The same as it stands in a rule: what else the rule says is not read.
+struct PreviewBody(PreviewFields);
+
+impl<'de> Deserialize<'de> for PreviewBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let of_a_rule =
+            ["name", "description", "evaluationIntervalSec", "severity", "labels", "ownerTeamId", "enabled"];
+        let others: Vec<&str> = of_a_rule.iter().chain(RuleView::FIXED).chain(RuleView::SEEN).copied().collect();
+        lenient::without(deserializer, &others).map(Self)
+    }
+}
+
+impl JsonSchema for PreviewBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        PreviewFields::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PreviewFields::json_schema(generator)
+    }
 }
 
 /// What a condition says right now.
@@ -305,15 +360,23 @@ impl From<Preview> for PreviewAnswer {
 async fn preview(
     State(state): State<AppState>,
     who: Who,
-    Body(body): Body<PreviewBody>,
+    Body(PreviewBody(body)): Body<PreviewBody>,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    let (condition, only_value) = match (body.condition, body.query) {
-        (Some(condition), None) => (condition, false),
-        // With NaN nothing but != holds, so a bare query never does.
-        (None, Some(query)) => {
-            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec: 0 }, true)
+    let for_duration_sec = body.for_duration_sec.unwrap_or_default();
+    let (condition, only_value) = match (body.condition, body.query, body.operator, body.threshold) {
+        (Some(condition), None, None, None) => (condition, false),
+        (None, Some(query), Some(operator), Some(threshold)) => {
+            (Condition { query, operator, threshold, for_duration_sec }, false)
         }
-        _ => return Err(ApiError::bad_request("one of condition and query is expected")),
+        // With NaN nothing but != holds, so a bare query never does.
+        (None, Some(query), None, None) => {
+            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec }, true)
+        }
+        _ => {
+            return Err(ApiError::bad_request(
+                "one of condition and query is expected; beside query, operator and threshold or neither",
+            ));
+        }
     };
     let mut preview = state.rounds.alerts().preview(&who.principal, &condition, body.datasource_id).await?;
     preview.holds &= !only_value;
@@ -401,16 +464,51 @@ async fn history(
     Ok(Json(state.rounds.alerts().history(&who.principal, id, params.limit.unwrap_or(50)).await?))
 }
 
-async fn silences(State(state): State<AppState>, who: Who) -> Result<Json<Vec<Silence>>, ApiError> {
-    Ok(Json(state.rounds.alerts().silences(&who.principal).await?))
+/// A silence.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Silence")]
+struct SilenceView {
+    id: SilenceId,
+    org_id: OrgId,
+    /// One rule; null: every rule that the matchers match.
+    rule_id: Option<AlertRuleId>,
+    /// Labels that a rule or its sample must carry with these values.
+    matchers: BTreeMap<String, String>,
+    comment: String,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    created_by: String,
+    created_by_login: String,
+}
+
+impl From<Silence> for SilenceView {
+    fn from(silence: Silence) -> Self {
+        Self {
+            id: silence.id,
+            org_id: silence.org_id,
+            rule_id: silence.rule_id,
+            matchers: silence.matchers,
+            comment: silence.comment,
+            starts_at: silence.starts_at,
+            ends_at: silence.ends_at,
+            created_by: silence.created_by.id,
+            created_by_login: silence.created_by.login,
+        }
+    }
+}
+
+async fn silences(State(state): State<AppState>, who: Who) -> Result<Json<Vec<SilenceView>>, ApiError> {
+    let found = state.rounds.alerts().silences(&who.principal).await?;
+    Ok(Json(found.into_iter().map(SilenceView::from).collect()))
 }
 
 async fn silence(
     State(state): State<AppState>,
     who: Who,
     Body(draft): Body<SilenceDraft>,
-) -> Result<(StatusCode, Json<Silence>), ApiError> {
-    Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?)))
+) -> Result<(StatusCode, Json<SilenceView>), ApiError> {
+    Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?.into())))
 }
 
 /// Which silence, in the query or the body.

@@ -199,3 +199,114 @@ async fn why_somebody_approved_is_kept() {
     assert_eq!(reasons, ["go on", "looks right"]);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_sign_in_at_once_with_the_right_password_all_get_in() {
+    let server = support::empty().await;
+    server.admin().await;
+    let right = json!({ "user": "root", "password": support::PASSWORD });
+    let nobody = server.anonymous();
+    let attempts = (0..24).map(|_| nobody.post("/api/login", right.clone()));
+    for answer in futures::future::join_all(attempts).await {
+        answer.expect(200);
+    }
+    let wrong = json!({ "user": "root", "password": "wrong-horse" });
+    let attempts = (0..16).map(|_| nobody.post("/api/login", wrong.clone()));
+    let answers = futures::future::join_all(attempts).await;
+    let count = |status: u16| answers.iter().filter(|answer| answer.status.as_u16() == status).count();
+    assert_eq!((count(401), count(429)), (10, 6));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_takes_a_whole_rule_or_a_flat_condition() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let datasource = server.datasource(&admin, 5.0).await;
+    let path = "/api/alert-rules/preview";
+    let mut draft = rule("down");
+    draft["description"] = json!("x");
+    draft["severity"] = json!("high");
+    draft["labels"] = json!({ "a": "b" });
+    draft["evaluationIntervalSec"] = json!(30);
+    draft["datasourceId"] = json!(datasource);
+    let shown = admin.post(path, draft.clone()).await.expect(200);
+    assert_eq!((&shown["value"], &shown["holds"]), (&json!(5.0), &json!(true)));
+    let made = admin.post("/api/alert-rules", draft).await.expect(201);
+    assert_eq!(admin.post(path, made).await.expect(200)["holds"], true);
+    let flat = json!({ "query": "up", "operator": "<", "threshold": 9, "datasourceId": datasource });
+    assert_eq!(admin.post(path, flat).await.expect(200)["holds"], true);
+    let bare = json!({ "query": "up", "datasourceId": datasource });
+    assert_eq!(admin.post(path, bare).await.expect(200)["holds"], false);
+    admin.post(path, json!({ "query": "up", "operator": "<" })).await.refused(400, "bad_request");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_filtered_and_paged_and_no_filter_is_passed_over() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let connector = server.connector(&admin).await;
+    let mut plans = Vec::new();
+    for _ in 0..3 {
+        plans.push(admin.propose(&connector, &[["scale", "app/web"]]).await);
+    }
+    admin.post(&format!("/api/plans/{}/reject", id(&plans[0])), json!({})).await.expect(200);
+    let mut path = "/api/approvals?limit=1".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = admin.get(&path).await;
+        let next = page.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+        let page = page.expect(200);
+        seen.extend(page.as_array().unwrap().iter().map(|found| found["context"]["planId"].clone()));
+        match next {
+            Some(link) => path = link.split(['<', '>']).nth(1).unwrap().to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, plans.iter().rev().map(|plan| plan["id"].clone()).collect::<Vec<_>>());
+    let count = async |path: &str| admin.get(path).await.expect(200).as_array().unwrap().len();
+    assert_eq!(count("/api/approvals?status=pending,rejected").await, 3);
+    assert_eq!(count("/api/approvals?status=rejected,expired&limit=1").await, 1);
+    assert_eq!(count(&format!("/api/approvals?planId={}", id(&plans[1]))).await, 1);
+
+    admin.post("/api/investigations", json!({ "question": "why?" })).await.expect(201);
+    assert_eq!(count("/api/investigations?status=queued,running,completed,failed,skipped").await, 1);
+    assert_eq!(count("/api/investigations?status=cancelled").await, 0);
+    let made = admin.post("/api/alert-rules", rule("down")).await.expect(201);
+    admin.post(&format!("/api/alert-rules/{}/disable", id(&made)), json!({})).await.expect(200);
+    assert_eq!(admin.get("/api/alert-rules?state=disabled").await.expect(200)["total"], 1);
+    assert_eq!(admin.get("/api/alert-rules?state=firing,normal").await.expect(200)["total"], 0);
+    let of =
+        async |kind: &str| admin.get(&format!("/api/connectors?type={kind}")).await.expect(200)["connectors"].clone();
+    assert_eq!((of("fake").await.as_array().unwrap().len(), of("fixed").await), (1, json!([])));
+    let search = admin.get("/api/serviceaccounts/search?perPage=7").await.expect(200);
+    assert_eq!(search["perPage"], 7);
+    for unknown in ["approvals?status=x", "investigations?status=x", "alert-rules?state=x", "connectors?type=x"] {
+        let message = admin.get(&format!("/api/{unknown}")).await.refused(400, "bad_request");
+        assert!(message.contains("known values"), "{message}");
+    }
+    admin.get("/api/connectors?colour=red").await.refused(400, "bad_request");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_things_are_as_clients_expect_them() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let root = admin.get("/api/user").await.expect(200);
+    let silence = json!({ "matchers": { "a": "b" }, "endsAt": "2100-01-01T00:00:00Z" });
+    let silence = admin.post("/api/alert-rules/silences", silence).await.expect(201);
+    assert_eq!((&silence["createdBy"], &silence["createdByLogin"]), (&root["id"], &json!("root")));
+    assert_eq!(admin.get("/api/alert-rules/silences").await.expect(200), json!([silence]));
+    let token = json!({ "name": "for ever", "secondsToLive": 0 });
+    let token = admin.post("/api/user/tokens", token).await.expect(201);
+    assert_eq!(token["expires"], Value::Null);
+    let llm = json!({ "provider": "our-own", "model": "m", "baseUrl": "http://127.0.0.1:1" });
+    assert_eq!(admin.put("/api/system/llm", llm).await.expect(200)["provider"], "our-own");
+    let agent = json!({ "name": "helper", "role": "Editor", "isAgent": true });
+    assert_eq!(admin.post("/api/serviceaccounts", agent.clone()).await.expect(201)["isAgent"], true);
+    let olga = server.user(&admin, "olga", "Admin").await;
+    olga.post("/api/serviceaccounts", agent).await.refused(403, "forbidden");
+    server.stop().await;
+}

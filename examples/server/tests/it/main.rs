@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod access;
-mod contract;
 mod accounts;
 mod cli;
+mod contract;
 mod errors;
 mod events;
 mod http;
