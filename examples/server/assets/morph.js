@@ -1,18 +1,26 @@
 // Changes a live tree into another one by touching only what differs, so that focus, scroll, text selection and
 // whatever a person typed or opened stay as they are.
 
-function key(node) {
-  return node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || "" : "";
-}
+const isElement = (node) => node?.nodeType === Node.ELEMENT_NODE;
+const isBlank = (node) => node?.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
 
+// The result of a form stays until the page is left, though the page alone does not have it.
+const isKept = (node) => isElement(node) && node.hasAttribute("data-keep");
+
+const key = (node) => (isElement(node) ? node.id : "");
+
+// The first class says what something is, the others how it is.
 function alike(a, b) {
-  return a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
+  if (a.nodeType !== b.nodeType || a.nodeName !== b.nodeName || key(a) !== key(b)) return false;
+  return !isElement(a) || key(a) !== "" || a.classList[0] === b.classList[0];
 }
 
 function typed(element) {
+  // What a form that was refused shows again was typed too, though the page that is fetched does not know it.
+  if (document.getElementById("error") && element.type !== "hidden") return true;
   if (element.type === "checkbox" || element.type === "radio") return element.checked !== element.defaultChecked;
   if (element.nodeName === "SELECT") return [...element.options].some((o) => o.selected !== o.defaultSelected);
-  return "defaultValue" in element && element.value !== element.defaultValue;
+  return element.value !== element.defaultValue;
 }
 
 function attributes(from, to) {
@@ -23,54 +31,64 @@ function attributes(from, to) {
   }
   for (const { name } of [...from.attributes]) {
     if (to.hasAttribute(name) || name === "data-touched" || (name === "open" && from.dataset.touched)) continue;
-    if (name === "class" && from.className === "changed") continue;
     from.removeAttribute(name);
   }
 }
 
 export function morph(from, to) {
-  if (from.nodeType !== Node.ELEMENT_NODE) {
+  if (!isElement(from)) {
     if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
     return;
   }
-  const keep = ["INPUT", "TEXTAREA", "SELECT"].includes(from.nodeName) && typed(from);
-  attributes(from, to);
-  if (keep) return;
-  if (from.nodeName === "TEXTAREA") {
-    if (from.defaultValue !== to.defaultValue) from.value = from.defaultValue = to.defaultValue;
+  const field = ["INPUT", "TEXTAREA", "SELECT"].includes(from.nodeName);
+  if (field && typed(from)) {
+    // Whether it may be used is still the server's to say.
+    from.disabled = to.disabled;
     return;
   }
+  attributes(from, to);
+  if (from.nodeName === "TEXTAREA") {
+    if (from.defaultValue !== to.defaultValue) from.defaultValue = to.defaultValue;
+    return;
+  }
+  // The clock keeps what a time says.
   if (from.nodeName === "TIME" && from.hasAttribute("data-relative")) return;
   children(from, to);
 }
 
-// The result of a form stays until the page is left, though the page alone does not have it.
-function kept(node) {
-  return node?.nodeType === Node.ELEMENT_NODE && node.hasAttribute("data-keep");
-}
-
 function children(from, to) {
+  const wants = [...to.childNodes];
   let at = from.firstChild;
-  for (const wanted of [...to.childNodes]) {
-    while (kept(at)) at = at.nextSibling;
-    let found = at;
-    while (found && !alike(found, wanted)) found = found.nextSibling;
-    // A match further on is taken only by its key: otherwise one inserted paragraph would drop all before it.
-    if (found && (found === at || key(wanted))) {
-      while (at !== found) {
-        const gone = at;
-        at = at.nextSibling;
-        if (!kept(gone)) gone.remove();
-      }
-      at = found.nextSibling;
-      morph(found, wanted);
-    } else {
+  wants.forEach((wanted, place) => {
+    while (isKept(at) || (isBlank(at) && isElement(wanted))) at = at.nextSibling;
+    const found = match(at, wanted, wants.slice(place + 1));
+    if (!found) {
       from.insertBefore(document.importNode(wanted, true), at);
+      return;
     }
-  }
+    while (at !== found) {
+      const gone = at;
+      at = at.nextSibling;
+      if (!isKept(gone)) gone.remove();
+    }
+    at = found.nextSibling;
+    morph(found, wanted);
+  });
   while (at) {
     const gone = at;
     at = at.nextSibling;
-    if (!kept(gone)) gone.remove();
+    if (!isKept(gone)) gone.remove();
   }
+}
+
+// What is there of what is wanted. Something further on is taken only when nothing that would be dropped on the way
+// is wanted later: otherwise one new paragraph would replace all that follow it.
+function match(at, wanted, later) {
+  let found = at;
+  while (found && !alike(found, wanted)) found = found.nextSibling;
+  if (!found || found === at || key(wanted)) return found;
+  for (let node = at; node !== found; node = node.nextSibling) {
+    if (!isBlank(node) && !isKept(node) && later.some((other) => alike(node, other))) return null;
+  }
+  return found;
 }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use axum::Router;
 use rounds_connectors::kubernetes::locate_kubectl;
 use rounds_connectors::playbook::PlaybookInvestigator;
-use rounds_connectors::secrets::EnvSecrets;
+use rounds_connectors::secrets::{EnvSecrets, VaultSecrets};
 use rounds_core::access::{Actor, OrgRole};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::plugin::{Host, Registry};
@@ -88,6 +88,10 @@ impl App {
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host(&settings).await;
+        let vault = match &settings.vault {
+            Some((address, token)) => Some(VaultSecrets::new(address, token.clone(), &Arc::new(host.clone()))?),
+            None => None,
+        };
         // A database in a shared place closes itself and its key there, not that whole place.
         let own = [Some(settings.data_dir.clone()), Some(key_path(&settings)), settings.database_path()];
         let files = GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten());
@@ -100,6 +104,9 @@ impl App {
             .secret_resolver(variables)
             .secret_resolver(files)
             .settings(settings.core.clone());
+        if let Some(vault) = vault {
+            builder = builder.secret_resolver(vault);
+        }
         if let Some(investigator) = boot.investigator {
             builder = builder.investigator(investigator);
         }

@@ -25,6 +25,7 @@ Environment:
   ROUNDS_TRUST_PROXY            believe X-Forwarded-For and -Proto          [false]
   ROUNDS_SECRET_ENV_PREFIX      env:// may name variables that start so     [any]
   ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
+  VAULT_ADDR, VAULT_TOKEN       what vault://path#field asks                [no vault://]
   ROUNDS_ALLOW                  powers per connector, `prod:kubeconfig-exec`, with commas
   ROUNDS_CHILD_ENV              further variables that kubectl receives, with commas
   ROUNDS_LOG                    log filter, such as info or rounds_core=debug  [info]
@@ -62,6 +63,8 @@ pub struct ServerSettings {
     pub secret_env_prefix: String,
     /// Below which directories connectors may refer to files.
     pub secret_dirs: Vec<PathBuf>,
+    /// Where Vault is and the token for it: what `vault://` asks.
+    pub vault: Option<(String, SecretString)>,
     /// What is logged.
     pub log_filter: String,
     /// Whether the log is JSON.
@@ -103,8 +106,8 @@ pub struct Overrides {
 }
 
 /// Never handed to a connector through `env://`: they are the server's own.
-const OWN_SECRETS: [&str; 4] =
-    ["ROUNDS_SECRET_KEY", "SEED_ADMIN_PASSWORD", "AUTO_INVESTIGATION_SA_TOKEN", "DATABASE_URL"];
+const OWN_SECRETS: [&str; 5] =
+    ["ROUNDS_SECRET_KEY", "SEED_ADMIN_PASSWORD", "AUTO_INVESTIGATION_SA_TOKEN", "DATABASE_URL", "VAULT_TOKEN"];
 
 const CHILD_ENV: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -180,6 +183,7 @@ impl ServerSettings {
                 Some(dirs) => std::env::split_paths(&dirs).collect(),
                 None => vec![PathBuf::from("/")],
             },
+            vault: vault(&env)?,
             log_filter: env.text("ROUNDS_LOG")?.unwrap_or_else(|| "info".into()),
             log_json,
         })
@@ -210,6 +214,14 @@ impl ServerSettings {
             return None;
         }
         std::env::var(name).ok().map(SecretString::from)
+    }
+}
+
+fn vault(env: &Env<'_>) -> Result<Option<(String, SecretString)>, InvalidVariable> {
+    match (env.text("VAULT_ADDR")?, env.secret("VAULT_TOKEN")?) {
+        (Some(address), Some(token)) => Ok(Some((address, token))),
+        // Either is often set for other programs.
+        (Some(_), None) | (None, Some(_) | None) => Ok(None),
     }
 }
 

@@ -12,7 +12,7 @@ use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Mode, OUTPUT_CAP, PortError,
     PortErrorKind, ReadStep, Refusal, ReviewedStep, SecretHandle, StepError, StepOutput, StepSpec, Tier,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -127,6 +127,17 @@ fn capped(text: String) -> String {
     captured
 }
 
+/// What the operator of the server lets a kubeconfig of this connector do.
+fn powers(host: &Host, connector: &str) -> Powers {
+    let allows = |power: &str| host.allows(connector, power);
+    Powers {
+        exec: allows("kubeconfig-exec"),
+        files: allows("kubeconfig-files"),
+        proxy: allows("kubeconfig-proxy"),
+        insecure_tls: allows("kubeconfig-insecure-tls"),
+    }
+}
+
 impl KubectlExecutionAdapter {
     /// Builds the adapter: checks the config, looks for kubectl, connects to nothing.
     ///
@@ -152,6 +163,12 @@ impl KubectlExecutionAdapter {
             client: OnceCell::new(),
             run_dir: OnceCell::new(),
         })
+    }
+
+    /// Looks at a kubeconfig before it is stored.
+    pub(super) fn check_secret(cx: &BuildContext, secret: &SecretString) -> Result<(), BuildError> {
+        let checked = kubeconfig::sanitize(secret, powers(&cx.host, &cx.name));
+        checked.map(drop).map_err(|error| BuildError::config(error.to_string()))
     }
 
     /// The kubectl that runs, asked for once.
@@ -183,14 +200,8 @@ impl KubectlExecutionAdapter {
         let secret = secret.ok_or_else(|| {
             StepError::not_started("this connector has no kubeconfig: paste one, or give a reference to it")
         })?;
-        let allows = |power: &str| self.host.allows(&self.name, power);
-        let powers = Powers {
-            exec: allows("kubeconfig-exec"),
-            files: allows("kubeconfig-files"),
-            proxy: allows("kubeconfig-proxy"),
-            insecure_tls: allows("kubeconfig-insecure-tls"),
-        };
-        kubeconfig::sanitize(&secret, powers).map_err(|error| StepError::not_started(error.to_string()))
+        kubeconfig::sanitize(&secret, powers(&self.host, &self.name))
+            .map_err(|error| StepError::not_started(error.to_string()))
     }
 
     fn call<'a>(&self, cx: &'a CallContext, cancellable: bool) -> Call<'a> {

@@ -31,4 +31,5 @@ register_connector! {
     secret: Required("A kubeconfig with one context and inline data (token, certificate data), or a reference to one"),
     config: KubernetesConfig,
     build: KubectlExecutionAdapter::new,
+    check_secret: KubectlExecutionAdapter::check_secret,
 }

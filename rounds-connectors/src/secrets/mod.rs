@@ -1,13 +1,16 @@
-//! Secret managers: what is behind `env://VAR` and `file:///abs/path`.
+//! Secret managers: what is behind `env://VAR`, `file:///abs/path` and `vault://path#field`.
 //!
-//! Whoever may configure a connector may name a reference, and the value goes where that connector sends it. So both
-//! reach only what the operator of the server lists: variables by prefix, files by directory.
+//! Whoever may configure a connector may name a reference, and the value goes where that connector sends it. So each
+//! reaches only what the operator of the server lists: variables by prefix, files by directory, Vault by its token's
+//! policy.
 
 mod env;
 mod file;
+mod vault;
 
 pub use env::EnvSecrets;
 pub use file::FileSecrets;
+pub use vault::VaultSecrets;
 
 use rounds_core::ports::{PortError, PortErrorKind};
 

@@ -10,3 +10,4 @@ mod kubectl_adapter;
 mod playbook;
 mod playbook_cluster;
 mod prometheus;
+mod vault;

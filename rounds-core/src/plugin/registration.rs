@@ -3,6 +3,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -149,8 +150,12 @@ pub struct Registration {
     title: &'static str,
     role: Role,
     secret: SecretUse,
+    check_secret: Option<SecretCheck>,
     make: Make,
 }
+
+/// Looks at a secret that an operator hands in, and says what is wrong with it. Pure: it reaches nothing.
+pub type SecretCheck = fn(&BuildContext, &SecretString) -> Result<(), BuildError>;
 
 #[derive(Debug, Clone)]
 enum Make {
@@ -166,10 +171,11 @@ impl Registration {
         title: &'static str,
         role: Role,
         secret: SecretUse,
+        check_secret: Option<SecretCheck>,
         schema: fn() -> Value,
         build: fn(BuildContext, Value) -> Result<Built, BuildError>,
     ) -> Self {
-        Self { kind, title, role, secret, make: Make::FromConfig { schema, build } }
+        Self { kind, title, role, secret, check_secret, make: Make::FromConfig { schema, build } }
     }
 
     /// A kind with exactly one connector, which is there already: an embedder's own adapter, a fake in a test. Its
@@ -182,7 +188,14 @@ impl Registration {
             Built::Notifier(_) => Role::Notifier,
             Built::Model(_) => Role::Model,
         };
-        Self { kind, title, role, secret: SecretUse::Optional("Not used."), make: Make::Ready(built) }
+        Self {
+            kind,
+            title,
+            role,
+            secret: SecretUse::Optional("Not used."),
+            check_secret: None,
+            make: Make::Ready(built),
+        }
     }
 
     /// The kind, as connectors name it: `kubernetes`.
@@ -216,6 +229,14 @@ impl Registration {
             Make::FromConfig { schema, .. } => schema(),
             Make::Ready(_) => serde_json::json!({ "type": "object", "additionalProperties": false }),
         }
+    }
+
+    /// Looks at a secret before it is stored.
+    ///
+    /// # Errors
+    /// The connector could not use it; the message says why and never quotes it.
+    pub fn check_secret(&self, cx: &BuildContext, secret: &SecretString) -> Result<(), BuildError> {
+        self.check_secret.map_or(Ok(()), |check| check(cx, secret))
     }
 
     /// Builds a connector: checks the config in full, and connects to nothing.
@@ -265,13 +286,20 @@ macro_rules! registration {
         role: $role:ident,
         secret: $secret:ident $(($secret_help:literal))?,
         config: $config:ty,
-        build: $build:expr $(,)?
+        build: $build:expr
+        $(, check_secret: $check_secret:expr)? $(,)?
     ) => {
         $crate::plugin::Registration::__new(
             $kind,
             $title,
             $crate::plugin::Role::$role,
             $crate::plugin::SecretUse::$secret $(($secret_help))?,
+            {
+                // The first of what there is: the check, when one is given.
+                let checks: &[::std::option::Option<$crate::plugin::SecretCheck>] =
+                    &[$(::std::option::Option::Some($check_secret),)? ::std::option::Option::None];
+                checks[0]
+            },
             {
                 fn schema() -> $crate::plugin::__private::serde_json::Value {
                     $crate::plugin::__private::schemars::schema_for!($config).to_value()

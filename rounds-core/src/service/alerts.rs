@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::error::Error;
 use super::evaluator::transition_commit;
+use super::guard::{SLACK, guarded};
 use super::investigations::{Queued, queue};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
@@ -19,7 +20,7 @@ use crate::audit::{AuditEntry, Outcome};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId, TeamId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
-use crate::ports::{CallContext, DataSet, EventSubject, Query};
+use crate::ports::{CallContext, DataSet, EventSubject, PortErrorKind, Query};
 use crate::time::Timestamp;
 
 /// Alert rules. Every method authorizes the principal itself.
@@ -511,7 +512,25 @@ impl Alerts<'_> {
                 other => other,
             })?;
         }
-        Ok(())
+        self.check_query(rule).await
+    }
+
+    /// Asks the datasource once, so that malformed PromQL is a clear error here rather than a rule that never
+    /// evaluates. A datasource that is missing or cannot be reached right now refuses nothing.
+    async fn check_query(&self, rule: &AlertRule) -> Result<(), Error> {
+        let store = self.shared.store.as_ref();
+        let Ok(live) = self.shared.live.datasource(store, &rule.org_id, rule.datasource_id).await else {
+            return Ok(());
+        };
+        let limit = self.shared.settings.query_timeout.min(Duration::from_secs(5));
+        let cx = CallContext::with_timeout(limit);
+        let query = Query::Instant { expr: rule.condition.query.clone(), at: None };
+        match guarded(self.shared, limit + SLACK, live.port.query(&cx, &query)).await {
+            Ok(Err(error)) if error.kind == PortErrorKind::Invalid => {
+                Err(Error::Invalid(format!("condition.query: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn load(&self, who: &Principal, id: AlertRuleId) -> Result<Versioned<AlertRule>, Error> {

@@ -11,9 +11,9 @@ use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::{ConnectorId, TeamId};
-use crate::plugin::{Built, Registry, Role, SecretUse};
+use crate::plugin::{BuildContext, Built, Registry, Role, SecretUse};
 use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
-use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind};
+use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
 
 /// Connectors. Every method authorizes the principal itself.
 pub struct Connectors<'a> {
@@ -147,6 +147,7 @@ impl Connectors<'_> {
             if let SecretUse::None = self.shared.live.registry.get(&found.kind)?.secret() {
                 return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", found.kind)));
             }
+            self.check_secret(&found.kind, &found.name, Some(&secret))?;
             let mut next = found.clone();
             next.secret = Some(secret.clone());
             Ok((next, true))
@@ -220,6 +221,7 @@ impl Connectors<'_> {
             }
             (None, None) => None,
         };
+        self.check_secret(&draft.kind, &draft.name, secret.as_ref())?;
         if let (SecretUse::None, Some(_)) = (registration.secret(), &secret) {
             return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", draft.kind)));
         }
@@ -249,6 +251,14 @@ impl Connectors<'_> {
                 return Ok(next);
             }
         }
+    }
+
+    /// An inline secret is looked at when it is handed in; a reference is resolved only when it is used.
+    fn check_secret(&self, kind: &str, name: &str, secret: Option<&StoredSecret>) -> Result<(), Error> {
+        let Some(StoredSecret::Inline(secret)) = secret else { return Ok(()) };
+        let cx = BuildContext::new(name, SecretHandle::none(), std::sync::Arc::clone(&self.shared.live.host));
+        let registration = self.shared.live.registry.get(kind)?;
+        registration.check_secret(&cx, secret).map_err(|error| Error::Invalid(format!("secret: {error}")))
     }
 
     /// At most one default per role: the newest wins.

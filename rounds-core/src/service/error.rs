@@ -2,8 +2,8 @@ use serde::Serialize;
 
 use crate::IllegalTransition;
 use crate::access::Denied;
-use crate::plugin::RegistryError;
-use crate::ports::{PortError, StoreError};
+use crate::plugin::{BuildError, RegistryError};
+use crate::ports::{PortError, PortErrorKind, StoreError};
 
 /// Why the gate refuses a step of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,6 +96,12 @@ impl From<StoreError> for Error {
 
 impl From<RegistryError> for Error {
     fn from(error: RegistryError) -> Self {
-        Self::Invalid(error.to_string())
+        match error {
+            // The request is right; this host lacks something, such as kubectl, that its operator can provide.
+            RegistryError::Build { source: BuildError::Host { message }, .. } => {
+                Self::Port(PortError::new(PortErrorKind::Unavailable, message))
+            }
+            other => Self::Invalid(other.to_string()),
+        }
     }
 }

@@ -230,6 +230,8 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
         Ok(live) => live,
         Err(Error::NotFound { .. }) => return Ok(Ready::Changed("review_changed: its connector is gone".into())),
         Err(error @ Error::Invalid(_)) => return Ok(Ready::Changed(format!("review_changed: {error}"))),
+        // What was reviewed is the same, and this host cannot run it: no kubectl, say. A person mends that and retries.
+        Err(error @ Error::Port(_)) => return Ok(Ready::Unable(error.to_string())),
         Err(error) => return Err(error),
     };
     if live.row.revision != step.connector_revision {
@@ -250,6 +252,7 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
 enum Ready {
     Yes(Live<dyn ExecutionAdapter>, crate::ports::ReviewedStep),
     Changed(String),
+    Unable(String),
 }
 
 async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease: &Lease) -> Result<(), Error> {
@@ -263,14 +266,17 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
             apply(shared, found, event, lease, Some(entry)).await?;
             return Ok(());
         }
+        Ready::Unable(reason) => {
+            let Some((started, attempt)) = intend(shared, found, ordinal, lease).await? else { return Ok(()) };
+            let message = format!("{reason}; nothing was run");
+            let result = StepResult::Failed { message, output: StepOutput::default() };
+            return finish(shared, started.id, ordinal, attempt, result, lease, Duration::ZERO).await;
+        }
     };
-    let alert_firing = alert_fires(shared, plan).await?;
     let at = shared.now();
-    let effect_deadline = after_ms(at, millis(shared.settings.step_timeout));
-    let intent = PlanEvent::StartStep { at, ordinal, effect_deadline, alert_firing };
-    // Nobody else can have started it: the intent carries the lease and the version.
-    let Some(started) = apply(shared, found, intent, lease, None).await? else { return Ok(()) };
+    let Some((started, _)) = intend(shared, found, ordinal, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
+    let effect_deadline = step.effect_deadline.unwrap_or(at);
     tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.command_text, "step started");
 
     let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
@@ -278,6 +284,23 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
     let result = effect(live.port, approved, left, shared.settings.effect_grace).await;
     let took = elapsed(at, shared.now());
     finish(shared, started.id, ordinal, step.attempt, result, lease, took).await
+}
+
+/// Commits the intent to run a step, with the deadline of its effect. Nobody else can have started it: the intent
+/// carries the lease and the version. `None`: somebody decided meanwhile, so the caller reads again.
+async fn intend(
+    shared: &Shared,
+    found: &Versioned<Plan>,
+    ordinal: u32,
+    lease: &Lease,
+) -> Result<Option<(Plan, u32)>, Error> {
+    let alert_firing = alert_fires(shared, &found.value).await?;
+    let at = shared.now();
+    let effect_deadline = after_ms(at, millis(shared.settings.step_timeout));
+    let intent = PlanEvent::StartStep { at, ordinal, effect_deadline, alert_firing };
+    let Some(started) = apply(shared, found, intent, lease, None).await? else { return Ok(None) };
+    let attempt = started.step(ordinal).map_or(0, |step| step.attempt);
+    Ok(Some((started, attempt)))
 }
 
 /// Calls the adapter in a task of its own, so that a panic is an outcome and not the end of the executor.

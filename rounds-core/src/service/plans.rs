@@ -233,7 +233,7 @@ impl Plans<'_> {
     ///
     /// # Errors
     /// `plans:approve` is missing; the plan is not failed, the step neither failed nor interrupted; its outcome is
-    /// unknown and that was not acknowledged; or what was approved would now be reviewed otherwise.
+    /// unknown and that was not acknowledged; or the plan was halted because its review changed.
     pub async fn retry(
         &self,
         who: &Principal,

@@ -221,3 +221,93 @@ async fn an_interrupted_step_is_retried_only_when_that_is_acknowledged_and_a_res
     assert_eq!(world.shop.ran().len(), 3, "the rescue did not run by itself");
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_focused_and_open_stays_when_a_page_is_refreshed_beneath_it() {
+    let world = World::new().await;
+    let plan = world.incident().await;
+    let rule = plan.linked_alert_rule_id.unwrap();
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "eve", &format!("/alerts/{rule}?done=saved")).await;
+    browser.client.find(Locator::Css("#silence summary")).await.unwrap().click().await.unwrap();
+    browser.fill("#comment", "half a sent").await;
+    let mark = "document.querySelectorAll('main *').forEach((element) => (element.marked = true))";
+    browser.client.execute(mark, Vec::new()).await.unwrap();
+    world.rounds().alerts().set_enabled(&world.admin, rule, false).await.unwrap();
+    browser.sees(&button("Enable")).await;
+    browser.client.active_element().await.unwrap().send_keys("ence").await.unwrap();
+    let field = browser.client.find(Locator::Css("#comment")).await.unwrap();
+    assert_eq!(field.prop("value").await.unwrap().as_deref(), Some("half a sentence"));
+    assert!(field.is_displayed().await.unwrap(), "what was opened stays open");
+    assert!(browser.has("//div[@id='done']").await, "the result of a form stays");
+    let count = "return ['h1', '#chart', '#comment'].every((css) => document.querySelector(css).marked)";
+    assert_eq!(
+        browser.client.execute(count, Vec::new()).await.unwrap(),
+        true,
+        "nothing is replaced that did not change"
+    );
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_rule_is_previewed_made_silenced_and_switched_off_on_its_pages() {
+    let world = World::new().await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "eve", "/alerts/new").await;
+    browser.fill("#name", "Checkout errors").await;
+    browser.fill("#query", "sum(typo(errors").await;
+    browser.fill("#threshold", "0.05").await;
+    browser.press("Preview").await;
+    browser.sees("//section[@id='preview']//p[contains(., 'unclosed left parenthesis')]").await;
+    browser.fill("#query", "sum(rate(http_errors_total[5m]))").await;
+    browser.press("Preview").await;
+    browser.sees("//section[@id='preview']//span[.='the condition is false']").await;
+    browser.sees("//section[@id='preview']//*[name()='svg']").await;
+    browser.fill("#labels", "no equals sign").await;
+    browser.press("Create").await;
+    browser.sees("//span[contains(@class,'wrong')][contains(., 'one name=value per line')]").await;
+    browser.fill("#labels", "namespace=shop").await;
+    browser.press("Create").await;
+    browser.sees("//h1[.='Checkout errors']").await;
+    browser.client.find(Locator::Css("#silence summary")).await.unwrap().click().await.unwrap();
+    browser.fill("#comment", "deploying").await;
+    browser.press("Silence").await;
+    browser.sees(&text("Silenced by eve")).await;
+    browser.press("End silence").await;
+    browser.sees(&text("The silence is over")).await;
+    browser.press("Disable").await;
+    browser.sees(&button("Enable")).await;
+    browser.press("Investigate now").await;
+    browser.sees("//h1[contains(., 'Checkout errors')]").await;
+    // No token was made: the investigation says so, and what to do.
+    browser.sees(&text("no_live_token")).await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_is_made_from_its_kinds_schema_and_its_secret_is_never_shown_again() {
+    let world = World::new().await;
+    let browser = Browser::open(1440, 900).await;
+    browser.sign_in(&world.base, "ada", "/settings/connectors?kind=kubernetes").await;
+    browser.fill("#name", "staging").await;
+    browser.fill("#f-cluster", "nowhere").await;
+    browser.fill("#f-allowedNamespaces", "staging\nshop").await;
+    browser.fill("#secretRef", "gopher://x").await;
+    browser.press("Create").await;
+    browser.sees("//div[@id='error'][contains(., 'unknown secret scheme')]").await;
+    let kept = browser.client.find(Locator::Css("#f-allowedNamespaces")).await.unwrap().prop("value").await.unwrap();
+    assert_eq!(kept.as_deref(), Some("staging\nshop"), "what was typed is kept");
+    browser.client.find(Locator::Css("#secretRef")).await.unwrap().clear().await.unwrap();
+    browser.fill("#secret", "a very secret kubeconfig").await;
+    browser.press("Create").await;
+    browser.sees("//tr[contains(., 'staging') and contains(., 'allowed namespaces: staging, shop')]").await;
+    browser.client.find(Locator::XPath("//a[.='staging']")).await.unwrap().click().await.unwrap();
+    browser.sees(&text("A secret is stored, encrypted")).await;
+    let source = browser.client.source().await.unwrap();
+    assert!(!source.contains("a very secret kubeconfig"), "a secret goes in and never comes out");
+    browser.client.goto(&format!("{}/settings/datasources", world.base)).await.unwrap();
+    browser.press("Test").await;
+    browser.sees("//div[@id='error'][contains(., 'connection refused')]").await;
+    browser.sees("//tr[contains(., 'metrics')]//span[contains(@class,'danger')][.='error']").await;
+    browser.close().await;
+}
