@@ -5,8 +5,9 @@ use std::str::FromStr;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -22,6 +23,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let json = is_json(request.headers());
+        let creates = request.method() == Method::POST;
         let bytes = bytes(request, state).await?;
         if bytes.is_empty() {
             return parse(b"{}").map(Self);
@@ -33,8 +35,40 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
                 "the body must be JSON: send `Content-Type: application/json`",
             ));
         }
-        parse(&bytes).map(Self)
+        let refused = match parse(&bytes) {
+            Ok(body) => return Ok(Self(body)),
+            Err(refused) => refused,
+        };
+        // A client that writes every field says `null` where there is nothing.
+        let mut value: Value = match serde_json::from_slice(&bytes) {
+            Ok(value) if creates => value,
+            _ => return Err(refused),
+        };
+        if !drop_nulls(&mut value) {
+            return Err(refused);
+        }
+        let body = serde_json::from_value(value);
+        body.map(Self).map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))
     }
+}
+
+/// Takes out the fields of a body that are `null`, and those of the steps, conditions and rescues in it. Values that
+/// belong to somebody else, such as a connector's config and a step's parameters, stay as they are. Whether there were
+/// any is said.
+pub(crate) fn drop_nulls(value: &mut Value) -> bool {
+    let Value::Object(object) = value else { return false };
+    let before = object.len();
+    object.retain(|_, value| !value.is_null());
+    let mut any = object.len() != before;
+    for name in ["condition", "rescue", "rescuePlan"] {
+        any |= object.get_mut(name).is_some_and(drop_nulls);
+    }
+    if let Some(Value::Array(steps)) = object.get_mut("steps") {
+        for step in steps {
+            any |= drop_nulls(step);
+        }
+    }
+    any
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

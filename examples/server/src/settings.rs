@@ -230,7 +230,7 @@ fn seed_admin(env: &Env<'_>) -> Result<Option<SeedAdmin>, InvalidVariable> {
     let name = env.text("SEED_ADMIN_NAME")?;
     match env.secret("SEED_ADMIN_PASSWORD")? {
         Some(password) => Ok(Some(SeedAdmin { login: login.unwrap_or_else(|| "admin".into()), email, name, password })),
-        None if email.is_some() || login.is_some() => {
+        None if email.is_some() || login.is_some() || name.is_some() => {
             Err(invalid("SEED_ADMIN_PASSWORD", "it is not set, and the other SEED_ADMIN_ variables are: set it too"))
         }
         None => Ok(None),
@@ -323,6 +323,7 @@ mod tests {
         assert!(error("PLAN_EXPIRY_SWEEP_MS", "0").contains("10 to"));
         assert!(error("ROUNDS_LOG_FORMAT", "xml").contains("text and json"));
         assert!(error("SEED_ADMIN_LOGIN", "ada").contains("set it too"));
+        assert!(error("SEED_ADMIN_NAME", "Ada").contains("set it too"));
     }
 
     #[test]

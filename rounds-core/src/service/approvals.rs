@@ -4,13 +4,26 @@ use super::error::Error;
 use super::plans::{Approval, Decision, Plans};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
-use crate::id::RequestId;
+use crate::id::{PlanId, RequestId};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus};
-use crate::ports::store::{ListQuery, RecordKind, StoreExt};
+use crate::ports::store::{Cursor, ListQuery, RecordKind, StoreExt};
 
 /// Approval requests. Approving a plan's request is the same act as approving the plan.
 pub struct Approvals<'a> {
     pub(crate) shared: &'a Shared,
+}
+
+/// Which requests are wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApprovalFilter {
+    /// With one of these statuses; empty: any.
+    pub statuses: Vec<RequestStatus>,
+    /// Of this plan.
+    pub plan_id: Option<PlanId>,
+    /// Of plans after this one, in the order of the list (newest first).
+    pub after: Option<PlanId>,
+    /// Of at most this many plans; at most 500.
+    pub limit: u32,
 }
 
 /// A request with the plan it belongs to.
@@ -33,26 +46,49 @@ impl Approvals<'_> {
         status: Option<RequestStatus>,
         limit: u32,
     ) -> Result<Vec<ApprovalView>, Error> {
+        let filter = ApprovalFilter { statuses: status.into_iter().collect(), limit, ..ApprovalFilter::default() };
+        Ok(self.find(who, &filter).await?.0)
+    }
+
+    /// Requests that a filter wants, newest plan first, with where the next page starts.
+    ///
+    /// # Errors
+    /// `plans:read` is missing.
+    pub async fn find(
+        &self,
+        who: &Principal,
+        filter: &ApprovalFilter,
+    ) -> Result<(Vec<ApprovalView>, Option<PlanId>), Error> {
+        let store = &self.shared.store;
         self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
-        let page = self
-            .shared
-            .store
-            .list(&ListQuery {
-                org: Some(who.org_id.clone()),
-                child_status: status.map(|status| status.as_str().to_owned()),
-                newest_first: true,
-                limit: limit.clamp(1, 500),
-                ..ListQuery::new(RecordKind::Plan)
-            })
-            .await?;
-        let mut views = Vec::new();
-        for record in page.records {
-            let plan: Plan = record.value.try_into()?;
-            let wanted = |request: &&ApprovalRequest| status.is_none_or(|status| request.status == status);
-            let requests: Vec<ApprovalRequest> = plan.requests.iter().rev().filter(wanted).cloned().collect();
-            views.extend(requests.into_iter().map(|request| ApprovalView { request, plan: plan.clone() }));
+        if let Some(id) = filter.plan_id {
+            let found = store.plan(id).await?.filter(|found| found.value.org_id == who.org_id);
+            return Ok((found.map(|found| wanted(&found.value, filter)).unwrap_or_default(), None));
         }
-        Ok(views)
+        let mut query = ListQuery {
+            org: Some(who.org_id.clone()),
+            // The store looks for one; of several, plans without any are left out below.
+            child_status: match filter.statuses.as_slice() {
+                [only] => Some(only.as_str().to_owned()),
+                _ => None,
+            },
+            newest_first: true,
+            after: filter.after.map(|id| Cursor(id.as_uuid())),
+            limit: filter.limit.clamp(1, 500),
+            ..ListQuery::new(RecordKind::Plan)
+        };
+        loop {
+            let page = store.list(&query).await?;
+            let mut views = Vec::new();
+            for record in page.records {
+                let plan: Plan = record.value.try_into()?;
+                views.extend(wanted(&plan, filter));
+            }
+            if !views.is_empty() || page.next.is_none() {
+                return Ok((views, page.next.map(|cursor| PlanId::from(cursor.0))));
+            }
+            query.after = page.next;
+        }
     }
 
     /// One request.
@@ -69,16 +105,29 @@ impl Approvals<'_> {
     /// # Errors
     /// `plans:approve` is missing, or the request is no longer open: who decided and when is said.
     pub async fn approve(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+        self.approve_because(who, id, None).await
+    }
+
+    /// Approves what the request asks, and says why: the request and the audit log keep it.
+    ///
+    /// # Errors
+    /// As [`approve`](Self::approve).
+    pub async fn approve_because(
+        &self,
+        who: &Principal,
+        id: RequestId,
+        reason: Option<String>,
+    ) -> Result<ApprovalView, Error> {
         let view = self.load(who, id).await?;
         let plans = Plans { shared: self.shared };
         let plan = match view.request.kind {
             RequestKind::Plan => {
                 // A request is superseded when its plan changes, so its digest is what was shown.
                 let approval = Approval { auto_edit: false, digest: Some(view.request.digest.clone()) };
-                plans.decide(who, view.plan.id, Some(id), &Decision::Approve(approval)).await?
+                plans.decide(who, view.plan.id, Some(id), &Decision::Approve { approval, reason }).await?
             }
             RequestKind::Step { ordinal } => {
-                plans.decide(who, view.plan.id, Some(id), &Decision::ApproveStep { ordinal }).await?
+                plans.decide(who, view.plan.id, Some(id), &Decision::ApproveStep { ordinal, reason }).await?
             }
         };
         self.view(plan, id)
@@ -111,4 +160,12 @@ impl Approvals<'_> {
         let request = plan.request(id).cloned().ok_or_else(|| Error::not_found("approval request", id))?;
         Ok(ApprovalView { request, plan })
     }
+}
+
+/// The requests of a plan that a filter wants, newest first.
+fn wanted(plan: &Plan, filter: &ApprovalFilter) -> Vec<ApprovalView> {
+    let of_status =
+        |request: &&ApprovalRequest| filter.statuses.is_empty() || filter.statuses.contains(&request.status);
+    let requests = plan.requests.iter().rev().filter(of_status);
+    requests.map(|request| ApprovalView { request: request.clone(), plan: plan.clone() }).collect()
 }

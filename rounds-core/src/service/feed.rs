@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::shared::Shared;
+use crate::id::OrgId;
 use crate::ports::Event;
 
 /// How many events a page is read in.
@@ -40,7 +41,7 @@ async fn pass_on(
     let mut place = match *after {
         Some(place) => place,
         // What happened before this process started is history, read from the store by whoever wants it.
-        None => last(shared).await?,
+        None => last(shared, &shared.org).await?,
     };
     loop {
         let events = shared.store.events(&shared.org, place, PAGE).await?;
@@ -61,9 +62,9 @@ async fn pass_on(
 }
 
 /// The number of the newest event, found by doubling so that a long log is not read whole.
-async fn last(shared: &Shared) -> Result<u64, Error> {
+pub(crate) async fn last(shared: &Shared, org: &OrgId) -> Result<u64, Error> {
     let (mut low, mut step) = (0u64, 1u64);
-    while !shared.store.events(&shared.org, low + step, 1).await?.is_empty() {
+    while !shared.store.events(org, low + step, 1).await?.is_empty() {
         low += step;
         step *= 2;
     }
@@ -71,7 +72,7 @@ async fn last(shared: &Shared) -> Result<u64, Error> {
     let (mut low, mut high) = (low, low + step);
     while low < high {
         let middle = low + (high - low) / 2;
-        if shared.store.events(&shared.org, middle, 1).await?.is_empty() {
+        if shared.store.events(org, middle, 1).await?.is_empty() {
             high = middle;
         } else {
             low = middle + 1;

@@ -16,6 +16,19 @@ pub struct Investigations<'a> {
     pub(crate) shared: &'a Shared,
 }
 
+/// Which investigations are wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InvestigationFilter {
+    /// With one of these statuses; empty: any.
+    pub statuses: Vec<InvestigationStatus>,
+    /// About this rule.
+    pub rule_id: Option<AlertRuleId>,
+    /// After this investigation, in the order of the list (newest first).
+    pub after: Option<InvestigationId>,
+    /// At most this many; at most 100.
+    pub limit: u32,
+}
+
 /// An investigation that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queued {
@@ -62,16 +75,29 @@ impl Investigations<'_> {
         after: Option<InvestigationId>,
         limit: u32,
     ) -> Result<(Vec<Investigation>, Option<InvestigationId>), Error> {
+        self.find(who, &InvestigationFilter { rule_id: rule, after, limit, ..InvestigationFilter::default() }).await
+    }
+
+    /// Investigations that a filter wants, newest first, with where the next page starts.
+    ///
+    /// # Errors
+    /// `investigations:read` is missing.
+    pub async fn find(
+        &self,
+        who: &Principal,
+        filter: &InvestigationFilter,
+    ) -> Result<(Vec<Investigation>, Option<InvestigationId>), Error> {
         self.may_read(who).await?;
         let page = self
             .shared
             .store
             .list(&ListQuery {
                 org: Some(who.org_id.clone()),
-                parent: rule.map(|id| id.as_uuid()),
+                statuses: filter.statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+                parent: filter.rule_id.map(|id| id.as_uuid()),
                 newest_first: true,
-                after: after.map(|id| Cursor(id.as_uuid())),
-                limit: limit.clamp(1, 100),
+                after: filter.after.map(|id| Cursor(id.as_uuid())),
+                limit: filter.limit.clamp(1, 100),
                 ..ListQuery::new(RecordKind::Investigation)
             })
             .await?;

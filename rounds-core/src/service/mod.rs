@@ -27,10 +27,10 @@ mod toolbox;
 mod verifier;
 
 pub use alerts::{Alerts, Preview, RuleDraft, RuleView, SilenceDraft};
-pub use approvals::{ApprovalView, Approvals};
+pub use approvals::{ApprovalFilter, ApprovalView, Approvals};
 pub use audit_log::AuditLog;
 pub use connectors::{ConnectorDraft, Connectors};
 pub use error::{Error, StepRefusal};
-pub use investigations::{Investigations, Queued};
+pub use investigations::{InvestigationFilter, Investigations, Queued};
 pub use plans::{Approval, Modification, PlanFilter, Plans, ProposeRequest, Proposed};
 pub use runtime::{Builder, Health, Rounds, Running, ServiceHealth, ServiceName};

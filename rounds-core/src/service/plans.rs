@@ -146,13 +146,54 @@ impl Plans<'_> {
         Ok(Proposed { plan, rescue })
     }
 
+    /// Stores a draft that undoes a plan which is there already and has none: the draft and the plan's reference to
+    /// it in one commit. Every step is reviewed and dry-run, as in [`propose`](Self::propose).
+    ///
+    /// # Errors
+    /// `plans:propose` is missing, there is no such plan, it has a rescue plan or never ran and never will, the gate
+    /// refuses steps, or the proposal is malformed.
+    pub async fn propose_rescue(&self, who: &Principal, id: PlanId, rescue: &Proposal) -> Result<Plan, Error> {
+        let shared = self.shared;
+        shared.authorize(who, Action::PlansPropose, &[Scope::all("plans")]).await?;
+        let mut primary = self.load(who, id).await?;
+        can_be_rescued(&primary.value)?;
+        let actor = who.actor();
+        let origin = Origin {
+            org: &who.org_id,
+            by: &actor,
+            investigation: primary.value.investigation_id,
+            rule: primary.value.linked_alert_rule_id,
+        };
+        let draft = prepare::rescue(shared, &origin, rescue, &mut primary.value.clone()).await?;
+        let mut tries = 0;
+        loop {
+            can_be_rescued(&primary.value)?;
+            let next = Plan { rescue_plan_id: Some(draft.id), ..primary.value };
+            let target = (AuditEntry::TARGET_PLAN, draft.id.to_string());
+            let entry = AuditEntry::new(shared.now(), &who.org_id, &actor, "plan.propose", target, Outcome::Success)
+                .with("digest", draft.digest.clone())
+                .with("steps", draft.steps.len())
+                .with("rescueForPlanId", id.to_string());
+            let commit = Commit::new()
+                .insert(draft.clone())
+                .audit(entry)
+                .event(shared.plan_event(&draft, "proposed"))
+                .event(shared.plan_event(&next, "rescue_proposed"))
+                .update(next, primary.version);
+            if shared.settle(commit, &mut tries).await? {
+                return Ok(draft);
+            }
+            primary = self.load(who, id).await?;
+        }
+    }
+
     /// Approves a plan. It runs in the background; [`PlanOutcome::of`] says where it is.
     ///
     /// # Errors
     /// `plans:approve` is missing (and always for agents), or `plans:auto_edit` when auto-edit is asked for; the
     /// digest is another one; the plan is not waiting, or expired.
     pub async fn approve(&self, who: &Principal, id: PlanId, approval: &Approval) -> Result<Plan, Error> {
-        self.decide(who, id, None, &Decision::Approve(approval.clone())).await
+        self.decide(who, id, None, &Decision::Approve { approval: approval.clone(), reason: None }).await
     }
 
     /// Rejects a plan, for good.
@@ -261,7 +302,13 @@ impl Plans<'_> {
                 still_open(request)?;
             }
             let event = self.event(who, &found.value, decision).await?;
-            let next = transition(&found.value, &event)?;
+            let mut next = transition(&found.value, &event)?;
+            if let Decision::Approve { reason: Some(reason), .. } | Decision::ApproveStep { reason: Some(reason), .. } =
+                decision
+                && let Some(request) = next.requests.iter_mut().find(|request| Some(request.id) == via)
+            {
+                request.reason = Some(reason.clone());
+            }
             let mut commit = Commit::new()
                 .event(shared.plan_event(&next, event.name()))
                 .audit(decision.entry(shared, who, &found.value, via, Outcome::Success))
@@ -285,7 +332,7 @@ impl Plans<'_> {
         let at = shared.now();
         let by = who.actor();
         Ok(match decision {
-            Decision::Approve(approval) => {
+            Decision::Approve { approval, .. } => {
                 if approval.auto_edit {
                     shared.authorize(who, Action::PlansAutoEdit, &auto_edit_scopes(plan)).await?;
                 }
@@ -313,7 +360,7 @@ impl Plans<'_> {
                     keep_auto_edit: plan.auto_edit && holds,
                 }
             }
-            Decision::ApproveStep { ordinal } => PlanEvent::ApproveStep { at, by, ordinal: *ordinal },
+            Decision::ApproveStep { ordinal, .. } => PlanEvent::ApproveStep { at, by, ordinal: *ordinal },
             Decision::RejectStep { ordinal, reason } => {
                 PlanEvent::RejectStep { at, by, ordinal: *ordinal, reason: reason.clone() }
             }
@@ -388,13 +435,13 @@ impl Plans<'_> {
 /// What a person decides.
 #[derive(Debug, Clone)]
 pub(crate) enum Decision {
-    Approve(Approval),
+    Approve { approval: Approval, reason: Option<String> },
     Reject(Option<String>),
     Cancel(Option<String>),
     Modify(Modification),
     Submit,
     Retry { ordinal: u32, acknowledge_unknown_outcome: bool },
-    ApproveStep { ordinal: u32 },
+    ApproveStep { ordinal: u32, reason: Option<String> },
     RejectStep { ordinal: u32, reason: Option<String> },
 }
 
@@ -412,7 +459,7 @@ impl Decision {
             None => (AuditEntry::TARGET_PLAN, plan.id.to_string()),
         };
         let action = match self {
-            Self::Approve(_) | Self::ApproveStep { .. } => "approval.approve",
+            Self::Approve { .. } | Self::ApproveStep { .. } => "approval.approve",
             Self::Reject(_) | Self::RejectStep { .. } => "approval.reject",
             Self::Cancel(_) => "approval.cancel",
             Self::Modify(_) => "approval.modify",
@@ -424,17 +471,27 @@ impl Decision {
             .with("digest", plan.digest.clone())
             .with("revision", plan.revision);
         match self {
-            Self::Approve(approval) => {
-                entry.with("autoEdit", approval.auto_edit).with("unbound", approval.digest.is_none())
-            }
+            Self::Approve { approval, reason } => with_reason(
+                entry.with("autoEdit", approval.auto_edit).with("unbound", approval.digest.is_none()),
+                reason.as_deref(),
+            ),
             Self::Reject(reason) | Self::Cancel(reason) => entry.with("reason", json!(reason)),
             Self::Modify(_) | Self::Submit => entry,
             Self::Retry { ordinal, acknowledge_unknown_outcome } => {
                 entry.with("stepOrdinal", *ordinal).with("acknowledgeUnknownOutcome", *acknowledge_unknown_outcome)
             }
-            Self::ApproveStep { ordinal } => entry.with("stepOrdinal", *ordinal),
+            Self::ApproveStep { ordinal, reason } => {
+                with_reason(entry.with("stepOrdinal", *ordinal), reason.as_deref())
+            }
             Self::RejectStep { ordinal, reason } => entry.with("stepOrdinal", *ordinal).with("reason", json!(reason)),
         }
+    }
+}
+
+fn with_reason(entry: AuditEntry, reason: Option<&str>) -> AuditEntry {
+    match reason {
+        Some(reason) => entry.with("reason", reason),
+        None => entry,
     }
 }
 
@@ -456,6 +513,23 @@ fn still_open(request: &ApprovalRequest) -> Result<(), Error> {
         code: "already_resolved",
         message: format!("this request was {} by {by}{at}", request.status.as_str()),
     })
+}
+
+/// A plan has one rescue plan at most, and none once it is certain that it never ran.
+fn can_be_rescued(plan: &Plan) -> Result<(), Error> {
+    if let Some(rescue) = plan.rescue_plan_id {
+        return Err(Error::Conflict {
+            code: "has_rescue",
+            message: format!("plan {} has a rescue plan already: {rescue}", plan.id),
+        });
+    }
+    if matches!(plan.status, PlanStatus::Rejected | PlanStatus::Expired) {
+        return Err(Error::Conflict {
+            code: "nothing_to_undo",
+            message: format!("plan {} was {}: there is nothing to undo", plan.id, plan.status.as_str()),
+        });
+    }
+    Ok(())
 }
 
 fn check_digest(plan: &Plan, seen: Option<&str>) -> Result<(), Error> {

@@ -282,6 +282,15 @@ impl Rounds {
         self.events.subscribe()
     }
 
+    /// The number of an organisation's newest event; 0 before there is any. Whoever subscribes first and reads this
+    /// then knows from where on nothing is missed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn last_event(&self, org: &OrgId) -> Result<u64, super::Error> {
+        feed::last(&self.shared, org).await
+    }
+
     /// Starts the services on the current tokio runtime.
     #[must_use]
     pub fn start(&self) -> Running {

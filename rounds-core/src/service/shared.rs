@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::live::LiveConnectors;
 use crate::access::{Action, Denied, Principal, Scope};
-use crate::id::{NoticeId, OrgId};
-use crate::plan::Plan;
+use crate::id::{NoticeId, OrgId, RequestId};
+use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
 use crate::ports::store::{Commit, NoticeStatus, OutboxNotice, StoreError};
 use crate::ports::{
     Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Store,
@@ -74,13 +74,19 @@ impl Shared {
     }
 
     pub fn plan_event(&self, plan: &Plan, name: &str) -> Event {
-        let data = json!({
+        let (step, request) = about(plan, name);
+        let mut data = json!({
+            "planId": plan.id,
             "status": plan.status,
             "revision": plan.revision,
             "verificationStatus": plan.verification.status,
             "investigationId": plan.investigation_id,
             "steps": plan.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>(),
         });
+        if let Value::Object(data) = &mut data {
+            data.extend(step.map(|ordinal| ("stepOrdinal".to_owned(), json!(ordinal))));
+            data.extend(request.map(|id| ("approvalRequestId".to_owned(), json!(id))));
+        }
         self.event(&plan.org_id, EventSubject::Plan, plan.id, name, data)
     }
 
@@ -126,6 +132,48 @@ impl Shared {
             plan.steps.iter().map(|step| step.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
         )
+    }
+}
+
+/// The step and the request that an event of a plan is about, as the plan is after it.
+fn about(plan: &Plan, event: &str) -> (Option<u32>, Option<RequestId>) {
+    let step_of = |request: &ApprovalRequest| match request.kind {
+        RequestKind::Step { ordinal } => Some(ordinal),
+        RequestKind::Plan => None,
+    };
+    // The last that was resolved so; requests stand in the order in which they were opened.
+    let resolved = |status: RequestStatus, of_step: bool| {
+        let requests = plan.requests.iter().filter(|request| request.status == status);
+        let request =
+            requests.filter(|request| step_of(request).is_some() == of_step).max_by_key(|found| found.resolved_at);
+        request.map_or((None, None), |request| (step_of(request), Some(request.id)))
+    };
+    let of_step = |step: Option<&Step>| (step.map(|step| step.ordinal), None);
+    match event {
+        "start_step" => of_step(plan.running_step()),
+        // Of several that ended in the same instant, the last.
+        "finish_step" => {
+            of_step(plan.steps.iter().filter(|step| step.finished_at.is_some()).max_by_key(|s| s.finished_at))
+        }
+        "halt_review_changed" => {
+            of_step(plan.steps.iter().rev().find(|step| step.failure == Some(StepFailure::ReviewChanged)))
+        }
+        "request_step" => {
+            let open = plan
+                .requests
+                .iter()
+                .rev()
+                .find(|found| found.status == RequestStatus::Pending && step_of(found).is_some());
+            open.map_or((None, None), |request| (step_of(request), Some(request.id)))
+        }
+        "approve_step" => resolved(RequestStatus::Approved, true),
+        "reject_step" => resolved(RequestStatus::Rejected, true),
+        "expire_step" => resolved(RequestStatus::Expired, true),
+        "approve" => resolved(RequestStatus::Approved, false),
+        "reject" => resolved(RequestStatus::Rejected, false),
+        "expire" => resolved(RequestStatus::Expired, false),
+        "proposed" | "submit" | "modify" => (None, plan.approval_request_id),
+        _ => (None, None),
     }
 }
 

@@ -14,8 +14,9 @@ use crate::error::ApiError;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GrantDraft {
-    /// `user:<id or login>`, `serviceaccount:<id or login>`, `team:<id or name>`, or an id alone.
-    pub subject: String,
+    /// To whom. Whatever names one alone: an id, a login or a team's name, with `user:`, `serviceaccount:` or `team:`
+    /// in front where it would name several.
+    pub subject: SubjectDraft,
     /// The action, such as `plans:auto_edit`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -27,6 +28,38 @@ pub struct GrantDraft {
     /// A role instead, such as `fixed:plans:auto_editor`.
     #[serde(default)]
     pub role: Option<String>,
+}
+
+/// To whom something is granted, as clients write it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "GrantSubject")]
+pub enum SubjectDraft {
+    /// `user:<id or login>`, `serviceaccount:<id or login>`, `team:<id or name>`, or an id, login or name alone.
+    Text(String),
+    /// The same in two parts.
+    Typed {
+        /// `user`, `serviceaccount` or `team`.
+        #[serde(rename = "type")]
+        kind: String,
+        /// Its id, login or name.
+        id: String,
+    },
+}
+
+impl From<&str> for SubjectDraft {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl std::fmt::Display for SubjectDraft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Typed { kind, id } => write!(f, "{kind}:{id}"),
+        }
+    }
 }
 
 /// A grant.
@@ -108,14 +141,18 @@ impl Accounts {
         Ok(roles)
     }
 
-    /// Every grant of the organisation.
+    /// Every grant of the organisation, or those of one subject.
     ///
     /// # Errors
-    /// `roles:read` is missing.
-    pub async fn grants(&self, who: &Principal) -> Result<Vec<GrantView>, ApiError> {
+    /// `roles:read` is missing, or there is no such subject.
+    pub async fn grants(&self, who: &Principal, of: Option<&SubjectDraft>) -> Result<Vec<GrantView>, ApiError> {
         self.may(who, Action::RolesRead).await?;
-        let rows = self.identity.grants(&who.org_id).await?;
+        let mut rows = self.identity.grants(&who.org_id).await?;
         let subjects = self.subjects(who).await?;
+        if let Some(of) = of {
+            let subject = subjects.find(of)?;
+            rows.retain(|row| row.subject == subject);
+        }
         Ok(rows.into_iter().map(|row| view(row, &subjects)).collect())
     }
 
@@ -136,7 +173,7 @@ impl Accounts {
         let subject = subjects.find(&draft.subject)?;
         let id = Uuid::now_v7();
         let entry = self.entry(who, "grant.create", ("grant", id.to_string()));
-        let entry = entry.with("subject", draft.subject.clone()).with("permission", permission.to_string());
+        let entry = entry.with("subject", draft.subject.to_string()).with("permission", permission.to_string());
         let grant = NewGrant { id, org_id: who.org_id.clone(), subject, permission };
         let row = self.identity.add_grant(grant, self.now(), &[entry]).await?;
         Ok(view(row, &subjects))
@@ -216,32 +253,44 @@ struct Subjects {
 }
 
 impl Subjects {
-    fn find(&self, text: &str) -> Result<Subject, ApiError> {
-        let unknown = || {
-            let found: String = text.chars().take(80).collect();
-            ApiError::bad_request(format!(
-                "subject: there is no `{found}`; user:<id or login>, serviceaccount:<id or login> or team:<id or \
-                 name> is expected"
-            ))
+    fn find(&self, draft: &SubjectDraft) -> Result<Subject, ApiError> {
+        let text = draft.to_string();
+        let (kind, wanted) = match text.split_once(':') {
+            Some(("user", wanted)) => (Some(Kind::User), wanted),
+            Some(("serviceaccount" | "service_account" | "service-account" | "serviceAccount", wanted)) => {
+                (Some(Kind::ServiceAccount), wanted)
+            }
+            Some(("team", wanted)) => (Some(Kind::Team), wanted),
+            // A login or a name may have a colon in it.
+            _ => (None, text.as_str()),
         };
-        let account = |kind: Option<ActorType>, wanted: &str| {
-            let found = self.accounts.iter().find(|(id, is, login)| {
-                kind.is_none_or(|kind| kind == *is)
-                    && (id.to_string() == wanted || (kind.is_some() && login.eq_ignore_ascii_case(wanted)))
-            });
-            found.map(|(id, ..)| Subject::Account(*id))
+        one(&self.named_so(kind, wanted), &text)
+    }
+
+    /// Whoever has this id; nobody has it: whoever has this login or name.
+    fn named_so(&self, kind: Option<Kind>, wanted: &str) -> Vec<Subject> {
+        let is = |this: Kind| kind.is_none_or(|kind| kind == this);
+        let accounts = || {
+            self.accounts.iter().filter(|(_, actor, _)| match actor {
+                ActorType::User => is(Kind::User),
+                ActorType::ServiceAccount => is(Kind::ServiceAccount),
+                _ => false,
+            })
         };
-        let team = |wanted: &str, by_name: bool| {
-            let found = self.teams.iter().find(|(id, name)| id.to_string() == wanted || (by_name && name == wanted));
-            found.map(|(id, _)| Subject::Team(*id))
-        };
-        let found = match text.split_once(':') {
-            Some(("user", wanted)) => account(Some(ActorType::User), wanted),
-            Some(("serviceaccount" | "service_account", wanted)) => account(Some(ActorType::ServiceAccount), wanted),
-            Some(("team", wanted)) => team(wanted, true),
-            _ => account(None, text).or_else(|| team(text, false)),
-        };
-        found.ok_or_else(unknown)
+        let teams = || self.teams.iter().filter(|_| is(Kind::Team));
+        let by_id: Vec<Subject> = accounts()
+            .filter(|(id, ..)| id.to_string() == wanted)
+            .map(|(id, ..)| Subject::Account(*id))
+            .chain(teams().filter(|(id, _)| id.to_string() == wanted).map(|(id, _)| Subject::Team(*id)))
+            .collect();
+        if !by_id.is_empty() {
+            return by_id;
+        }
+        accounts()
+            .filter(|(.., login)| login.eq_ignore_ascii_case(wanted))
+            .map(|(id, ..)| Subject::Account(*id))
+            .chain(teams().filter(|(_, name)| name == wanted).map(|(id, _)| Subject::Team(*id)))
+            .collect()
     }
 
     fn named(&self, subject: Subject) -> (String, Option<String>) {
@@ -259,6 +308,25 @@ impl Subjects {
                 (format!("team:{id}"), name)
             }
         }
+    }
+}
+
+/// What a subject is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    User,
+    ServiceAccount,
+    Team,
+}
+
+fn one(found: &[Subject], text: &str) -> Result<Subject, ApiError> {
+    const SHAPES: &str = "user:<id or login>, serviceaccount:<id or login>, team:<id or name>, an id, login or \
+                          name alone, and {\"type\":\"user|serviceaccount|team\",\"id\":…} are accepted";
+    let shown: String = text.chars().take(80).collect();
+    match found {
+        [one] => Ok(*one),
+        [] => Err(ApiError::bad_request(format!("subject: there is no `{shown}`; {SHAPES}"))),
+        _ => Err(ApiError::bad_request(format!("subject: `{shown}` names several; {SHAPES}"))),
     }
 }
 

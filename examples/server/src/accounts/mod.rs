@@ -15,7 +15,7 @@ use rounds_store::{IdentityError, SqlIdentity};
 
 use crate::error::ApiError;
 
-pub use access::{GrantDraft, GrantView, PermissionView, RoleView};
+pub use access::{GrantDraft, GrantView, PermissionView, RoleView, SubjectDraft};
 pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 pub use sessions::SignedIn;
 pub use settings::{LlmDraft, LlmView};

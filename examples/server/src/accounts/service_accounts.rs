@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Accounts, at_most_own_role, same_org};
+use super::{Accounts, at_most_own_role, missing, same_org};
 use crate::error::ApiError;
 
 /// A service account.
@@ -124,14 +124,19 @@ impl Accounts {
     /// Makes a service account with the login `sa-<name>`.
     ///
     /// # Errors
-    /// `serviceaccounts:write` is missing, the role is above one's own, or the name is taken or does not hold.
+    /// `serviceaccounts:write` is missing, the role is above one's own, the name is taken or does not hold, or an agent
+    /// is asked for by somebody who is no server admin.
     pub async fn create_service_account(
         &self,
         who: &Principal,
         name: &str,
         role: OrgRole,
+        is_agent: bool,
     ) -> Result<ServiceAccountView, ApiError> {
         self.may(who, Action::ServiceAccountsWrite).await?;
+        if is_agent && !who.server_admin {
+            return Err(missing(who, Action::ServiceAccountsWrite, "agents".into()).into());
+        }
         at_most_own_role(who, role, Action::ServiceAccountsWrite)?;
         let id = PrincipalId::new();
         let login = format!("sa-{}", slug(name));
@@ -141,10 +146,10 @@ impl Accounts {
             login: login.clone(),
             name: name.to_owned(),
             role,
-            is_agent: false,
+            is_agent,
         };
         let entry = self.entry(who, "serviceaccount.create", ("service_account", id.to_string()));
-        let entry = entry.with("login", login).with("role", role.to_string());
+        let entry = entry.with("login", login).with("role", role.to_string()).with("isAgent", is_agent);
         let made = self.identity.create_service_account(new, self.now(), &[entry]).await?;
         self.view(made).await
     }
@@ -275,9 +280,8 @@ impl Accounts {
         name: &str,
         seconds_to_live: Option<u64>,
     ) -> Result<TokenMinted, ApiError> {
-        if seconds_to_live == Some(0) {
-            return Err(ApiError::bad_request("secondsToLive: found 0; 1 or more, or nothing for no end, is accepted"));
-        }
+        // 0 is how clients of the product say that it does not end.
+        let seconds_to_live = seconds_to_live.filter(|seconds| *seconds > 0);
         let now = self.now();
         let expires = seconds_to_live.map(|seconds| after_ms(now, seconds.saturating_mul(1000)));
         let id = TokenId::new();

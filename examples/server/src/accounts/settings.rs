@@ -17,7 +17,7 @@ const NAME: &str = "llm";
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LlmDraft {
-    /// `anthropic`, `openai`, `openai-compatible`, `ollama` or `gemini`.
+    /// `anthropic`, `openai`, `openai-compatible`, `ollama` or `gemini`; any other name with a `baseUrl`.
     pub provider: String,
     /// Its key: it goes in and never comes out. Absent keeps the one there is.
     #[serde(default)]
@@ -52,10 +52,17 @@ impl Accounts {
     /// `settings:write` is missing, or a field does not hold.
     pub async fn set_llm(&self, who: &Principal, draft: LlmDraft) -> Result<LlmView, ApiError> {
         self.may(who, Action::SettingsWrite).await?;
-        if !PROVIDERS.contains(&draft.provider.as_str()) {
+        if draft.provider.trim().is_empty() || draft.provider.len() > 200 {
+            return Err(ApiError::bad_request("provider: a name of 1 to 200 bytes is expected"));
+        }
+        // Whoever says where it is may call it what they like.
+        if draft.base_url.is_none() && !PROVIDERS.contains(&draft.provider.as_str()) {
             let found: String = draft.provider.chars().take(80).collect();
             let known = PROVIDERS.join(", ");
-            return Err(ApiError::bad_request(format!("provider: unknown `{found}`; known providers: {known}")));
+            return Err(ApiError::bad_request(format!(
+                "provider: unknown `{found}`; known providers: {known}; any other with \
+                 its baseUrl"
+            )));
         }
         if draft.model.trim().is_empty() || draft.model.len() > 200 {
             return Err(ApiError::bad_request("model: a name of 1 to 200 bytes is expected"));

@@ -136,6 +136,15 @@ impl Accounts {
         Ok(self.identity.users(&who.org_id).await?.into_iter().map(UserView::from).collect())
     }
 
+    /// One user of the organisation.
+    ///
+    /// # Errors
+    /// `users:read` is missing, or there is no such user.
+    pub async fn user_view(&self, who: &Principal, id: PrincipalId) -> Result<UserView, ApiError> {
+        self.may(who, Action::UsersRead).await?;
+        Ok(self.user(who, id).await?.into())
+    }
+
     /// Makes a user.
     ///
     /// # Errors

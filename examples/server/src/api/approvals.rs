@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use rounds_core::plan::{PlanOutcome, RequestKind, RequestStatus, Step};
 use rounds_core::ports::StoreExt as _;
-use rounds_core::service::ApprovalView as Found;
+use rounds_core::service::{ApprovalFilter, ApprovalView as Found};
 use rounds_core::{ConnectorId, Error, InvestigationId, OrgId, PlanId, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::paging::one_of;
+use super::paging::{one_of, with_next};
 use super::plans::{ReasonBody, WaitParams, params_json};
 use super::{Api, Op};
 use crate::auth::Who;
@@ -23,7 +24,7 @@ use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(
-        Op::get("/api/approvals", "List approval requests, newest first")
+        Op::get("/api/approvals", "List approval requests, newest first; the next page is in the Link header")
             .query::<ListParams>()
             .answers::<Vec<ApprovalView>>(),
         list,
@@ -167,25 +168,32 @@ fn same<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListParams {
-    /// One status.
+    /// One status, or several with commas.
     status: Option<String>,
-    /// Of at most this many plans.
+    /// Of this plan.
+    plan_id: Option<PlanId>,
+    /// Of at most this many plans; at most 100.
     limit: Option<u32>,
+    /// Where the page starts, from the Link header of the one before.
+    cursor: Option<PlanId>,
 }
 
 async fn list(
     State(state): State<AppState>,
     who: Who,
+    OriginalUri(uri): OriginalUri,
     Params(params): Params<ListParams>,
-) -> Result<Json<Vec<ApprovalView>>, ApiError> {
-    let statuses = one_of("status", params.status.as_deref(), &RequestStatus::ALL, |status| status.as_str())?;
-    if statuses.len() > 1 {
-        return Err(ApiError::bad_request("status: one status is accepted"));
-    }
-    let limit = params.limit.unwrap_or(100);
-    let found = state.rounds.approvals().list(&who.principal, statuses.first().copied(), limit).await?;
+) -> Result<Response, ApiError> {
+    let filter = ApprovalFilter {
+        statuses: one_of("status", params.status.as_deref(), &RequestStatus::ALL, RequestStatus::as_str)?,
+        plan_id: params.plan_id,
+        after: params.cursor,
+        limit: params.limit.unwrap_or(100).min(100),
+    };
+    let (found, next) = state.rounds.approvals().find(&who.principal, &filter).await?;
     let kinds = kinds(&state, &who.principal.org_id).await?;
-    Ok(Json(found.into_iter().map(|found| view(found, &kinds)).collect()))
+    let views: Vec<ApprovalView> = found.into_iter().map(|found| view(found, &kinds)).collect();
+    Ok(with_next(Json(views), &uri, next))
 }
 
 async fn get(State(state): State<AppState>, who: Who, Id(id): Id<RequestId>) -> Result<Json<ApprovalView>, ApiError> {
@@ -198,9 +206,9 @@ async fn approve(
     who: Who,
     Id(id): Id<RequestId>,
     Params(wait): Params<WaitParams>,
-    Body(_): Body<ReasonBody>,
+    Body(body): Body<ReasonBody>,
 ) -> Result<Json<ApprovalView>, ApiError> {
-    let approved = state.rounds.approvals().approve(&who.principal, id).await;
+    let approved = state.rounds.approvals().approve_because(&who.principal, id, body.reason).await;
     let found = decided(&state, &who, id, approved).await?;
     wait.wait(&state, &who, found.plan).await?;
     get(State(state), who, Id(id)).await

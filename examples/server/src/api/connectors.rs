@@ -14,15 +14,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::lenient::overlay;
+use super::lenient::{self, drop_computed, overlay};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
-use crate::extract::{Body, Id};
+use crate::extract::{Body, Id, Params};
 use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
-    api.at(Op::get("/api/connectors", "List connectors").answers::<ListAnswer>(), list)
+    api.at(Op::get("/api/connectors", "List connectors").query::<ListParams>().answers::<ListAnswer>(), list)
         .at(
             Op::post("/api/connectors", "Configure a connector")
                 .body::<ConnectorDraft>()
@@ -90,23 +90,12 @@ struct ConnectorView {
 }
 
 impl ConnectorView {
-    /// What only the server writes: a connector may be sent back with these.
-    const COMPUTED: &'static [&'static str] = &[
-        "id",
-        "orgId",
-        "role",
-        "revision",
-        "status",
-        "lastVerifiedAt",
-        "lastVerifyError",
-        "createdBy",
-        "createdByLogin",
-        "createdAt",
-        "updatedAt",
-        "capabilities",
-        "secretMissing",
-        "hasSecret",
-    ];
+    /// What never changes: a connector may be sent back with these.
+    const FIXED: &'static [&'static str] = &["id", "orgId", "role", "createdBy", "createdByLogin", "createdAt"];
+
+    /// What is seen and not written: passed over.
+    const SEEN: &'static [&'static str] =
+        &["revision", "status", "lastVerifiedAt", "lastVerifyError", "updatedAt", "secretMissing", "hasSecret"];
 
     fn new(connector: Connector, registry: &Registry) -> Self {
         let required = registry
@@ -156,9 +145,31 @@ fn answer(state: &AppState, connector: Connector) -> Answer {
     Answer { connector: ConnectorView::new(connector, state.rounds.connectors().kinds()) }
 }
 
-async fn list(State(state): State<AppState>, who: Who) -> Result<Json<ListAnswer>, ApiError> {
+/// Which connectors.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListParams {
+    /// Of this kind, such as `kubernetes`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<ListParams>,
+) -> Result<Json<ListAnswer>, ApiError> {
     let connectors = state.rounds.connectors();
-    let found = connectors.list(&who.principal).await?;
+    let mut found = connectors.list(&who.principal).await?;
+    if let Some(kind) = params.kind.filter(|kind| !kind.is_empty()) {
+        found.retain(|connector| connector.kind == kind);
+        let known: Vec<&str> = connectors.kinds().iter().map(|registration| registration.kind()).collect();
+        if found.is_empty() && !known.contains(&kind.as_str()) {
+            let kind: String = kind.chars().take(80).collect();
+            let message = format!("type: unknown value `{kind}`; known values: {}", known.join(", "));
+            return Err(ApiError::bad_request(message));
+        }
+    }
     let views = found.into_iter().map(|connector| ConnectorView::new(connector, connectors.kinds())).collect();
     Ok(Json(ListAnswer { connectors: views }))
 }
@@ -171,8 +182,10 @@ async fn get(State(state): State<AppState>, who: Who, Id(id): Id<ConnectorId>) -
 async fn create(
     State(state): State<AppState>,
     who: Who,
-    Body(mut draft): Body<ConnectorDraft>,
+    Body(body): Body<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
+    in_config(&body)?;
+    let mut draft: ConnectorDraft = lenient::read(body)?;
     if draft.config.is_null() {
         draft.config = json!({});
     }
@@ -187,9 +200,13 @@ async fn update(
     Body(mut change): Body<Map<String, Value>>,
 ) -> Result<Json<Answer>, ApiError> {
     let found = state.rounds.connectors().get(&who.principal, id).await?;
-    for name in ConnectorView::COMPUTED {
-        change.remove(*name);
+    let shown = serde_json::to_value(answer(&state, found.clone()).connector).map_err(ApiError::internal)?;
+    drop_computed(&mut change, &shown, ConnectorView::FIXED, ConnectorView::SEEN)?;
+    // Sent back as it was shown, what is shown of the config is no change.
+    if change.get("capabilities").is_some_and(|sent| shown.get("capabilities") == Some(sent)) {
+        change.remove("capabilities");
     }
+    in_config(&change)?;
     // Sent back as it was shown, a reference is no change.
     let same_reference = match &found.secret {
         Some(StoredSecret::Reference(reference)) => {
@@ -207,10 +224,25 @@ async fn update(
         "isDefault": found.is_default,
         "ownerTeamId": found.owner_team_id,
     });
-    let draft: ConnectorDraft = serde_json::from_value(overlay(base, change))
-        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))?;
+    let Value::Object(whole) = overlay(base, change) else {
+        return Err(ApiError::internal("a connector is an object"));
+    };
+    let mut draft: ConnectorDraft = lenient::read(whole)?;
+    if draft.config.is_null() {
+        draft.config = json!({});
+    }
     let changed = state.rounds.connectors().update(&who.principal, id, draft).await?;
     Ok(Json(answer(&state, changed)))
+}
+
+/// Parts of the config that stand beside it are named, not dropped.
+fn in_config(body: &Map<String, Value>) -> Result<(), ApiError> {
+    for name in ["capabilities", "allowedNamespaces"] {
+        if body.get(name).is_some_and(|sent| !sent.is_null()) {
+            return Err(ApiError::bad_request(format!("{name}: it belongs into the config: send config.{name}")));
+        }
+    }
+    Ok(())
 }
 
 async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<ConnectorId>) -> Result<StatusCode, ApiError> {

@@ -30,9 +30,12 @@ const PAGE: u32 = 200;
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(
-        Op::get("/api/events", "Changes of plans, alerts, investigations and connectors; resumes after Last-Event-ID")
-            .query::<ResumeParams>()
-            .events(),
+        Op::get(
+            "/api/events",
+            "Changes of plans, steps, approvals, alerts, investigations and connectors; resumes after Last-Event-ID",
+        )
+        .query::<ResumeParams>()
+        .events(),
         all,
     )
     .at(
@@ -111,10 +114,12 @@ struct Following {
     state: AppState,
     listener: Listener,
     live: Receiver<Event>,
-    /// The last event that was passed on or left out; `None`: nothing yet, and nothing was asked for.
-    place: Option<u64>,
+    /// The last event that was passed on or left out.
+    place: u64,
     /// Read from the store, not yet sent.
     ready: VecDeque<Event>,
+    /// The second telling of an event, not yet sent.
+    again: Option<Sent>,
     /// Whether the store has more than was read.
     behind: bool,
     greeted: bool,
@@ -133,8 +138,14 @@ async fn all(
     };
     // Listening starts before the store is read, so nothing falls between the two.
     let live = state.rounds.subscribe();
+    let behind = place.is_some();
+    // Whoever starts now is told where that is: the connection may break before the first event.
+    let place = match place {
+        Some(place) => place,
+        None => state.rounds.last_event(&listener.principal.org_id).await?,
+    };
     let following =
-        Following { state, listener, live, place, ready: VecDeque::new(), behind: place.is_some(), greeted: false };
+        Following { state, listener, live, place, ready: VecDeque::new(), again: None, behind, greeted: false };
     let stream = stream::unfold(following, |mut following| async move {
         let sent = following.next().await?;
         Some((Ok(sent), following))
@@ -147,17 +158,29 @@ impl Following {
     async fn next(&mut self) -> Option<Sent> {
         if !self.greeted {
             self.greeted = true;
-            return Some(Sent::default().comment("connected").retry(Duration::from_secs(2)));
+            return Some(Sent::default().id(self.place.to_string()).comment("connected").retry(Duration::from_secs(2)));
         }
         loop {
             if !self.listener.still_there(&self.state).await {
                 return None;
             }
+            if let Some(again) = self.again.take() {
+                return Some(again);
+            }
             while let Some(event) = self.ready.pop_front() {
-                self.place = Some(event.seq);
-                if self.listener.hears(&event) {
-                    return Some(sent(&event));
+                self.place = event.seq;
+                if !self.listener.hears(&event) {
+                    continue;
                 }
+                // Only the last telling carries the number: a connection that breaks between the two repeats both.
+                let whole = sent(&event, subject(&event)).id(event.seq.to_string());
+                return Some(match part(&event) {
+                    Some(part) => {
+                        self.again = Some(whole);
+                        sent(&event, part)
+                    }
+                    None => whole,
+                });
             }
             if self.behind {
                 self.catch_up().await?;
@@ -169,9 +192,9 @@ impl Following {
                 () = tokio::time::sleep_until(self.listener.due) => {}
                 received = self.live.recv() => match received {
                     // Already read from the store while catching up.
-                    Ok(event) if self.place.is_some_and(|place| event.seq <= place) => {}
+                    Ok(event) if event.seq <= self.place => {}
                     Ok(event) => self.ready.push_back(event),
-                    Err(RecvError::Lagged(_)) => self.behind = self.place.is_some(),
+                    Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => return None,
                 },
             }
@@ -179,8 +202,7 @@ impl Following {
     }
 
     async fn catch_up(&mut self) -> Option<()> {
-        let place = self.place.unwrap_or_default();
-        match self.state.rounds.store().events(&self.listener.principal.org_id, place, PAGE).await {
+        match self.state.rounds.store().events(&self.listener.principal.org_id, self.place, PAGE).await {
             Ok(events) => {
                 self.behind = events.len() == PAGE as usize;
                 self.ready.extend(events);
@@ -194,15 +216,32 @@ impl Following {
     }
 }
 
-fn sent(event: &Event) -> Sent {
-    let name = match event.subject {
+/// What an event is about, besides its subject: of a plan's, its steps and approvals are told of by these names, too.
+fn part(event: &Event) -> Option<&'static str> {
+    if event.subject != EventSubject::Plan {
+        return None;
+    }
+    match event.name.as_str() {
+        "start_step" | "finish_step" | "halt_review_changed" => Some("step"),
+        "request_step" | "approve" | "reject" | "expire" | "approve_step" | "reject_step" | "expire_step" => {
+            Some("approval")
+        }
+        _ => None,
+    }
+}
+
+fn subject(event: &Event) -> &'static str {
+    match event.subject {
         EventSubject::Plan => "plan",
         EventSubject::Alert => "alert",
         EventSubject::Investigation => "investigation",
         EventSubject::Connector => "connector",
         _ => "other",
-    };
-    let sent = Sent::default().id(event.seq.to_string()).event(name);
+    }
+}
+
+fn sent(event: &Event, name: &str) -> Sent {
+    let sent = Sent::default().event(name);
     // An event is plain data; one that cannot be written tells at least that something happened.
     sent.data(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()))
 }

@@ -8,11 +8,12 @@ use chrono::{DateTime, Utc};
 use rounds_core::investigation::{
     Evidence, Investigation, InvestigationStatus, Report, RootCause, Section, SkipReason, Trigger,
 };
+use rounds_core::service::InvestigationFilter;
 use rounds_core::{AlertRuleId, InvestigationId, OrgId, PlanId, PrincipalId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::paging::with_next;
+use super::paging::{one_of, with_next};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
@@ -127,6 +128,8 @@ impl InvestigationView {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListParams {
+    /// One status, or several with commas.
+    status: Option<String>,
     /// About this rule.
     rule_id: Option<AlertRuleId>,
     /// At most this many; at most 100.
@@ -141,9 +144,13 @@ async fn list(
     OriginalUri(uri): OriginalUri,
     Params(params): Params<ListParams>,
 ) -> Result<Response, ApiError> {
-    let limit = params.limit.unwrap_or(100);
-    let (found, next) =
-        state.rounds.investigations().list(&who.principal, params.rule_id, params.cursor, limit).await?;
+    let filter = InvestigationFilter {
+        statuses: one_of("status", params.status.as_deref(), &InvestigationStatus::ALL, InvestigationStatus::as_str)?,
+        rule_id: params.rule_id,
+        after: params.cursor,
+        limit: params.limit.unwrap_or(100),
+    };
+    let (found, next) = state.rounds.investigations().find(&who.principal, &filter).await?;
     let views: Vec<_> = found.into_iter().map(|found| InvestigationView::new(found, state.agent)).collect();
     Ok(with_next(Json(views), &uri, next))
 }

@@ -71,17 +71,17 @@ pub async fn sign_in(
     user: &str,
     password: SecretString,
 ) -> Result<axum_extra::extract::cookie::Cookie<'static>, ApiError> {
-    if let Err(too_many) = state.logins.attempt(user, peer.address, state.rounds.now()) {
+    let attempt = state.logins.attempt(user, peer.address, || state.rounds.now()).await.map_err(|too_many| {
         let message = format!("too many failed sign-ins: try again in {} seconds", too_many.retry_after);
-        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_logins", message)
-            .with_retry_after(too_many.retry_after));
-    }
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_logins", message).with_retry_after(too_many.retry_after)
+    })?;
     match state.accounts.sign_in(user, password).await? {
         Some(signed_in) => {
-            state.logins.succeeded(user, peer.address);
+            attempt.succeeded();
             Ok(auth::session_cookie(signed_in.token.expose_secret(), peer.secure))
         }
         None => {
+            attempt.failed(state.rounds.now());
             tracing::warn!(address = %peer.address, "a sign-in failed");
             Err(ApiError::new(StatusCode::UNAUTHORIZED, "invalid_login", "user or password is wrong"))
         }

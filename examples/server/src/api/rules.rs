@@ -10,11 +10,12 @@ use rounds_core::alert::{AlertState, Condition, HistoryRow, Operator, Severity, 
 use rounds_core::ports::Series;
 use rounds_core::service::{Preview, RuleDraft, RuleView as Found, SilenceDraft};
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, SilenceId, TeamId};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::lenient::overlay;
+use super::lenient::{self, drop_computed, overlay};
+use super::paging::one_of;
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
@@ -23,7 +24,12 @@ use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
     let api = api
-        .at(Op::get("/api/alert-rules", "List alert rules with their state").answers::<ListAnswer>(), list)
+        .at(
+            Op::get("/api/alert-rules", "List alert rules with their state")
+                .query::<ListParams>()
+                .answers::<ListAnswer>(),
+            list,
+        )
         .at(
             Op::post("/api/alert-rules", "Make an alert rule").body::<RuleDraft>().status(201).answers::<RuleView>(),
             create,
@@ -34,20 +40,23 @@ pub(super) fn routes(api: Api) -> Api {
                 .answers::<PreviewAnswer>(),
             preview,
         )
-        .at(Op::get("/api/alert-rules/silences", "List silences").answers::<Vec<Silence>>(), silences)
+        .at(Op::get("/api/alert-rules/silences", "List silences").answers::<Vec<SilenceView>>(), silences)
         .at(
             Op::post("/api/alert-rules/silences", "Silence a rule, or all that match")
                 .body::<SilenceDraft>()
                 .status(201)
-                .answers::<Silence>(),
+                .answers::<SilenceView>(),
             silence,
         )
-        .at(Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>(), unsilence_named)
+        .at(
+            Op::delete("/api/alert-rules/silences", "End a silence").query::<SilenceParams>().body::<SilenceParams>(),
+            unsilence_named,
+        )
         .at(Op::delete("/api/alert-rules/silences/{id}", "End a silence"), unsilence);
     api.at(Op::get("/api/alert-rules/{id}", "One alert rule with its state").answers::<RuleView>(), get)
         .at(
-            Op::put("/api/alert-rules/{id}", "Change a rule; absent fields stay")
-                .body::<RuleDraft>()
+            Op::put("/api/alert-rules/{id}", "Change a rule; absent fields stay, null clears")
+                .body::<RuleChange>()
                 .answers::<RuleView>(),
             update,
         )
@@ -112,11 +121,11 @@ struct RuleView {
 }
 
 impl RuleView {
-    /// What only the server writes: a rule may be sent back with these.
-    const COMPUTED: &'static [&'static str] = &[
-        "id",
-        "orgId",
-        "enabled",
+    /// What never changes: a rule may be sent back with these.
+    const FIXED: &'static [&'static str] = &["id", "orgId", "createdBy", "createdByLogin", "createdAt"];
+
+    /// What is seen and not written: passed over.
+    const SEEN: &'static [&'static str] = &[
         "evaluated",
         "state",
         "stateChangedAt",
@@ -128,9 +137,6 @@ impl RuleView {
         "lastError",
         "warning",
         "investigationId",
-        "createdBy",
-        "createdByLogin",
-        "createdAt",
         "updatedAt",
     ];
 }
@@ -171,6 +177,18 @@ impl From<Found> for RuleView {
     }
 }
 
+/// What changes about a rule: every field is optional here, also those that a new one needs.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AlertRuleChange", transform = |schema: &mut schemars::Schema| { schema.remove("required"); })]
+#[expect(dead_code, reason = "it describes; what is sent is laid over what there is")]
+struct RuleChange {
+    /// Whether it is evaluated.
+    enabled: Option<bool>,
+    #[serde(flatten)]
+    rule: RuleDraft,
+}
+
 /// Every rule.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ListAnswer {
@@ -178,8 +196,22 @@ struct ListAnswer {
     total: usize,
 }
 
-async fn list(State(state): State<AppState>, who: Who) -> Result<Json<ListAnswer>, ApiError> {
-    let found = state.rounds.alerts().list(&who.principal).await?;
+/// Which rules.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListParams {
+    /// In this state, or one of several with commas.
+    state: Option<String>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<ListParams>,
+) -> Result<Json<ListAnswer>, ApiError> {
+    let states = one_of("state", params.state.as_deref(), &AlertState::ALL, AlertState::as_str)?;
+    let mut found = state.rounds.alerts().list(&who.principal).await?;
+    found.retain(|found| states.is_empty() || states.contains(&found.state()));
     Ok(Json(ListAnswer { total: found.len(), list: found.into_iter().map(RuleView::from).collect() }))
 }
 
@@ -202,10 +234,20 @@ async fn update(
     Id(id): Id<AlertRuleId>,
     Body(mut change): Body<Map<String, Value>>,
 ) -> Result<Json<RuleView>, ApiError> {
-    let rule = state.rounds.alerts().get(&who.principal, id).await?.rule;
-    for name in RuleView::COMPUTED {
-        change.remove(*name);
+    let alerts = state.rounds.alerts();
+    let found = alerts.get(&who.principal, id).await?;
+    let rule = found.rule.clone();
+    let enabled = match change.remove("enabled") {
+        Some(Value::Bool(enabled)) => enabled,
+        None | Some(Value::Null) => rule.enabled,
+        Some(_) => return Err(ApiError::bad_request("enabled: true or false is expected")),
+    };
+    let disables = change.get("state").is_some_and(|state| state == AlertState::Disabled.as_str());
+    if disables && rule.enabled && enabled {
+        return Err(ApiError::bad_request("state: it is computed; send `\"enabled\": false` to disable a rule"));
     }
+    let shown = serde_json::to_value(RuleView::from(found.clone())).map_err(ApiError::internal)?;
+    drop_computed(&mut change, &shown, RuleView::FIXED, RuleView::SEEN)?;
     let base = json!({
         "name": rule.name,
         "description": rule.description,
@@ -216,9 +258,16 @@ async fn update(
         "datasourceId": rule.datasource_id,
         "ownerTeamId": rule.owner_team_id,
     });
-    let draft: RuleDraft = serde_json::from_value(overlay(base, change))
-        .map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))?;
-    Ok(Json(state.rounds.alerts().update(&who.principal, id, draft).await?.into()))
+    let mut changed = found;
+    // Only switched on or off, it is not changed otherwise, and says so in the audit log.
+    if !change.is_empty() || enabled == rule.enabled {
+        let Value::Object(whole) = overlay(base, change) else { return Err(ApiError::internal("a rule is an object")) };
+        changed = alerts.update(&who.principal, id, lenient::read(whole)?).await?;
+    }
+    if enabled != rule.enabled {
+        changed = alerts.set_enabled(&who.principal, id, enabled).await?;
+    }
+    Ok(Json(changed.into()))
 }
 
 async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId>) -> Result<StatusCode, ApiError> {
@@ -234,19 +283,51 @@ async fn disable(State(state): State<AppState>, who: Who, Id(id): Id<AlertRuleId
     Ok(Json(state.rounds.alerts().set_enabled(&who.principal, id, false).await?.into()))
 }
 
-/// A condition to try.
+/// A condition to try: alone, in a whole rule, or flat.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PreviewBody {
+#[schemars(rename = "PreviewBody")]
+struct PreviewFields {
     /// The whole condition.
     #[serde(default)]
     condition: Option<Condition>,
-    /// Only a query: its value, and nothing to hold.
+    /// The query instead. Alone: its value, and nothing to hold.
     #[serde(default)]
     query: Option<String>,
+    /// How its value is compared; beside `query`.
+    #[serde(default)]
+    operator: Option<Operator>,
+    /// What it is compared with; beside `operator`.
+    #[serde(default)]
+    threshold: Option<f64>,
+    /// How long it must hold; a preview does not wait for it.
+    #[serde(default)]
+    for_duration_sec: Option<u64>,
     /// The datasource; absent: the organisation's default.
     #[serde(default)]
     datasource_id: Option<ConnectorId>,
+}
+
+/// The same as it stands in a rule: what else the rule says is not read.
+struct PreviewBody(PreviewFields);
+
+impl<'de> Deserialize<'de> for PreviewBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let of_a_rule =
+            ["name", "description", "evaluationIntervalSec", "severity", "labels", "ownerTeamId", "enabled"];
+        let others: Vec<&str> = of_a_rule.iter().chain(RuleView::FIXED).chain(RuleView::SEEN).copied().collect();
+        lenient::without(deserializer, &others).map(Self)
+    }
+}
+
+impl JsonSchema for PreviewBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        PreviewFields::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PreviewFields::json_schema(generator)
+    }
 }
 
 /// What a condition says right now.
@@ -279,15 +360,23 @@ impl From<Preview> for PreviewAnswer {
 async fn preview(
     State(state): State<AppState>,
     who: Who,
-    Body(body): Body<PreviewBody>,
+    Body(PreviewBody(body)): Body<PreviewBody>,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    let (condition, only_value) = match (body.condition, body.query) {
-        (Some(condition), None) => (condition, false),
-        // With NaN nothing but != holds, so a bare query never does.
-        (None, Some(query)) => {
-            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec: 0 }, true)
+    let for_duration_sec = body.for_duration_sec.unwrap_or_default();
+    let (condition, only_value) = match (body.condition, body.query, body.operator, body.threshold) {
+        (Some(condition), None, None, None) => (condition, false),
+        (None, Some(query), Some(operator), Some(threshold)) => {
+            (Condition { query, operator, threshold, for_duration_sec }, false)
         }
-        _ => return Err(ApiError::bad_request("one of condition and query is expected")),
+        // With NaN nothing but != holds, so a bare query never does.
+        (None, Some(query), None, None) => {
+            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec }, true)
+        }
+        _ => {
+            return Err(ApiError::bad_request(
+                "one of condition and query is expected; beside query, operator and threshold or neither",
+            ));
+        }
     };
     let mut preview = state.rounds.alerts().preview(&who.principal, &condition, body.datasource_id).await?;
     preview.holds &= !only_value;
@@ -375,32 +464,73 @@ async fn history(
     Ok(Json(state.rounds.alerts().history(&who.principal, id, params.limit.unwrap_or(50)).await?))
 }
 
-async fn silences(State(state): State<AppState>, who: Who) -> Result<Json<Vec<Silence>>, ApiError> {
-    Ok(Json(state.rounds.alerts().silences(&who.principal).await?))
+/// A silence.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Silence")]
+struct SilenceView {
+    id: SilenceId,
+    org_id: OrgId,
+    /// One rule; null: every rule that the matchers match.
+    rule_id: Option<AlertRuleId>,
+    /// Labels that a rule or its sample must carry with these values.
+    matchers: BTreeMap<String, String>,
+    comment: String,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    created_by: String,
+    created_by_login: String,
+}
+
+impl From<Silence> for SilenceView {
+    fn from(silence: Silence) -> Self {
+        Self {
+            id: silence.id,
+            org_id: silence.org_id,
+            rule_id: silence.rule_id,
+            matchers: silence.matchers,
+            comment: silence.comment,
+            starts_at: silence.starts_at,
+            ends_at: silence.ends_at,
+            created_by: silence.created_by.id,
+            created_by_login: silence.created_by.login,
+        }
+    }
+}
+
+async fn silences(State(state): State<AppState>, who: Who) -> Result<Json<Vec<SilenceView>>, ApiError> {
+    let found = state.rounds.alerts().silences(&who.principal).await?;
+    Ok(Json(found.into_iter().map(SilenceView::from).collect()))
 }
 
 async fn silence(
     State(state): State<AppState>,
     who: Who,
     Body(draft): Body<SilenceDraft>,
-) -> Result<(StatusCode, Json<Silence>), ApiError> {
-    Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?)))
+) -> Result<(StatusCode, Json<SilenceView>), ApiError> {
+    Ok((StatusCode::CREATED, Json(state.rounds.alerts().silence(&who.principal, draft).await?.into())))
 }
 
-/// Which silence.
+/// Which silence, in the query or the body.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SilenceParams {
     /// Its id.
-    id: SilenceId,
+    #[serde(default)]
+    id: Option<SilenceId>,
 }
 
 async fn unsilence_named(
     state: State<AppState>,
     who: Who,
     Params(params): Params<SilenceParams>,
+    Body(body): Body<SilenceParams>,
 ) -> Result<StatusCode, ApiError> {
-    unsilence(state, who, Id(params.id)).await
+    match (params.id, body.id) {
+        (Some(id), None) | (None, Some(id)) => unsilence(state, who, Id(id)).await,
+        (Some(id), Some(same)) if id == same => unsilence(state, who, Id(id)).await,
+        _ => Err(ApiError::bad_request("id: the id of one silence is expected, in the query or the body")),
+    }
 }
 
 async fn unsilence(State(state): State<AppState>, who: Who, Id(id): Id<SilenceId>) -> Result<StatusCode, ApiError> {

@@ -56,6 +56,9 @@ struct CreateBody {
     /// `Viewer`, `Editor` or `Admin`.
     #[serde(default = "viewer")]
     role: OrgRole,
+    /// Whether it is an agent: it proposes and never decides. For server admins to say.
+    #[serde(default)]
+    is_agent: bool,
 }
 
 fn viewer() -> OrgRole {
@@ -67,7 +70,7 @@ async fn create(
     who: Who,
     Body(body): Body<CreateBody>,
 ) -> Result<(StatusCode, Json<ServiceAccountView>), ApiError> {
-    let made = state.accounts.create_service_account(&who.principal, &body.name, body.role).await?;
+    let made = state.accounts.create_service_account(&who.principal, &body.name, body.role, body.is_agent).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -80,6 +83,7 @@ struct SearchParams {
     /// Which page, from 1.
     page: Option<usize>,
     /// Accounts on a page; at most 500.
+    #[serde(alias = "perPage")]
     perpage: Option<usize>,
 }
 
@@ -139,7 +143,7 @@ async fn delete(State(state): State<AppState>, who: Who, Id(id): Id<PrincipalId>
 pub(super) struct TokenBody {
     /// What it is for.
     pub name: String,
-    /// When it ends; absent: when it is revoked.
+    /// When it ends; absent or 0: when it is revoked.
     #[serde(default)]
     pub seconds_to_live: Option<u64>,
 }

@@ -31,6 +31,7 @@ pub(super) fn routes(api: Api) -> Api {
         .at(Op::delete("/api/user/tokens/{id}", "Revoke a token of one's own"), revoke_mine)
         .at(Op::get("/api/admin/users", "List users").answers::<Vec<UserView>>(), list)
         .at(Op::post("/api/admin/users", "Make a user").body::<UserDraft>().status(201).answers::<UserView>(), create)
+        .at(Op::get("/api/admin/users/{id}", "One user").answers::<UserView>(), get)
         .at(
             Op::put("/api/admin/users/{id}", "Change a user; absent fields stay")
                 .body::<UserChange>()
@@ -110,6 +111,10 @@ async fn revoke_mine(State(state): State<AppState>, who: Who, Id(id): Id<TokenId
 
 async fn list(State(state): State<AppState>, who: Who) -> Result<Json<Vec<UserView>>, ApiError> {
     Ok(Json(state.accounts.users(&who.principal).await?))
+}
+
+async fn get(State(state): State<AppState>, who: Who, Id(id): Id<PrincipalId>) -> Result<Json<UserView>, ApiError> {
+    Ok(Json(state.accounts.user_view(&who.principal, id).await?))
 }
 
 async fn create(

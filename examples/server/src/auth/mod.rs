@@ -12,7 +12,7 @@ mod who;
 
 pub use cookies::{CSRF_COOKIE, SESSION_COOKIE, end_session, session_cookie};
 pub use csrf::{CSRF_FIELD, CSRF_HEADER, CsrfForm, CsrfToken, mint};
-pub use limiter::{LoginLimiter, TooMany};
+pub use limiter::{Attempt, LoginLimiter, TooMany};
 pub use page::{PageUser, safe_next};
 pub use peer::Peer;
 pub use who::{Via, Who};

@@ -16,7 +16,7 @@ pub struct GateArgs {
     #[arg(long, default_value = "write", value_parser = ["read", "write"])]
     pub mode: String,
     /// The namespaces that commands may name; repeat, or separate with commas.
-    #[arg(long, value_delimiter = ',', value_name = "NAMESPACE")]
+    #[arg(long, alias = "allow", value_delimiter = ',', value_name = "NAMESPACE")]
     pub allowed: Vec<String>,
     /// Read the command's standard input (a manifest) from standard input.
     #[arg(long)]

@@ -27,6 +27,9 @@ pub struct Cli {
     /// Where the database, the generated key and run-time files live.
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where to listen, when there is no subcommand; as for `serve`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
 }
 
 /// What to do.
@@ -70,8 +73,9 @@ impl Cli {
     /// A variable with a value that cannot work.
     pub fn settings(&self) -> anyhow::Result<ServerSettings> {
         let listen = match &self.command {
-            Some(Command::Serve { listen }) => listen.clone(),
-            _ => None,
+            Some(Command::Serve { listen }) => listen.clone().or_else(|| self.listen.clone()),
+            None => self.listen.clone(),
+            Some(_) => None,
         };
         Ok(ServerSettings::from_process(Overrides { listen, data_dir: self.data_dir.clone() })?)
     }

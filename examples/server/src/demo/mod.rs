@@ -22,9 +22,9 @@ pub struct DemoArgs {
     /// Goes through it without a browser and ends with one line of JSON.
     #[arg(long)]
     auto: bool,
-    /// The address to listen on; port 0 picks one.
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: std::net::SocketAddr,
+    /// The address or host name to listen on; port 0 picks one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
 }
 
 /// Runs the demo. With `--auto` the exit code says whether the alert recovered through the plan.
@@ -50,7 +50,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn auto(args: &DemoArgs) -> anyhow::Result<Value> {
     let mut story = Story::begin();
-    let stage = setup::start(args.listen).await?;
+    let stage = setup::start(&args.listen).await?;
     let result = go_through(&stage, &mut story).await;
     let (stages, total) = story.into_stages();
     stage.shutdown().await?;
@@ -91,7 +91,7 @@ async fn go_through(stage: &setup::Stage, story: &mut Story) -> anyhow::Result<V
 }
 
 async fn by_hand(args: &DemoArgs) -> anyhow::Result<()> {
-    let stage = setup::start(args.listen).await?;
+    let stage = setup::start(&args.listen).await?;
     let mut client = Client::sign_in(&stage.url, setup::LOGIN, &stage.password).await?;
     let rule = setup::configure(&mut client, &stage.sandbox).await?;
     say("");

@@ -1,7 +1,6 @@
 //! Brings up cluster and server, and configures them as an operator would: over the public API.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -41,7 +40,7 @@ impl Stage {
     }
 }
 
-pub(super) async fn start(listen: SocketAddr) -> anyhow::Result<Stage> {
+pub(super) async fn start(listen: &str) -> anyhow::Result<Stage> {
     let sandbox = cluster::start().await?;
     let folder = tempfile::Builder::new().prefix("rounds-demo-").tempdir().context("making a temporary folder")?;
     let password = password();

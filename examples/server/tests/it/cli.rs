@@ -15,13 +15,12 @@ fn binary(data: &Path) -> Command {
 }
 
 /// Starts a server and waits until it says where it listens.
-fn serve(mut command: Command) -> (Child, String) {
-    let mut child = command
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn serve(command: Command) -> (Child, String) {
+    serve_with(command, &["serve", "--listen", "127.0.0.1:0"])
+}
+
+fn serve_with(mut command: Command, args: &[&str]) -> (Child, String) {
+    let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -54,6 +53,27 @@ fn the_log_says_why_the_dispatcher_did_not_start_and_what_to_do_without_kubectl(
     assert_eq!(log.matches(line).count(), 1, "{log}");
     assert!(log.contains("alert evaluator NOT started: ALERT_EVALUATOR_ENABLED=false"), "{log}");
     assert!(log.contains("install it or set KUBECTL"), "{log}");
+}
+
+#[test]
+fn without_a_subcommand_it_serves_where_it_is_told_to_listen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (child, url) = serve_with(binary(dir.path()), &["--listen", "localhost:0"]);
+    assert!(!url.ends_with(":0") && !url.ends_with(":3000"), "{url}");
+    stop(child);
+}
+
+#[test]
+fn the_name_alone_makes_no_admin_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = binary(dir.path()).env("SEED_ADMIN_NAME", "Ada").arg("migrate").output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("SEED_ADMIN_PASSWORD"), "{}", text(&refused));
+}
+
+#[test]
+fn the_demo_takes_a_host_name() {
+    use clap::Parser as _;
+    rounds_server::cli::Cli::try_parse_from(["rounds-server", "demo", "--listen", "localhost:0"]).unwrap();
 }
 
 #[test]
@@ -121,6 +141,8 @@ fn the_gate_answers_one_command_by_exit_code_and_a_batch_line_by_line() {
     assert_eq!(answer["targets"][0]["namespace"], "app");
     let denied = one(&["--allowed", "app", "--", "exec", "-n", "app", "web", "--", "sh"]);
     assert_eq!(denied.status.code(), Some(1));
+    let alias = one(&["--allow", "app", "--", "get", "pods", "-n", "app"]);
+    assert_eq!(alias.status.code(), Some(0), "{}", text(&alias));
     let mut batch = binary(dir.path());
     let mut batch = batch.arg("gate").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = concat!(

@@ -79,3 +79,56 @@ async fn an_investigations_stream_shows_it_and_ends_with_it() {
     admin.get(&format!("/api/investigations/{missing}/stream")).await.refused(404, "not_found");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_and_approvals_are_told_of_by_name_and_the_greeting_says_where_it_starts() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let connector = server.connector(&admin).await;
+    let plan = admin.propose(&connector, &[["scale", "app/web"]]).await;
+    let mut stream = admin.request(Method::GET, "/api/events").send().await.unwrap();
+    let mut text = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    let head = text.lines().find_map(|line| line.strip_prefix("id:")).unwrap_or_else(|| panic!("{text}"));
+    // Whoever comes back with what the greeting said misses nothing.
+    let head: u64 = head.trim().parse().unwrap();
+    let approve = format!("/api/approvals/{}/approve?wait=20", plan["approvalRequestId"].as_str().unwrap());
+    let paused = admin.post(&approve, json!({})).await.expect(200);
+    let step = paused["outcome"]["approvalRequestId"].clone();
+    admin.post(&format!("/api/approvals/{}/approve?wait=20", step.as_str().unwrap()), json!({})).await.expect(200);
+    while !text.contains("\"finish_step\"") || !text.ends_with("\n\n") {
+        let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
+        let chunk = chunk.unwrap_or_else(|_| panic!("only {text} came")).unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let resumed = read(&admin, "/api/events", Some(head), 1, async {}).await;
+    assert_eq!(resumed[0].1["name"], "approve");
+    let found: Vec<(String, Value)> = text
+        .split("\n\n")
+        .filter_map(|block| {
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let data: Value = serde_json::from_str(field("data:")?).unwrap();
+            Some((field("event:")?.to_owned(), data))
+        })
+        .filter(|(event, _)| event != "plan")
+        .collect();
+    let names: Vec<_> = found.iter().map(|(event, data)| (event.as_str(), data["name"].as_str().unwrap())).collect();
+    let expected = [
+        ("approval", "approve"),
+        ("approval", "request_step"),
+        ("approval", "approve_step"),
+        ("step", "start_step"),
+        ("step", "finish_step"),
+    ];
+    assert_eq!(names, expected);
+    for (_, data) in &found {
+        assert_eq!(data["data"]["planId"], plan["id"]);
+    }
+    assert_eq!(found[0].1["data"]["approvalRequestId"], plan["approvalRequestId"]);
+    for (_, data) in &found[1..3] {
+        assert_eq!((&data["data"]["approvalRequestId"], &data["data"]["stepOrdinal"]), (&step, &json!(0)));
+    }
+    for (_, data) in &found[3..] {
+        assert_eq!(data["data"]["stepOrdinal"], 0);
+    }
+    server.stop().await;
+}

@@ -5,6 +5,7 @@
 mod access;
 mod accounts;
 mod cli;
+mod contract;
 mod errors;
 mod events;
 mod http;

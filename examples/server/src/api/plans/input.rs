@@ -2,7 +2,7 @@
 
 use rounds_core::investigation::{Proposal, ProposedStep};
 use rounds_core::ports::StepSpec;
-use rounds_core::{AlertRuleId, ConnectorId, InvestigationId};
+use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, PlanId};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -25,8 +25,12 @@ pub(super) struct ProposeBody {
     /// The alert it is to end.
     #[serde(default)]
     pub linked_alert_rule_id: Option<AlertRuleId>,
-    /// How to undo it; stored as a draft.
+    /// The plan that this one undoes: it is stored as that plan's rescue draft, and runs nothing until it is
+    /// submitted and approved. It belongs to that plan's investigation and alert.
     #[serde(default)]
+    pub rescue_for_plan_id: Option<PlanId>,
+    /// How to undo it; stored as a draft. Also read as `rescuePlan`.
+    #[serde(default, alias = "rescuePlan")]
     pub rescue: Option<RescueBody>,
 }
 

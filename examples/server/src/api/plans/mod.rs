@@ -119,6 +119,18 @@ async fn propose(
     who: Who,
     Body(body): Body<ProposeBody>,
 ) -> Result<(StatusCode, Json<PlanView>), ApiError> {
+    if let Some(primary) = body.rescue_for_plan_id {
+        let others = [body.rescue.is_some(), body.investigation_id.is_some(), body.linked_alert_rule_id.is_some()];
+        if others.contains(&true) {
+            return Err(ApiError::bad_request(
+                "rescueForPlanId stands alone: rescue, investigationId and linkedAlertRuleId are those of the plan that \
+                 is undone",
+            ));
+        }
+        let rescue = input::proposal(body.summary, body.steps)?;
+        let draft = state.rounds.plans().propose_rescue(&who.principal, primary, &rescue).await?;
+        return Ok((StatusCode::CREATED, Json(draft.into())));
+    }
     let rescue = body.rescue.map(|rescue| input::proposal(rescue.summary, rescue.steps)).transpose()?;
     let request = ProposeRequest {
         plan: input::proposal(body.summary, body.steps)?,

@@ -87,7 +87,9 @@ pub(super) async fn create(cx: Cx, fields: Fields) -> Result<Response, PageError
     let role: Result<OrgRole, PageError> =
         fields.get("role").parse().map_err(|error| PageError::invalid(format!("role: {error}")));
     let result = match role {
-        Ok(role) => cx.state.accounts.create_service_account(&cx.who, name.trim(), role).await.map_err(PageError::from),
+        Ok(role) => {
+            cx.state.accounts.create_service_account(&cx.who, name.trim(), role, false).await.map_err(PageError::from)
+        }
         Err(error) => Err(error),
     };
     match result {
