@@ -6,16 +6,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
-use super::guard::{SLACK, guarded};
+use super::guard::{SLACK, guarded, panic_text};
 use super::observe::woken;
 use super::shared::{Shared, millis};
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Silence, evaluate};
@@ -69,8 +71,13 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             let (shared, limits, finished) = (Arc::clone(&shared), Arc::clone(&limits), finished.clone());
             evaluations.spawn(async move {
                 let id = rule.id;
-                if let Err(error) = evaluate_rule(&shared, &limits, rule).await {
-                    tracing::warn!(rule = %id, %error, "an evaluation could not be stored");
+                match AssertUnwindSafe(evaluate_rule(&shared, &limits, rule)).catch_unwind().await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(rule = %id, %error, "an evaluation could not be stored"),
+                    // A rule that is never heard of again would never be due again.
+                    Err(panic) => {
+                        tracing::error!(rule = %id, panic = panic_text(panic.as_ref()), "an evaluation panicked");
+                    }
                 }
                 // The receiver is gone only when the evaluator stops.
                 let _ = finished.send((id, generation));
