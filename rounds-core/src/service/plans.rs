@@ -432,11 +432,7 @@ impl Decision {
     fn check_reason(&self) -> Result<(), Error> {
         let reason = match self {
             Self::Reject(reason) | Self::Cancel(reason) | Self::RejectStep { reason, .. } => reason.as_deref(),
-            Self::Approve(_)
-            | Self::Modify(_)
-            | Self::Submit
-            | Self::Retry { .. }
-            | Self::ApproveStep { .. } => None,
+            Self::Approve(_) | Self::Modify(_) | Self::Submit | Self::Retry { .. } | Self::ApproveStep { .. } => None,
         };
         match reason {
             Some(reason) if reason.len() > prepare::MAX_TEXT => {

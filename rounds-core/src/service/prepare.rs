@@ -11,7 +11,7 @@ use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
-use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec};
+use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec, cap};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
@@ -58,7 +58,8 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
             // A step may rest on one before it, so a refused preview is shown and not the end of the proposal.
             Ok(Err(error)) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
         };
-        steps.push(step(ordinal, proposed, &live.row, review, preview));
+        // It goes into the plan's row, and every page of the plan shows it.
+        steps.push(step(ordinal, proposed, &live.row, review, cap(preview)));
     }
     Ok(steps)
 }
