@@ -16,7 +16,9 @@ use rounds_core::testing::{FakeAdapter, FakeDatasource, FakeOutcome, Fault};
 use rounds_core::{AlertRuleId, Settings};
 use serde_json::json;
 
-use crate::harness::{Detective, Does, World, draft, eventually, later, lock, pass, rule_draft, secs, step, until};
+use crate::harness::{
+    Channel, Detective, Does, Metrics, World, draft, eventually, later, lock, pass, rule_draft, secs, step, until,
+};
 
 fn with(investigator: impl Investigator + 'static) -> impl FnOnce(Builder) -> Builder {
     move |builder| builder.investigator(Arc::new(investigator))
@@ -473,4 +475,49 @@ async fn texts_that_are_kept_for_good_have_a_limit() {
     let proposed = plans.propose(&world.agent, request).await.unwrap().plan;
     let preview = proposed.steps[0].dry_run_text.clone().unwrap();
     assert!(preview.len() <= rounds_core::ports::OUTPUT_CAP && preview.contains("bytes cut"), "{}", preview.len());
+}
+
+/// A channel that never answers.
+struct Mute(Arc<Mutex<usize>>);
+
+#[async_trait]
+impl rounds_core::ports::Notifier for Mute {
+    async fn check(&self, _cx: &rounds_core::ports::CallContext) -> Result<rounds_core::ports::CheckReport, PortError> {
+        Ok(rounds_core::ports::CheckReport { message: "here".into(), facts: Default::default() })
+    }
+    async fn send(
+        &self,
+        _cx: &rounds_core::ports::CallContext,
+        _notice: &rounds_core::ports::Notice,
+    ) -> Result<(), PortError> {
+        *lock(&self.0) += 1;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_never_answers_delays_no_other() {
+    use rounds_core::plugin::Built;
+    let (tried, channel, metrics) = (Arc::default(), Channel::default(), Metrics::default());
+    let registry = Registry::new([
+        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(FakeAdapter::default()))),
+        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(metrics))),
+        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(channel.clone()))),
+        Registration::ready("mute", "Mute", Built::Notifier(Arc::new(Mute(Arc::clone(&tried))))),
+    ]);
+    let settings = Settings { query_timeout: secs(30), ..Settings::default() };
+    let world = World::built(settings, |builder| builder.registry(registry.unwrap())).await;
+    for kind in ["mute", "channel"] {
+        world.rounds.connectors().create(&world.admin, draft(kind)).await.unwrap();
+    }
+    let running = world.start();
+    for _ in 0..20 {
+        world.propose(&["restart app/web"]).await;
+    }
+    pass(secs(10)).await;
+    assert_eq!(lock(&channel.told).len(), 20, "nobody waited for the other channel");
+    assert_eq!(*lock(&tried), 1, "which is told one thing at a time");
+    pass(secs(35)).await;
+    assert!(*lock(&tried) >= 2, "and has its next turn");
+    running.shutdown(secs(60)).await;
 }
