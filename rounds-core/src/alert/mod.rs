@@ -7,5 +7,6 @@ mod state;
 pub use rule::{AlertRule, Condition, InvalidRule, Operator, Severity};
 pub use silence::Silence;
 pub use state::{
-    AlertInstance, AlertState, Change, Evaluation, HistoryRow, Observation, Reason, disable, enable, evaluate, reset,
+    AlertInstance, AlertState, Change, Evaluation, HistoryRow, Observation, Reason, disable, enable, evaluate, remove,
+    reset,
 };

@@ -58,6 +58,8 @@ pub enum Reason {
     Disabled,
     /// A person switched the rule on.
     Enabled,
+    /// A person deleted the rule.
+    Deleted,
 }
 
 /// What one evaluation saw.
@@ -113,6 +115,10 @@ pub struct AlertInstance {
     pub empty_answers: u32,
     /// The newest investigation.
     pub investigation_id: Option<InvestigationId>,
+    /// Whether it fires and nobody was told, because a silence covered it when it began to: they are told once it
+    /// still fires after the silence.
+    #[serde(default)]
+    pub silenced: bool,
 }
 
 /// A change of state, as the history keeps it.
@@ -183,6 +189,7 @@ impl AlertInstance {
             last_sample_at: None,
             empty_answers: 0,
             investigation_id: None,
+            silenced: false,
         }
     }
 }
@@ -273,7 +280,6 @@ pub fn evaluate(
 pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evaluation {
     let mut next = before.clone();
     next.last_value = None;
-    next.last_labels.clear();
     next.last_error = None;
     next.warning = None;
     next.last_sample_at = None;
@@ -282,10 +288,20 @@ pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalua
         AlertState::Disabled => AlertState::Disabled,
         AlertState::Normal | AlertState::Pending | AlertState::Firing | AlertState::Resolved => AlertState::Normal,
     };
-    if to == before.state {
-        return Evaluation { instance: next, history: None };
-    }
-    moved(rule, next, to, Reason::RuleChanged, None, now)
+    // The history row keeps the labels: silences match what was firing by them.
+    let mut evaluation = if to == before.state {
+        Evaluation { instance: next, history: None }
+    } else {
+        moved(rule, next, to, Reason::RuleChanged, None, now)
+    };
+    evaluation.instance.last_labels.clear();
+    evaluation
+}
+
+/// A person deletes the rule. The instance goes with it; the history row stays.
+#[must_use]
+pub fn remove(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evaluation {
+    moved(rule, before.clone(), AlertState::Disabled, Reason::Deleted, None, now)
 }
 
 /// A person switches the rule off. An episode that was firing ends.
@@ -321,6 +337,7 @@ fn moved(
     let from = next.state;
     next.state = to;
     next.state_changed_at = now;
+    next.silenced = false;
     match to {
         AlertState::Firing => next.firing_since = Some(now),
         AlertState::Pending => next.firing_since = None,

@@ -28,6 +28,9 @@ pub enum Trigger {
         value: Option<f64>,
         /// The labels of the sample that fired.
         labels: BTreeMap<String, String>,
+        /// Whether it is the second one of its episode: the first was skipped, because a silence covered the alert.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        after_silence: bool,
     },
     /// A person asked, about a rule or about nothing in particular.
     #[serde(rename_all = "camelCase")]
@@ -93,8 +96,9 @@ impl Investigation {
     #[must_use]
     pub fn episode_key(&self) -> Option<String> {
         match &self.trigger {
-            Trigger::Alert { rule_id, instance_id, firing_since, .. } if !self.force => {
-                Some(format!("{rule_id}/{instance_id}/{}", firing_since.to_rfc3339()))
+            Trigger::Alert { rule_id, instance_id, firing_since, after_silence, .. } if !self.force => {
+                let marker = if *after_silence { "/after_silence" } else { "" };
+                Some(format!("{rule_id}/{instance_id}/{}{marker}", firing_since.to_rfc3339()))
             }
             Trigger::Alert { .. } | Trigger::Person { .. } => None,
         }

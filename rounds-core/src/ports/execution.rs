@@ -268,7 +268,7 @@ impl StepOutput {
 }
 
 /// Keeps head and tail of a text that is longer than [`OUTPUT_CAP`] bytes, with a marker between them.
-fn cap(text: String) -> String {
+pub(crate) fn cap(text: String) -> String {
     // Room for the marker itself.
     const HALF: usize = OUTPUT_CAP / 2 - 64;
     if text.len() <= OUTPUT_CAP {

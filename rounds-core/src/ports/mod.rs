@@ -17,6 +17,7 @@ pub use clock::{Clock, SystemClock};
 pub use datasource::{DataSet, Datasource, DatasourceInfo, Line, Point, Query, Series};
 pub use error::{PortError, PortErrorKind};
 pub use events::{Event, EventSink, EventSubject};
+pub(crate) use execution::cap;
 pub use execution::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Mode, OUTPUT_CAP, ReadStep,
     Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier,

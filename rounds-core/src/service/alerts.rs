@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::Error;
-use super::evaluator::transition_commit;
+use super::evaluator::transition;
 use super::guard::{SLACK, guarded};
 use super::investigations::{Queued, queue};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{
-    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Severity, Silence, disable, enable, reset,
+    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Severity, Silence, disable, enable,
+    remove, reset,
 };
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId, TeamId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
-use crate::ports::{CallContext, DataSet, EventSubject, PortErrorKind, Query};
+use crate::ports::{CallContext, DataSet, EventSubject, PortError, PortErrorKind, Query};
 use crate::time::Timestamp;
 
 /// Alert rules. Every method authorizes the principal itself.
@@ -121,6 +122,10 @@ impl Alerts<'_> {
     /// `alert.rules:write` is missing, a field does not hold, the name is taken, or the datasource is unknown.
     pub async fn create(&self, who: &Principal, draft: RuleDraft) -> Result<RuleView, Error> {
         self.may_write(who).await?;
+        self.add(who, draft, true).await
+    }
+
+    async fn add(&self, who: &Principal, draft: RuleDraft, enabled: bool) -> Result<RuleView, Error> {
         let now = self.shared.now();
         let rule = AlertRule {
             id: AlertRuleId::new(),
@@ -133,7 +138,7 @@ impl Alerts<'_> {
             labels: draft.labels,
             datasource_id: draft.datasource_id,
             owner_team_id: draft.owner_team_id,
-            enabled: true,
+            enabled,
             created_by: who.actor(),
             created_at: now,
             updated_at: now,
@@ -234,11 +239,19 @@ impl Alerts<'_> {
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
-            let mut commit = Commit::new()
+            let mut commit = Commit::new();
+            let instance = self.shared.store.instance_of(id).await?;
+            if let Some(firing) = instance.as_ref().filter(|instance| instance.value.state == AlertState::Firing) {
+                // Whoever was told that it fires is told that it no longer does.
+                let ended = remove(&found.value, &firing.value, self.shared.now());
+                let silences = self.shared.store.silences(&who.org_id).await?;
+                (commit, _) = transition(self.shared, &found.value, ended, &silences);
+            }
+            commit = commit
                 .audit(self.entry(who, "alert_rule.delete", &found.value))
                 .event(self.event(&found.value, "deleted"))
                 .delete(Key::new(RecordKind::AlertRule, id.as_uuid()), found.version);
-            if let Some(instance) = self.shared.store.instance_of(id).await? {
+            if let Some(instance) = instance {
                 let key = Key::new(RecordKind::AlertInstance, instance.value.id.as_uuid());
                 commit = commit.delete(key, instance.version);
             }
@@ -265,8 +278,8 @@ impl Alerts<'_> {
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,
         };
-        let copy = self.create(who, draft).await?;
-        self.set_enabled(who, copy.rule.id, false).await
+        // Off from the start: a copy that is on for a moment may fire in it.
+        self.add(who, draft, false).await
     }
 
     /// Asks the datasource what a condition says right now. Changes nothing.
@@ -283,7 +296,8 @@ impl Alerts<'_> {
         let live = self.shared.live.datasource(self.shared.store.as_ref(), &who.org_id, datasource).await?;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
         let query = Query::Instant { expr: condition.query.clone(), at: None };
-        let answer = live.port.query(&cx, &query).await?;
+        let answer = guarded(self.shared, cx.timeout + SLACK, live.port.query(&cx, &query)).await;
+        let answer = answer.unwrap_or_else(|broken| Err(no_answer(&broken)))?;
         let first = answer.series.iter().min_by(|a, b| a.labels.cmp(&b.labels));
         let value = first.and_then(|series| series.points.last()).map(|point| point.value);
         let holds = value.is_some_and(|value| condition.operator.holds(value, condition.threshold));
@@ -306,7 +320,9 @@ impl Alerts<'_> {
         self.may_read(who).await?;
         let live = self.shared.live.datasource(self.shared.store.as_ref(), &who.org_id, datasource).await?;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
-        Ok(live.port.query(&cx, &Query::Range { expr: expr.into(), start, end, step }).await?)
+        let query = Query::Range { expr: expr.into(), start, end, step };
+        let answer = guarded(self.shared, cx.timeout + SLACK, live.port.query(&cx, &query)).await;
+        Ok(answer.unwrap_or_else(|broken| Err(no_answer(&broken)))?)
     }
 
     /// The changes of a rule's state, newest first.
@@ -365,6 +381,7 @@ impl Alerts<'_> {
                 firing_since: instance.firing_since.unwrap_or(instance.state_changed_at),
                 value: instance.last_value,
                 labels: instance.last_labels.clone(),
+                after_silence: false,
             },
             None => Trigger::Person { rule_id: Some(id) },
         };
@@ -385,25 +402,25 @@ impl Alerts<'_> {
         id: AlertRuleId,
         firing: Option<&AlertInstance>,
     ) -> Result<Option<InvestigationId>, Error> {
-        let page = self
-            .shared
-            .store
-            .list(&ListQuery {
-                org: Some(who.org_id.clone()),
-                parent: Some(id.as_uuid()),
-                newest_first: true,
-                limit: 20,
-                ..ListQuery::new(RecordKind::Investigation)
-            })
-            .await?;
-        for record in page.records {
+        // By status, because a rule that flaps leaves so many skipped ones that a page of them hides the rest.
+        let of = |statuses: &[InvestigationStatus]| ListQuery {
+            org: Some(who.org_id.clone()),
+            parent: Some(id.as_uuid()),
+            statuses: statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+            newest_first: true,
+            limit: 20,
+            ..ListQuery::new(RecordKind::Investigation)
+        };
+        let store = &self.shared.store;
+        let under_way = store.list(&of(&[InvestigationStatus::Queued, InvestigationStatus::Running])).await?;
+        if let Some(record) = under_way.records.into_iter().next() {
             let found: Investigation = record.value.try_into()?;
-            let same_episode = match (&found.trigger, firing.and_then(|instance| instance.firing_since)) {
-                (Trigger::Alert { firing_since, .. }, Some(since)) => *firing_since == since,
-                _ => false,
-            };
-            let done = found.status == InvestigationStatus::Completed && same_episode;
-            if !found.status.is_terminal() || done {
+            return Ok(Some(found.id));
+        }
+        let Some(since) = firing.and_then(|instance| instance.firing_since) else { return Ok(None) };
+        for record in store.list(&of(&[InvestigationStatus::Completed])).await?.records {
+            let found: Investigation = record.value.try_into()?;
+            if matches!(&found.trigger, Trigger::Alert { firing_since, .. } if *firing_since == since) {
                 return Ok(Some(found.id));
             }
         }
@@ -491,8 +508,16 @@ impl Alerts<'_> {
             };
             let (rule, evaluation) = change(&found.value, &instance, now);
             self.check(&rule).await?;
-            let instance = evaluation.instance.clone();
-            let commit = transition_commit(self.shared, &rule, evaluation, version, &[])
+            let silences = match &evaluation.history {
+                Some(_) => self.shared.store.silences(&who.org_id).await?,
+                None => Vec::new(),
+            };
+            let (commit, instance) = transition(self.shared, &rule, evaluation, &silences);
+            let commit = match version {
+                Some(version) => commit.update(instance.clone(), version),
+                None => commit.insert(instance.clone()),
+            };
+            let commit = commit
                 .audit(self.entry(who, action, &rule))
                 .event(self.event(&rule, "updated"))
                 .update(rule.clone(), found.version);
@@ -560,4 +585,8 @@ impl Alerts<'_> {
         let data = json!({ "name": rule.name, "enabled": rule.enabled });
         self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, name, data)
     }
+}
+
+fn no_answer(broken: &str) -> PortError {
+    PortError::new(PortErrorKind::Unavailable, format!("the datasource did not answer: {broken}"))
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Error;
+use super::guard::{SLACK, guarded};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
@@ -84,7 +85,7 @@ impl Connectors<'_> {
             created_at: now,
             updated_at: now,
         };
-        let commit = self.told(who, &connector, "create").insert(connector.clone());
+        let commit = self.told(who, &connector, "create", Outcome::Success).insert(connector.clone());
         let commit = self.only_default(commit, &connector).await?;
         self.shared.store.commit(commit).await?;
         Ok(connector)
@@ -128,8 +129,9 @@ impl Connectors<'_> {
             next.secret = secret.clone().or_else(|| found.secret.clone());
             next.is_default = draft.is_default;
             next.owner_team_id = draft.owner_team_id;
-            let renamed_only = next.config == found.config && secret.is_none();
-            Ok((next, !renamed_only))
+            // A power is granted to a connector by its name, so another name is another connector.
+            let same = next.name == found.name && next.config == found.config && secret.is_none();
+            Ok((next, !same))
         })
         .await
     }
@@ -162,24 +164,37 @@ impl Connectors<'_> {
     /// tried and what went wrong.
     pub async fn test(&self, who: &Principal, id: ConnectorId) -> Result<CheckReport, Error> {
         self.may_write(who).await?;
-        let found = self.load(who, id).await?.value;
+        let tested = self.load(who, id).await?.value;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
-        let result = match self.shared.live.build(&found)? {
-            Built::Execution(port) => port.check(&cx).await,
-            Built::Datasource(port) => port.check(&cx).await,
-            Built::Notifier(port) => port.check(&cx).await,
-            Built::Model(_) => {
-                Err(PortError::new(PortErrorKind::Invalid, "a model is tested by using it in an investigation"))
+        let built = self.shared.live.build(&tested)?;
+        let check = async {
+            match built {
+                Built::Execution(port) => port.check(&cx).await,
+                Built::Datasource(port) => port.check(&cx).await,
+                Built::Notifier(port) => port.check(&cx).await,
+                Built::Model(_) => {
+                    Err(PortError::new(PortErrorKind::Invalid, "a model is tested by using it in an investigation"))
+                }
             }
         };
+        let result = guarded(self.shared, cx.timeout + SLACK, check).await.unwrap_or_else(|broken| {
+            Err(PortError::new(PortErrorKind::Unavailable, format!("the connector did not answer: {broken}")))
+        });
+        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
+            if found.value.revision != tested.revision {
+                // It changed meanwhile: the answer is about what there was, and says nothing of what there is.
+                let commit = self.told(who, &tested, "test", outcome);
+                self.shared.store.commit(commit).await?;
+                break;
+            }
             let mut next = found.value;
             next.last_verified_at = Some(self.shared.now());
             next.status = if result.is_ok() { ConnectorStatus::Ok } else { ConnectorStatus::Error };
             next.last_verify_error = result.as_ref().err().map(ToString::to_string);
-            let commit = self.told(who, &next, "test").update(next, found.version);
+            let commit = self.told(who, &next, "test", outcome).update(next, found.version);
             if self.shared.settle(commit, &mut tries).await? {
                 break;
             }
@@ -197,8 +212,9 @@ impl Connectors<'_> {
         loop {
             let found = self.load(who, id).await?;
             let key = Key::new(RecordKind::Connector, id.as_uuid());
-            let commit = self.told(who, &found.value, "delete").delete(key, found.version);
+            let commit = self.told(who, &found.value, "delete", Outcome::Success).delete(key, found.version);
             if self.shared.settle(commit, &mut tries).await? {
+                self.shared.live.forget(id);
                 return Ok(());
             }
         }
@@ -245,7 +261,7 @@ impl Connectors<'_> {
                 next.status = ConnectorStatus::Unverified;
                 next.last_verify_error = None;
             }
-            let commit = self.told(who, &next, name).update(next.clone(), found.version);
+            let commit = self.told(who, &next, name, Outcome::Success).update(next.clone(), found.version);
             let commit = self.only_default(commit, &next).await?;
             if self.shared.settle(commit, &mut tries).await? {
                 return Ok(next);
@@ -276,20 +292,13 @@ impl Connectors<'_> {
         Ok(commit)
     }
 
-    fn told(&self, who: &Principal, connector: &Connector, name: &str) -> Commit {
+    fn told(&self, who: &Principal, connector: &Connector, name: &str, outcome: Outcome) -> Commit {
         let org = &connector.org_id;
         let target = ("connector", connector.id.to_string());
-        let entry = AuditEntry::new(
-            self.shared.now(),
-            org,
-            &who.actor(),
-            format!("connector.{name}"),
-            target,
-            if connector.status == ConnectorStatus::Error { Outcome::Failure } else { Outcome::Success },
-        )
-        .with("name", connector.name.clone())
-        .with("kind", connector.kind.clone())
-        .with("revision", connector.revision);
+        let entry = AuditEntry::new(self.shared.now(), org, &who.actor(), format!("connector.{name}"), target, outcome)
+            .with("name", connector.name.clone())
+            .with("kind", connector.kind.clone())
+            .with("revision", connector.revision);
         let data = json!({ "name": connector.name, "kind": connector.kind, "status": connector.status });
         Commit::new().audit(entry).event(self.shared.event(org, EventSubject::Connector, connector.id, name, data))
     }

@@ -20,6 +20,7 @@ use super::toolbox::Bench;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{AlertRule, AlertState};
 use crate::audit::{AuditEntry, Outcome};
+use crate::id::InvestigationId;
 use crate::investigation::{
     Findings, Investigation, InvestigationEvent, InvestigationStatus, Report, SkipReason, Trigger, transition,
 };
@@ -170,7 +171,14 @@ impl Job {
         let bench = Bench::new(Arc::clone(&self.shared), running.value.org_id.clone(), datasource).await?;
         let limit = self.shared.settings.investigation_timeout;
         let started = self.shared.now();
-        let outcome = guarded(&self.shared, limit, self.investigator.investigate(&bench, &alert)).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = guarded(&self.shared, limit, self.investigator.investigate(&bench, &alert)) => outcome,
+            () = self.ended(running.value.id) => {
+                tracing::info!(investigation = %running.value.id, "the investigation was cancelled while it ran");
+                return Ok(());
+            }
+        };
         let outcome = outcome.and_then(|answered| answered.map_err(|error| error.to_string()));
         metrics::histogram!("rounds_investigation_duration_seconds")
             .record(elapsed(started, self.shared.now()).as_secs_f64());
@@ -181,6 +189,23 @@ impl Job {
                 // What was read is worth keeping, even without a conclusion.
                 running.value.report = Some(Report { evidence: bench.evidence(), ..Report::default() });
                 self.fail(running, &error).await
+            }
+        }
+    }
+
+    /// Returns once somebody else ended the investigation: a person who cancelled it wants it to stop reading.
+    async fn ended(&self, id: InvestigationId) {
+        let mut wakes = self.shared.store.wakes();
+        loop {
+            match self.shared.store.investigation(id).await {
+                Ok(Some(found)) if !found.value.status.is_terminal() => {}
+                Ok(_) => return,
+                // The run goes on: its lease says whether it still may.
+                Err(error) => tracing::debug!(investigation = %id, %error, "nobody knows whether it was cancelled"),
+            }
+            tokio::select! {
+                () = woken(&mut wakes, RecordKind::Investigation) => {}
+                () = self.shared.clock.sleep(self.shared.settings.poll_interval) => {}
             }
         }
     }
@@ -332,8 +357,12 @@ impl Job {
                 match shared.authorize(agent, Action::PlansPropose, &scope).await {
                     Err(denied) => Err(denied.to_string()),
                     Ok(()) => {
-                        let prepared = self.prepare(&origin, plan, findings.rescue.as_ref()).await;
-                        prepared.map(Some).map_err(|error| error.to_string())
+                        match self.prepare(&origin, plan, findings.rescue.as_ref()).await {
+                            Ok(prepared) => Ok(Some(prepared)),
+                            // The store failed and not the proposal: as a refusal, the plan would be lost for good.
+                            Err(error @ Error::Store(_)) => return Err(error),
+                            Err(error) => Err(error.to_string()),
+                        }
                     }
                 }
             }
@@ -360,9 +389,34 @@ impl Job {
             commit.audit.append(&mut rows.audit);
             commit.events.append(&mut rows.events);
         }
-        shared.store.commit(commit.update(next, found.version)).await?;
+        self.keep_result(&next, commit.update(next.clone(), found.version)).await?;
         metrics::counter!("rounds_investigations_total", "outcome" => "completed").increment(1);
         Ok(())
+    }
+
+    /// Commits how a run ended. What was found out is worth more than an error of the store that trying again mends.
+    async fn keep_result(&self, ended: &Investigation, commit: Commit) -> Result<(), Error> {
+        let shared = &self.shared;
+        let mut tried = false;
+        loop {
+            match shared.store.commit(commit.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_transient() => {
+                    tried = true;
+                    tracing::warn!(investigation = %ended.id, %error, "the result could not be stored; trying again");
+                    // Often enough to be heard before the lease runs out.
+                    shared.clock.sleep(shared.settings.lease_ttl / 10).await;
+                }
+                // A commit whose answer was lost may have happened.
+                Err(error) => {
+                    let stored = if tried { shared.store.investigation(ended.id).await? } else { None };
+                    return match stored {
+                        Some(stored) if stored.value == *ended => Ok(()),
+                        _ => Err(error.into()),
+                    };
+                }
+            }
+        }
     }
 
     async fn prepare(
@@ -399,8 +453,8 @@ impl Job {
         next.finished_at = Some(next.updated_at);
         tracing::warn!(investigation = %next.id, %error, "investigation failed");
         metrics::counter!("rounds_investigations_total", "outcome" => "failed").increment(1);
-        self.shared.store.commit(self.changed(&next, "failed").update(next, found.version)).await?;
-        Ok(())
+        let commit = self.changed(&next, "failed").update(next.clone(), found.version);
+        self.keep_result(&next, commit).await
     }
 
     /// A commit under the lease that tells of a change; the investigation's own update goes first or last, as the

@@ -44,7 +44,8 @@ pub enum Error {
     /// The decision was about something else than what there is now.
     #[error("{message}")]
     Conflict {
-        /// A stable word: `digest_mismatch`, `already_resolved`, `name_taken`, `in_use`.
+        /// A stable word: `digest_mismatch`, `already_resolved`, `name_taken`, `in_use`, `primary_not_ended`,
+        /// `rescue_under_way`.
         code: &'static str,
         /// What differs and what to do.
         message: String,

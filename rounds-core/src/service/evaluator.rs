@@ -6,22 +6,24 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
-use super::guard::{SLACK, guarded};
+use super::guard::{SLACK, guarded, panic_text};
 use super::observe::woken;
 use super::shared::{Shared, millis};
-use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Silence, evaluate};
+use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Silence, evaluate};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
-use crate::ports::store::{Commit, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
 use crate::ports::{CallContext, EventSubject, NoticeKind, Query};
 use crate::time::{Timestamp, after_ms, elapsed};
 
@@ -69,8 +71,13 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             let (shared, limits, finished) = (Arc::clone(&shared), Arc::clone(&limits), finished.clone());
             evaluations.spawn(async move {
                 let id = rule.id;
-                if let Err(error) = evaluate_rule(&shared, &limits, rule).await {
-                    tracing::warn!(rule = %id, %error, "an evaluation could not be stored");
+                match AssertUnwindSafe(evaluate_rule(&shared, &limits, rule)).catch_unwind().await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(rule = %id, %error, "an evaluation could not be stored"),
+                    // A rule that is never heard of again would never be due again.
+                    Err(panic) => {
+                        tracing::error!(rule = %id, panic = panic_text(panic.as_ref()), "an evaluation panicked");
+                    }
                 }
                 // The receiver is gone only when the evaluator stops.
                 let _ = finished.send((id, generation));
@@ -199,11 +206,17 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, rule: AlertRule) -> Res
             None => (AlertInstance::new(&rule, now), None),
         };
         let next = evaluate(&current.value, &before, &seen, now, shared.settings.no_data_intervals);
-        let silences = match &next.history {
-            Some(_) => shared.store.silences(&rule.org_id).await?,
-            None => Vec::new(),
+        // It fires, and a silence kept that from everybody. Only a sample says that it still does.
+        let untold = next.instance.silenced && matches!(seen, Observation::Sample { .. });
+        let silences =
+            if untold || next.history.is_some() { shared.store.silences(&rule.org_id).await? } else { Vec::new() };
+        let (commit, instance) = transition(shared, &current.value, next, &silences);
+        let commit = match version {
+            Some(version) => commit.update(instance, version),
+            None => commit.insert(instance),
         };
-        let commit = transition_commit(shared, &current.value, next, version, &silences);
+        // A rule that was deleted meanwhile must not get an instance that nobody deletes any more.
+        let commit = commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), current.version);
         if shared.settle(commit, &mut tries).await? {
             return Ok(());
         }
@@ -235,70 +248,104 @@ async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Observat
     }
 }
 
-/// What an evaluation leads to, as one commit.
-pub(crate) fn transition_commit(
+/// What an evaluation leads to beside the instance itself, and the instance to be stored with it.
+pub(crate) fn transition(
     shared: &Shared,
     rule: &AlertRule,
     evaluation: Evaluation,
-    version: Option<u64>,
     silences: &[Versioned<Silence>],
-) -> Commit {
+) -> (Commit, AlertInstance) {
     let Evaluation { mut instance, history } = evaluation;
+    let now = shared.now();
+    let covered = |labels| silences.iter().any(|silence| silence.value.covers(rule, labels, now));
     let mut commit = Commit::new();
-    if let Some(row) = history {
-        tracing::info!(
-            rule = %rule.id, name = %rule.name, from = row.from_state.as_str(), to = row.to_state.as_str(),
-            value = row.value, "alert changed"
-        );
-        let silenced = silences.iter().any(|silence| silence.value.covers(rule, &instance.last_labels, shared.now()));
-        let kind = match row.to_state {
-            AlertState::Firing => Some(NoticeKind::AlertFiring),
-            AlertState::Resolved => Some(NoticeKind::AlertResolved),
-            AlertState::Normal | AlertState::Pending | AlertState::Disabled => None,
-        };
-        if row.to_state == AlertState::Firing && shared.settings.auto_investigation {
-            let investigation = queued(shared, rule, &instance);
-            instance.investigation_id = Some(investigation.id);
-            commit = commit
-                .event(shared.event(
-                    &rule.org_id,
-                    EventSubject::Investigation,
-                    investigation.id,
-                    "queued",
-                    json!({ "ruleId": rule.id, "status": investigation.status }),
-                ))
-                .insert(investigation);
+    let Some(row) = history else {
+        let still_seen = instance.last_sample_at == instance.last_evaluated_at;
+        if instance.silenced && still_seen && instance.state == AlertState::Firing && !covered(&instance.last_labels) {
+            tracing::info!(rule = %rule.id, name = %rule.name, "alert still fires after its silence");
+            instance.silenced = false;
+            commit = investigated(shared, commit, rule, &mut instance, true);
+            let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
+            let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
+            let title = format!("{} is {}", rule.name, instance.state.as_str());
+            commit = told(shared, commit, rule, NoticeKind::AlertFiring, key, title);
         }
-        if let (Some(kind), false) = (kind, silenced) {
-            let mut notice = shared.notice(
-                &rule.org_id,
-                kind,
-                format!("alert/{}/{}", rule.id, row.id),
-                format!("{} is {}", rule.name, row.to_state.as_str()),
-                rule.description.clone(),
-                format!("/alerts/{}", rule.id),
-            );
-            notice.notice.severity = rule.severity.to_string();
-            notice.notice.labels.clone_from(&rule.labels);
-            commit = commit.insert(notice);
+        return (commit, instance);
+    };
+    tracing::info!(
+        rule = %rule.id, name = %rule.name, from = row.from_state.as_str(), to = row.to_state.as_str(),
+        value = row.value, "alert changed"
+    );
+    let silenced = covered(&row.labels);
+    let notice = match (row.from_state, row.to_state) {
+        (_, AlertState::Firing) => Some((NoticeKind::AlertFiring, "is firing")),
+        (_, AlertState::Resolved) => Some((NoticeKind::AlertResolved, "is resolved")),
+        // Whoever was told that it fires waits to hear that it no longer does.
+        (AlertState::Firing, AlertState::Normal | AlertState::Pending | AlertState::Disabled) => {
+            let what = match row.reason {
+                Reason::RuleChanged => "no longer fires: its rule was changed",
+                Reason::Disabled => "no longer fires: its rule was switched off",
+                Reason::Deleted => "no longer fires: its rule was deleted",
+                Reason::Condition | Reason::NoData | Reason::Enabled => "no longer fires",
+            };
+            Some((NoticeKind::AlertResolved, what))
         }
-        commit = commit
-            .event(shared.event(
-                &rule.org_id,
-                EventSubject::Alert,
-                rule.id,
-                "state_changed",
-                json!({ "from": row.from_state, "to": row.to_state, "value": row.value, "name": rule.name }),
-            ))
-            .insert(row);
+        (_, AlertState::Normal | AlertState::Pending | AlertState::Disabled) => None,
+    };
+    if row.to_state == AlertState::Firing {
+        instance.silenced = silenced;
+        commit = investigated(shared, commit, rule, &mut instance, false);
     }
-    match version {
-        Some(version) => commit.update(instance, version),
-        None => commit.insert(instance),
+    if let (Some((kind, what)), false) = (notice, silenced) {
+        let key = format!("alert/{}/{}", rule.id, row.id);
+        commit = told(shared, commit, rule, kind, key, format!("{} {what}", rule.name));
     }
+    let commit = commit
+        .event(shared.event(
+            &rule.org_id,
+            EventSubject::Alert,
+            rule.id,
+            "state_changed",
+            json!({ "from": row.from_state, "to": row.to_state, "value": row.value, "name": rule.name }),
+        ))
+        .insert(row);
+    (commit, instance)
 }
 
-fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance) -> Investigation {
+/// And a queued investigation of what fires, unless that is switched off.
+fn investigated(
+    shared: &Shared,
+    commit: Commit,
+    rule: &AlertRule,
+    instance: &mut AlertInstance,
+    after_silence: bool,
+) -> Commit {
+    if !shared.settings.auto_investigation {
+        return commit;
+    }
+    let investigation = queued(shared, rule, instance, after_silence);
+    instance.investigation_id = Some(investigation.id);
+    commit
+        .event(shared.event(
+            &rule.org_id,
+            EventSubject::Investigation,
+            investigation.id,
+            "queued",
+            json!({ "ruleId": rule.id, "status": investigation.status }),
+        ))
+        .insert(investigation)
+}
+
+/// And a notice about a rule.
+fn told(shared: &Shared, commit: Commit, rule: &AlertRule, kind: NoticeKind, key: String, title: String) -> Commit {
+    let link = format!("/alerts/{}", rule.id);
+    let mut notice = shared.notice(&rule.org_id, kind, key, title, rule.description.clone(), link);
+    notice.notice.severity = rule.severity.to_string();
+    notice.notice.labels.clone_from(&rule.labels);
+    commit.insert(notice)
+}
+
+fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance, after_silence: bool) -> Investigation {
     let now = shared.now();
     Investigation {
         id: InvestigationId::new(),
@@ -311,6 +358,7 @@ fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance) -> Invest
             firing_since: instance.firing_since.unwrap_or(now),
             value: instance.last_value,
             labels: instance.last_labels.clone(),
+            after_silence,
         },
         requested_by: None,
         force: false,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
-use super::guard::{SLACK, panic_text};
+use super::guard::{SLACK, caught, panic_text};
 use super::live::Live;
 use super::observe::woken;
 use super::plans::follow_up;
@@ -240,7 +240,15 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
             live.row.name, live.row.revision, step.connector_revision
         )));
     }
-    match live.port.review(&prepare::spec(step), Mode::Write) {
+    let review = match caught(|| live.port.review(&prepare::spec(step), Mode::Write)) {
+        Ok(review) => review,
+        // "it panicked: …"
+        Err(panicked) => {
+            let said = panicked.strip_prefix("it ").unwrap_or(&panicked);
+            return Ok(Ready::Changed(format!("review_changed: the adapter {said}")));
+        }
+    };
+    match review {
         Err(refusal) => Ok(Ready::Changed(format!("review_changed: the gate now refuses this step: {refusal}"))),
         Ok(today) => match prepare::same_review(step, &today) {
             Err(difference) => Ok(Ready::Changed(difference)),

@@ -1,7 +1,7 @@
 //! Calls into connectors and investigators, which are other people's code: one that hangs or panics is an answer,
 //! and never the end of the service that asked.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -21,6 +21,11 @@ pub(crate) async fn guarded<T>(
         answer = AssertUnwindSafe(call).catch_unwind() => answer.map_err(|panic| said(panic.as_ref())),
         () = shared.clock.sleep(limit) => Err(format!("it took longer than {} s", limit.as_secs_f64())),
     }
+}
+
+/// Makes a call that does not wait: building a connector, asking a gate.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| said(panic.as_ref()))
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {

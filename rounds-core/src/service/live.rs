@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
+use super::guard::caught;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry, Role};
@@ -64,13 +65,25 @@ impl LiveConnectors {
             return Ok(port.clone());
         }
         let cx = BuildContext::new(&row.name, self.handle(row.secret.as_ref()), Arc::clone(&self.host)).with_id(row.id);
-        let port = self.registry.build(&row.kind, cx, row.config.clone())?;
+        // A panic in here would otherwise be that of whoever asked: the task of a rule, of a plan, of a notice.
+        let port = caught(|| self.registry.build(&row.kind, cx, row.config.clone())).map_err(|panicked| {
+            Error::Invalid(format!("connector {} ({}) could not be built: {panicked}", row.name, row.kind))
+        })??;
         built.insert(row.id, (row.revision, port.clone()));
         Ok(port)
     }
 
+    /// Drops what was built of a connector that is no more, with the secret and the connections it holds.
+    pub fn forget(&self, id: ConnectorId) {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
     async fn row(&self, store: &dyn Store, org: &OrgId, id: ConnectorId) -> Result<Connector, Error> {
         let found = store.connector(id).await?.map(|found| found.value);
+        if found.is_none() {
+            // Another replica may have deleted it.
+            self.forget(id);
+        }
         found.filter(|row| row.org_id == *org).ok_or_else(|| Error::not_found("connector", id))
     }
 

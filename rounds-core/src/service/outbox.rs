@@ -1,15 +1,20 @@
 //! The outbox: routes notices to channels and delivers each at least once, with backoff and dead letters.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::error::Error;
 use super::guard::{SLACK, guarded};
 use super::observe::woken;
 use super::shared::Shared;
 use crate::connector::Connector;
-use crate::id::NoticeId;
+use crate::id::{ConnectorId, NoticeId};
 use crate::plugin::Role;
 use crate::ports::CallContext;
 use crate::ports::store::{
@@ -17,26 +22,130 @@ use crate::ports::store::{
 };
 use crate::time::after_ms;
 
+/// How many notices are on their way at a time.
+const AT_A_TIME: usize = 8;
+/// How many notices of a busy channel wait here for their turn; more are claimed again when their lease is over.
+const WAITING: usize = 256;
+
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let worker = WorkerId::unique("outbox");
+    let (ended, mut over) = tokio::sync::mpsc::unbounded_channel();
     let mut wakes = shared.store.wakes();
+    let mut outbox = Outbox {
+        shared: Arc::clone(&shared),
+        worker: WorkerId::unique("outbox"),
+        busy: HashMap::new(),
+        under_way: 0,
+        deliveries: TaskTracker::new(),
+        ended,
+    };
     loop {
-        match next(&shared, &worker).await {
-            // There may be more.
-            Ok(true) if !stop.is_cancelled() => continue,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a notice could not be sent on its way; trying again"),
+        if let Err(error) = outbox.take_up(&stop).await {
+            tracing::warn!(%error, "a notice could not be sent on its way; trying again");
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            biased;
+            () = stop.cancelled() => break,
+            Some(channel) = over.recv() => outbox.next_of(channel).await,
             () = woken(&mut wakes, RecordKind::Notice) => {}
             () = shared.clock.sleep(shared.settings.poll_interval) => {}
         }
     }
+    // What is on its way is delivered, or fails, within the query timeout; what waits is given back.
+    outbox.deliveries.close();
+    outbox.deliveries.wait().await;
+    for (_, lease) in outbox.busy.into_values().flatten() {
+        if let Err(error) = shared.store.release(&lease).await {
+            tracing::debug!(%error, "a lease could not be given back; it runs out by itself");
+        }
+    }
 }
 
-/// Takes one notice a step further; false when none is due.
-async fn next(shared: &Shared, worker: &WorkerId) -> Result<bool, Error> {
+/// A notice that was claimed.
+type Claimed = (Versioned<OutboxNotice>, Lease);
+
+struct Outbox {
+    shared: Arc<Shared>,
+    worker: WorkerId,
+    /// The channels that are being told something, each with what waits for it: one that is slow or down takes one
+    /// place, and not all of them.
+    busy: HashMap<ConnectorId, VecDeque<Claimed>>,
+    under_way: usize,
+    deliveries: TaskTracker,
+    ended: UnboundedSender<ConnectorId>,
+}
+
+/// Says that a delivery is over, however it ended.
+struct Ended(UnboundedSender<ConnectorId>, ConnectorId);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The receiver is gone only when the outbox stops.
+        let _ = self.0.send(self.1);
+    }
+}
+
+impl Outbox {
+    /// Takes what is due, until nothing is or enough is on its way.
+    async fn take_up(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        while self.under_way < AT_A_TIME && !stop.is_cancelled() {
+            let Some((found, lease)) = claim(&self.shared, &self.worker).await? else { return Ok(()) };
+            let Some(channel) = found.value.channel else {
+                route(&self.shared, found, &lease).await?;
+                self.shared.store.release(&lease).await?;
+                continue;
+            };
+            match self.busy.entry(channel) {
+                Entry::Occupied(mut waiting) => {
+                    if waiting.get().len() < WAITING {
+                        waiting.get_mut().push_back((found, lease));
+                    }
+                }
+                Entry::Vacant(place) => {
+                    place.insert(VecDeque::new());
+                    self.send(channel, found, lease);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A delivery to this channel is over: the next one has its turn.
+    async fn next_of(&mut self, channel: ConnectorId) {
+        self.under_way = self.under_way.saturating_sub(1);
+        while let Some((found, lease)) = self.busy.get_mut(&channel).and_then(VecDeque::pop_front) {
+            // It may have waited for longer than its lease; then somebody claims it anew.
+            match self.shared.store.renew(&lease, ttl(&self.shared)).await {
+                Ok(()) => return self.send(channel, found, lease),
+                Err(error) => {
+                    tracing::debug!(notice = %found.value.id, %error, "a notice waited too long for its turn")
+                }
+            }
+        }
+        self.busy.remove(&channel);
+    }
+
+    fn send(&mut self, channel: ConnectorId, found: Versioned<OutboxNotice>, lease: Lease) {
+        self.under_way += 1;
+        let (shared, ended) = (Arc::clone(&self.shared), Ended(self.ended.clone(), channel));
+        self.deliveries.spawn(async move {
+            let _ended = ended;
+            let sent = async {
+                deliver(&shared, found, &lease).await?;
+                Ok::<_, Error>(shared.store.release(&lease).await?)
+            };
+            if let Err(error) = sent.await {
+                tracing::warn!(%error, "a notice could not be sent on its way; trying again");
+            }
+        });
+    }
+}
+
+/// One delivery is bounded by the query timeout.
+fn ttl(shared: &Shared) -> Duration {
+    shared.settings.lease_ttl + shared.settings.query_timeout + SLACK
+}
+
+async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Error> {
     let claimed = shared
         .store
         .claim(&ClaimQuery {
@@ -44,18 +153,11 @@ async fn next(shared: &Shared, worker: &WorkerId) -> Result<bool, Error> {
             statuses: vec!["pending".into()],
             due_by: shared.now(),
             worker: worker.clone(),
-            // One delivery is bounded by the query timeout.
-            ttl: shared.settings.lease_ttl + shared.settings.query_timeout + SLACK,
+            ttl: ttl(shared),
         })
         .await?;
-    let Some((record, lease)) = claimed else { return Ok(false) };
-    let found = record.try_map(OutboxNotice::try_from)?;
-    match found.value.channel {
-        None => route(shared, found, &lease).await?,
-        Some(_) => deliver(shared, found, &lease).await?,
-    }
-    shared.store.release(&lease).await?;
-    Ok(true)
+    let Some((record, lease)) = claimed else { return Ok(None) };
+    Ok(Some((record.try_map(OutboxNotice::try_from)?, lease)))
 }
 
 async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {

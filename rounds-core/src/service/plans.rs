@@ -13,7 +13,7 @@ use crate::id::{AlertRuleId, InvestigationId, NoticeId, PlanId, RequestId};
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{ApprovalRequest, Plan, PlanEvent, PlanOutcome, PlanStatus, RequestStatus, digest, transition};
 use crate::ports::NoticeKind;
-use crate::ports::store::{Commit, Cursor, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::ports::store::{Commit, Cursor, Key, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
 use crate::time::after_ms;
 
 /// Plans: propose, read, decide. Every method authorizes the principal itself.
@@ -294,6 +294,7 @@ impl Plans<'_> {
         decision: &Decision,
     ) -> Result<Plan, Error> {
         let shared = self.shared;
+        decision.check_reason()?;
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
@@ -309,10 +310,15 @@ impl Plans<'_> {
             {
                 request.reason = Some(reason.clone());
             }
+            let counterpart = self.counterpart(who, &found.value, decision).await?;
             let mut commit = Commit::new()
                 .event(shared.plan_event(&next, event.name()))
                 .audit(decision.entry(shared, who, &found.value, via, Outcome::Success))
                 .update(next.clone(), found.version);
+            if let Some(other) = counterpart {
+                // Whoever starts the other plan in the same moment finds this one changed, or the other way round.
+                commit = commit.expect(Key::new(RecordKind::Plan, other.value.id.as_uuid()), other.version);
+            }
             if next.status != found.value.status {
                 commit = follow_up(shared, commit, &next).await?;
             }
@@ -343,7 +349,6 @@ impl Plans<'_> {
             Decision::Cancel(reason) => PlanEvent::Cancel { at, by, reason: reason.clone() },
             Decision::Modify(change) => self.modification(plan, change, by).await?,
             Decision::Submit => {
-                self.check_primary_ended(who, plan).await?;
                 let expires_at = after_ms(at, millis(shared.settings.plan_approval_ttl));
                 PlanEvent::Submit { at, by, request_id: RequestId::new(), expires_at }
             }
@@ -393,21 +398,45 @@ impl Plans<'_> {
         })
     }
 
-    async fn check_primary_ended(&self, who: &Principal, plan: &Plan) -> Result<(), Error> {
-        let Some(primary_id) = plan.rescue_for_plan_id else { return Ok(()) };
-        let status = self.load(who, primary_id).await?.value.status;
-        let ended = matches!(status, PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed);
-        if plan.status != PlanStatus::Draft || ended {
-            return Ok(());
+    /// A plan and the one that undoes it never run at the same time: the other plan, once it is seen not to be in
+    /// the way of a decision that starts this one.
+    async fn counterpart(
+        &self,
+        who: &Principal,
+        plan: &Plan,
+        decision: &Decision,
+    ) -> Result<Option<Versioned<Plan>>, Error> {
+        if !matches!(decision, Decision::Approve(_) | Decision::Submit | Decision::Retry { .. }) {
+            return Ok(None);
         }
-        Err(Error::Conflict {
-            code: "primary_not_ended",
-            message: format!(
-                "the plan it undoes ({primary_id}) is {}: a rescue plan can be submitted once that one is failed, \
-                 cancelled or completed",
-                status.as_str()
-            ),
-        })
+        if let Some(primary_id) = plan.rescue_for_plan_id {
+            let primary = self.load(who, primary_id).await?;
+            let status = primary.value.status;
+            if matches!(status, PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed) {
+                return Ok(Some(primary));
+            }
+            return Err(Error::Conflict {
+                code: "primary_not_ended",
+                message: format!(
+                    "the plan it undoes ({primary_id}) is {}: a rescue plan goes on once that one is failed, \
+                     cancelled or completed",
+                    status.as_str()
+                ),
+            });
+        }
+        let (Some(rescue_id), Decision::Retry { .. }) = (plan.rescue_plan_id, decision) else { return Ok(None) };
+        let rescue = self.load(who, rescue_id).await?;
+        let status = rescue.value.status;
+        if matches!(status, PlanStatus::Approved | PlanStatus::Executing) {
+            return Err(Error::Conflict {
+                code: "rescue_under_way",
+                message: format!(
+                    "the plan that undoes this one ({rescue_id}) is {}: wait until it has ended, or cancel it",
+                    status.as_str()
+                ),
+            });
+        }
+        Ok(Some(rescue))
     }
 
     async fn audit_refusal(
@@ -446,6 +475,20 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
+    /// A reason goes into the plan, its history and the audit log.
+    fn check_reason(&self) -> Result<(), Error> {
+        let reason = match self {
+            Self::Reject(reason) | Self::Cancel(reason) | Self::RejectStep { reason, .. } => reason.as_deref(),
+            Self::Approve(_) | Self::Modify(_) | Self::Submit | Self::Retry { .. } | Self::ApproveStep { .. } => None,
+        };
+        match reason {
+            Some(reason) if reason.len() > prepare::MAX_TEXT => {
+                Err(Error::Invalid(format!("reason: a text of at most {} bytes is expected", prepare::MAX_TEXT)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn entry(
         &self,
         shared: &Shared,

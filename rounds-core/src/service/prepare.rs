@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::{Error, StepRefusal};
-use super::guard::{SLACK, guarded};
+use super::guard::{SLACK, caught, guarded};
 use super::shared::{Shared, millis};
 use crate::access::Actor;
 use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, StepId};
@@ -11,13 +11,13 @@ use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
-use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec};
+use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec, cap};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
 const MAX_STEPS: usize = 50;
-/// The longest summary and risk note.
-const MAX_TEXT: usize = 8 * 1024;
+/// The longest summary, risk note and reason.
+pub(crate) const MAX_TEXT: usize = 8 * 1024;
 
 /// Reviews and dry-runs every step. All or nothing: the refusals of all steps come back together.
 pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep]) -> Result<Vec<Step>, Error> {
@@ -35,10 +35,14 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
                 Error::NotFound { .. } | Error::Invalid(_) => Error::Invalid(format!("step {ordinal}: {error}")),
                 other => other,
             })?;
-        match live.port.review(&step.spec, Mode::Write) {
-            Ok(review) => reviewed.push((ordinal, step, live, review)),
-            Err(refusal) => {
+        match caught(|| live.port.review(&step.spec, Mode::Write)) {
+            Ok(Ok(review)) => reviewed.push((ordinal, step, live, review)),
+            Ok(Err(refusal)) => {
                 refusals.push(StepRefusal { ordinal, rule: refusal.rule, message: refusal.message });
+            }
+            Err(panicked) => {
+                let message = format!("the connector {} could not judge it: {panicked}", live.row.name);
+                refusals.push(StepRefusal { ordinal, rule: "adapter_panicked".into(), message });
             }
         }
     }
@@ -54,7 +58,8 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
             // A step may rest on one before it, so a refused preview is shown and not the end of the proposal.
             Ok(Err(error)) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
         };
-        steps.push(step(ordinal, proposed, &live.row, review, preview));
+        // It goes into the plan's row, and every page of the plan shows it.
+        steps.push(step(ordinal, proposed, &live.row, review, cap(preview)));
     }
     Ok(steps)
 }

@@ -34,20 +34,27 @@ async fn sweep(shared: &Shared) -> Result<(), Error> {
         })
         .await?;
     for found in due {
-        let at = shared.now();
-        let Ok(next) = transition(&found.value, &PlanEvent::Expire { at }) else { continue };
-        let target = (AuditEntry::TARGET_PLAN, next.id.to_string());
-        let system = Actor::system();
-        let entry = AuditEntry::new(at, &next.org_id, &system, "approval.expire", target, Outcome::Success)
-            .with("digest", next.digest.clone());
-        let commit =
-            Commit::new().event(shared.plan_event(&next, "expire")).audit(entry).update(next.clone(), found.version);
-        let commit = follow_up(shared, commit, &next).await?;
-        match shared.store.commit(commit).await.map_err(Error::from) {
-            // Somebody decided in the same moment; the next sweep looks again.
-            Ok(_) | Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+        // One plan that cannot be swept keeps no other from it.
+        if let Err(error) = expire(shared, &found).await {
+            tracing::warn!(plan = %found.value.id, %error, "an expired plan could not be swept; trying again");
         }
     }
     Ok(())
+}
+
+async fn expire(shared: &Shared, found: &Versioned<Plan>) -> Result<(), Error> {
+    let at = shared.now();
+    let Ok(next) = transition(&found.value, &PlanEvent::Expire { at }) else { return Ok(()) };
+    let target = (AuditEntry::TARGET_PLAN, next.id.to_string());
+    let system = Actor::system();
+    let entry = AuditEntry::new(at, &next.org_id, &system, "approval.expire", target, Outcome::Success)
+        .with("digest", next.digest.clone());
+    let commit =
+        Commit::new().event(shared.plan_event(&next, "expire")).audit(entry).update(next.clone(), found.version);
+    let commit = follow_up(shared, commit, &next).await?;
+    match shared.store.commit(commit).await.map_err(Error::from) {
+        // Somebody decided in the same moment; the next sweep looks again.
+        Ok(_) | Err(Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Bench {
     datasource: Option<ConnectorId>,
     adapters: Vec<(ConnectorView, Live<dyn ExecutionAdapter>)>,
     evidence: Mutex<Vec<Evidence>>,
+    /// The first reading that was refused because there were enough; the others after it are the same one.
+    refused: Mutex<Option<ReadingId>>,
 }
 
 impl Bench {
@@ -53,7 +55,7 @@ impl Bench {
             }
         }
         adapters.sort_by(|a, b| a.0.name.cmp(&b.0.name));
-        Ok(Self { shared, org, datasource, adapters, evidence: Mutex::default() })
+        Ok(Self { shared, org, datasource, adapters, evidence: Mutex::default(), refused: Mutex::default() })
     }
 
     /// What was read in this run.
@@ -78,6 +80,23 @@ impl Bench {
             excerpt: text[..text.floor_char_boundary(EXCERPT)].to_owned(),
             truncated: text.len() > EXCERPT,
         });
+        id
+    }
+
+    /// Records a refusal. Once the readings are spent the first one stands for all: an investigator that does not
+    /// take no for an answer must not fill the memory with it.
+    async fn refuse(&self, source: EvidenceSource, at: Timestamp, said: &str) -> ReadingId {
+        // Nor may it keep the thread, on which its own time limit waits.
+        tokio::task::yield_now().await;
+        let spent = self.spent();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = *refused {
+            return first;
+        }
+        let id = self.record(source, at, Err(said));
+        if spent {
+            *refused = Some(id);
+        }
         id
     }
 
@@ -126,7 +145,7 @@ impl Toolbox for Bench {
             }
             Err(error) => {
                 let source = EvidenceSource::Query { datasource_id: datasource.or(self.datasource), expr };
-                Reading { id: self.record(source, at, Err(&error)), answer: Err(error) }
+                Reading { id: self.refuse(source, at, &error).await, answer: Err(error) }
             }
         }
     }
@@ -156,7 +175,7 @@ impl Toolbox for Bench {
                 Reading { id, answer: Ok(output) }
             }
             Err((command, error)) => {
-                let id = self.record(source(command), at, Err(&error));
+                let id = self.refuse(source(command), at, &error).await;
                 Reading { id, answer: Err(error) }
             }
         }

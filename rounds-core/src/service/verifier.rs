@@ -36,20 +36,21 @@ async fn look(shared: &Shared) -> Result<(), Error> {
         .await?;
     for found in watched {
         let mut next = found.value.clone();
+        let stable_ms = millis(shared.settings.verification_stable);
+        let mut deadline_ms = millis(shared.settings.verification_deadline);
         let alert = match next.linked_alert_rule_id {
             Some(id) => match (shared.store.rule(id).await?, shared.store.instance_of(id).await?) {
-                (Some(rule), Some(instance)) => Some(AlertView::of(&rule.value, &instance.value)),
+                (Some(rule), Some(instance)) => {
+                    // A rule that is asked seldom needs the time for the samples that settle it.
+                    let samples_ms = millis(rule.value.interval()).saturating_mul(3);
+                    deadline_ms = deadline_ms.max(stable_ms.saturating_add(samples_ms));
+                    Some(AlertView::of(&rule.value, &instance.value))
+                }
                 _ => None,
             },
             None => None,
         };
-        next.verification = verify(
-            &next.verification,
-            alert.as_ref(),
-            shared.now(),
-            millis(shared.settings.verification_stable),
-            millis(shared.settings.verification_deadline),
-        );
+        next.verification = verify(&next.verification, alert.as_ref(), shared.now(), stable_ms, deadline_ms);
         if next.verification == found.value.verification {
             continue;
         }

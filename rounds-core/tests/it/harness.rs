@@ -70,6 +70,8 @@ pub struct Cluster {
     pub renders: Arc<Mutex<String>>,
     pub dry_runs: Arc<Mutex<usize>>,
     pub fails_dry_runs: Arc<Mutex<bool>>,
+    /// Whether the gate panics.
+    pub panics: Arc<Mutex<bool>>,
 }
 
 impl Cluster {
@@ -98,6 +100,7 @@ impl ExecutionAdapter for Cluster {
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        assert!(!*lock(&self.panics), "a fault in the gate");
         let mut reviewed = self.fake.review(step, mode)?;
         reviewed.command_text.push_str(&lock(&self.renders));
         Ok(reviewed)
@@ -211,6 +214,9 @@ impl Datasource for Metrics {
     }
 
     async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        let takes = *lock(&self.takes);
+        tokio::time::sleep(takes).await;
+        assert!(!*lock(&self.panics), "a fault in the datasource");
         self.fake.check(cx).await
     }
 

@@ -9,6 +9,7 @@ mod evaluator;
 mod executor;
 mod faults;
 mod harness;
+mod mended;
 mod outbox;
 mod plan_fixtures;
 mod plan_properties;

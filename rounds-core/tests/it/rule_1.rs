@@ -74,13 +74,26 @@ async fn rule_1_a_connector_that_changed_since_the_approval_halts_the_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connector_that_was_only_renamed_runs_what_was_approved() {
+async fn rule_1_a_connector_that_was_renamed_halts_the_plan() {
     let world = World::new().await;
     let plan = world.propose(&["restart app/web"]).await;
     world.let_run(&plan).await;
+    // What an operator grants a connector is granted to its name.
     let mut renamed = draft("cluster");
     renamed.name = "production".into();
     world.rounds.connectors().update(&world.admin, world.connector.id, renamed).await.unwrap();
+    let _running = world.start();
+    halted(&world, plan.id, "review_changed").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_only_became_the_default_runs_what_was_approved() {
+    let world = World::new().await;
+    let plan = world.propose(&["restart app/web"]).await;
+    world.let_run(&plan).await;
+    let mut chosen = draft("cluster");
+    chosen.is_default = true;
+    world.rounds.connectors().update(&world.admin, world.connector.id, chosen).await.unwrap();
     let _running = world.start();
     assert_eq!(world.settled(plan.id).await.status, PlanStatus::Completed);
 }

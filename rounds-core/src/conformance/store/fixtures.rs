@@ -80,6 +80,7 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         last_sample_at: Some(at(2)),
         empty_answers: 0,
         investigation_id: Some(InvestigationId::new()),
+        silenced: false,
     }
 }
 
@@ -155,6 +156,7 @@ pub(super) fn reported(rule_id: AlertRuleId) -> Investigation {
             firing_since: at(4),
             value: Some(0.5),
             labels: BTreeMap::from([("pod".into(), "shop-1".into())]),
+            after_silence: false,
         },
         status: InvestigationStatus::Completed,
         attempt: 1,
