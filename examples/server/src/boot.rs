@@ -164,6 +164,8 @@ impl App {
     /// Stops the services and closes the store. A running step is seen to its end, within its own timeout.
     pub async fn stop(self) {
         self.state.stop.cancel();
+        // A connector may allow its steps more than this. A stop does not wait for those: the next start judges them
+        // by the deadline in their row, as after a crash.
         self.state.running.shutdown(self.step_timeout + PATIENCE).await;
         self.store.close().await;
     }

@@ -85,7 +85,7 @@ impl Answer {
     fn output(&self) -> StepOutput {
         let exit_code = match self.finished.exit {
             Exit::Code(code) => Some(code),
-            Exit::Signal | Exit::TimedOut | Exit::Cancelled => None,
+            Exit::Signal | Exit::TimedOut | Exit::Cancelled | Exit::Lost => None,
         };
         StepOutput { exit_code, output: self.stdout(), error_output: self.stderr() }
     }
@@ -204,8 +204,13 @@ impl KubectlExecutionAdapter {
             .map_err(|error| StepError::not_started(error.to_string()))
     }
 
+    /// What the connector's config allows one command.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout_sec.into())
+    }
+
     fn call<'a>(&self, cx: &'a CallContext, cancellable: bool) -> Call<'a> {
-        let limit = cx.timeout.min(Duration::from_secs(self.config.timeout_sec.into()));
+        let limit = cx.timeout.min(self.timeout());
         Call { deadline: Instant::now() + limit, cancel: cancellable.then_some(&cx.cancel) }
     }
 
@@ -283,14 +288,22 @@ impl KubectlExecutionAdapter {
         let verb = command.action.verb();
         let mut error = match answer.finished.exit {
             Exit::Code(code) => {
-                let mut error =
-                    StepError::failed(format!("kubectl {verb} ended with code {code}: {}", answer.complaint()), output);
                 if let Some(proof) = never_sent(command, answer) {
-                    error.effect = Effect::NotStarted;
-                    error.message =
+                    let message =
                         format!("the API server {} could not be reached, so nothing was sent: {proof}", answer.server);
+                    let mut error = StepError::failed(message, output);
+                    error.effect = Effect::NotStarted;
+                    error
+                } else if let Some(sign) = connection_lost(answer) {
+                    let message = format!(
+                        "the connection to the API server {} was lost while kubectl {verb} ran; whether it took effect is unknown, look before you try again: {sign}",
+                        answer.server
+                    );
+                    StepError::unknown(message, output)
+                } else {
+                    let message = format!("kubectl {verb} ended with code {code}: {}", answer.complaint());
+                    StepError::failed(message, output)
                 }
-                error
             }
             Exit::TimedOut => StepError::unknown(
                 format!(
@@ -304,6 +317,12 @@ impl KubectlExecutionAdapter {
             ),
             Exit::Signal => StepError::unknown(
                 format!("kubectl {verb} was killed by somebody else; whether it took effect is unknown"),
+                output,
+            ),
+            Exit::Lost => StepError::unknown(
+                format!(
+                    "kubectl {verb} was started, and the system did not say how it ended; whether it took effect is unknown, look before you try again"
+                ),
                 output,
             ),
         };
@@ -501,6 +520,45 @@ fn never_sent(command: &Command, answer: &Answer) -> Option<String> {
     stderr.lines().find(refused).map(|line| line.trim().chars().take(400).collect())
 }
 
+/// The line that says that an answer never came, if there is one. kubectl gives up on a request before it is killed
+/// and then ends with code 1, as it does for a refusal; but the server may have carried the request out.
+fn connection_lost(answer: &Answer) -> Option<String> {
+    // In lower case; from Go's net/http and http2, from client-go, and from servers that gave up on their own storage.
+    const SIGNS: [&str; 24] = [
+        "client.timeout exceeded",
+        "context deadline exceeded",
+        "context canceled",
+        "request canceled",
+        "goaway",
+        "http2: ",
+        "connection lost",
+        "lost connection",
+        "connection reset",
+        "reset by peer",
+        "broken pipe",
+        "connection timed out",
+        "closed network connection",
+        "server closed",
+        "connection broken",
+        "i/o timeout",
+        "handshake timeout",
+        "timeout awaiting",
+        "request timed out",
+        "(timeout)",
+        "(servertimeout)",
+        "request did not complete within",
+        "in the time allotted",
+        "has prevented the request from succeeding",
+    ];
+    let lost = |line: &&str| {
+        // As a word, so that a name that holds the letters is no sign.
+        let ends = line.split(|sign: char| !sign.is_ascii_alphanumeric()).any(|word| word == "EOF");
+        let line = line.to_ascii_lowercase();
+        ends || SIGNS.iter().any(|sign| line.contains(sign))
+    };
+    answer.stderr().lines().find(lost).map(|line| line.trim().chars().take(400).collect())
+}
+
 #[async_trait]
 impl ExecutionAdapter for KubectlExecutionAdapter {
     fn describe(&self) -> AdapterInfo {
@@ -520,6 +578,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage,
             namespaces: self.config.allowed_namespaces.iter().cloned().collect(),
+            step_timeout: Some(self.timeout()),
         }
     }
 
