@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use rounds_connectors::kubernetes::locate_kubectl;
+use rounds_connectors::kubernetes::{locate_kubectl, sweep_run_dirs};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_connectors::secrets::{EnvSecrets, VaultSecrets};
 use rounds_core::access::{Actor, OrgRole};
@@ -271,8 +271,11 @@ async fn host(settings: &ServerSettings) -> Host {
             "no kubectl: plans on Kubernetes can neither be proposed nor run; install it or set KUBECTL, and restart"
         ),
     }
+    let run_dir = settings.data_dir.join("run");
+    // What a killed server left may hold credentials: it goes now, not when a connector is first used.
+    sweep_run_dirs(&run_dir);
     Host {
-        run_dir: Some(settings.data_dir.join("run")),
+        run_dir: Some(run_dir),
         programs,
         child_env: settings.child_env.clone(),
         allowances: settings.allowances.clone(),
