@@ -296,7 +296,7 @@ impl KubectlExecutionAdapter {
                     let mut error = StepError::failed(message, output);
                     error.effect = Effect::NotStarted;
                     error
-                } else if let Some(sign) = connection_lost(answer) {
+                } else if let Some(sign) = connection_lost(answer).filter(|_| !read) {
                     let message = format!(
                         "the connection to the API server {} was lost while kubectl {verb} ran; whether it took effect is unknown, look before you try again: {sign}",
                         answer.server
