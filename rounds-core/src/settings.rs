@@ -29,7 +29,7 @@ pub struct Settings {
     pub plan_expiry_sweep: Duration,
     /// How many plans are driven at a time.
     pub concurrent_plans: usize,
-    /// How long a step may take.
+    /// How long a step may take, unless its connector says otherwise.
     pub step_timeout: Duration,
     /// How long past its deadline an unfinished step is given before it counts as interrupted.
     pub effect_grace: Duration,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rounds_core::ports::StoreError;
-use rounds_core::ports::store::{ClaimQuery, Lease, Record, Versioned};
+use rounds_core::ports::store::{ClaimQuery, Key, Lease, Record, Versioned};
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Order, Query, SelectStatement};
 
@@ -25,10 +25,9 @@ impl Db {
         // Others pass over a row that is being claimed instead of waiting for it.
         select.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         let Some(row) = tx.query_one(&select).await? else { return Ok(None) };
-        let record = self.read(query.kind, &row)?;
         let fence: i64 = row.try_get("", "lease_fence")?;
-        let lease =
-            Lease { key: record.value.key(), worker: query.worker.clone(), fence: unsigned("a fence", fence)? + 1 };
+        let key = Key::new(query.kind, row.try_get("", "id")?);
+        let lease = Lease { key, worker: query.worker.clone(), fence: unsigned("a fence", fence)? + 1 };
         let update = Query::update()
             .table(self.tables.record(query.kind))
             .value("lease_fence", signed(lease.fence))
@@ -38,7 +37,9 @@ impl Db {
             .take();
         tx.execute(&update).await?;
         tx.commit().await?;
-        Ok(Some((record, lease)))
+        // Decoded only now: a row that cannot be read stays leased for its time, so that those behind it get their
+        // turn. Were it read first, it would be picked for ever.
+        Ok(Some((self.read(query.kind, &row)?, lease)))
     }
 
     fn claimable(&self, query: &ClaimQuery, now: i64) -> SelectStatement {
@@ -64,8 +65,8 @@ impl Db {
             .table(self.tables.record(lease.key.kind))
             .value("lease_until", until(now, ttl))
             .and_where(of(lease))
-            .and_where(Expr::col("lease_until").gt(now))
             .take();
+        // Its time may be over: while worker and fence are unchanged, nobody has claimed the record since.
         if tx.execute(&update).await?.rows_affected() == 0 {
             return Err(StoreError::LeaseLost { key: lease.key }.into());
         }

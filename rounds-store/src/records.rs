@@ -94,8 +94,24 @@ impl Db {
         let mut rows = self.reader.query_all(select.limit(limit as u64 + 1)).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let records: Vec<_> = rows.iter().map(|row| self.read(query.kind, row)).collect::<Result<_, _>>()?;
-        let next = records.last().filter(|_| more).map(|last| Cursor(last.value.key().id));
+        // By the row, not by the record: the last row may be one that cannot be read.
+        let next = match rows.last().filter(|_| more) {
+            Some(last) => Some(Cursor(last.try_get("", "id")?)),
+            None => None,
+        };
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.read(query.kind, row) {
+                Ok(record) => records.push(record),
+                Err(fail) => match StoreError::from(fail) {
+                    // One damaged row, or one of a newer version, must not hide all others.
+                    StoreError::Corrupt { what, message } => {
+                        tracing::error!(record = %what, %message, "a record cannot be read; it is left out of the list");
+                    }
+                    other => return Err(other.into()),
+                },
+            }
+        }
         Ok(Page { records, next })
     }
 

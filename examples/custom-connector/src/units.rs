@@ -89,6 +89,7 @@ impl ExecutionAdapter for Units {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage: "status|start|stop <unit>".into(),
             namespaces: Vec::new(),
+            step_timeout: None,
         }
     }
 

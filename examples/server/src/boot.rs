@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use rounds_connectors::kubernetes::locate_kubectl;
+use rounds_connectors::kubernetes::{locate_kubectl, sweep_run_dirs};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_connectors::secrets::{EnvSecrets, VaultSecrets};
 use rounds_core::access::{Actor, OrgRole};
@@ -169,6 +169,8 @@ impl App {
     /// Stops the services and closes the store. A running step is seen to its end, within its own timeout.
     pub async fn stop(self) {
         self.state.stop.cancel();
+        // A connector may allow its steps more than this. A stop does not wait for those: the next start judges them
+        // by the deadline in their row, as after a crash.
         self.state.running.shutdown(self.step_timeout + PATIENCE).await;
         self.store.close().await;
     }
@@ -274,8 +276,11 @@ async fn host(settings: &ServerSettings) -> Host {
             "no kubectl: plans on Kubernetes can neither be proposed nor run; install it or set KUBECTL, and restart"
         ),
     }
+    let run_dir = settings.data_dir.join("run");
+    // What a killed server left may hold credentials: it goes now, not when a connector is first used.
+    sweep_run_dirs(&run_dir);
     Host {
-        run_dir: Some(settings.data_dir.join("run")),
+        run_dir: Some(run_dir),
         programs,
         child_env: settings.child_env.clone(),
         allowances: settings.allowances.clone(),

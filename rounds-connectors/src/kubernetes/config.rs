@@ -25,7 +25,8 @@ pub struct KubernetesConfig {
     /// Let reads span all namespaces (`-A`).
     #[serde(default)]
     pub allow_all_namespaces_reads: bool,
-    /// Let investigations, too, run `rollout status` and `rollout history`. Plans always may.
+    /// Let investigations, too, run `rollout status` and `rollout history`, which only read. They are refused there
+    /// by default, as every `rollout` command is; plans always may.
     #[serde(default)]
     pub allow_rollout_reads: bool,
     /// Protections to lift, by name: what plans may then contain, if a person approves it.
@@ -37,7 +38,8 @@ pub struct KubernetesConfig {
     /// The most replicas that a change may ask for.
     #[serde(default = "default_max_replicas")]
     pub max_replicas: u32,
-    /// Seconds after which a command is killed (5 to 600).
+    /// Seconds after which a command is killed (5 to 600). It bounds each step of a plan; a read of an investigation
+    /// has no more than the server's own limit for steps (60).
     #[serde(default = "default_timeout")]
     pub timeout_sec: u32,
 }

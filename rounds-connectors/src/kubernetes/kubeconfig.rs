@@ -19,7 +19,7 @@ pub(crate) struct Powers {
     pub(crate) files: bool,
     /// `kubeconfig-proxy`: requests go through a proxy that the kubeconfig names.
     pub(crate) proxy: bool,
-    /// `kubeconfig-insecure-tls`: the server's identity is not verified.
+    /// `kubeconfig-insecure-tls`: the server's identity is not verified, or there is no TLS.
     pub(crate) insecure_tls: bool,
 }
 
@@ -211,9 +211,27 @@ fn cluster(from: &Map<String, Value>, powers: Powers) -> Result<Map<String, Valu
         Some(url)
             if matches!(url.scheme(), "https" | "http") && url.username().is_empty() && url.password().is_none() =>
         {
+            // On this host (`kubectl proxy`) there is nobody in between.
+            if url.scheme() == "http" && !is_loopback(&url) {
+                powerful(
+                    powers.insecure_tls,
+                    "kubeconfig-insecure-tls",
+                    "server: http://…",
+                    "does not verify the cluster's identity, and shows the credentials to the network",
+                )?;
+            }
             Ok(into)
         }
         _ => refuse("its cluster's `server` is not an address such as https://host:6443, without a user name in it"),
+    }
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -300,6 +318,35 @@ mod tests {
         for user in [", as: admin", ", as-groups: [x]", ", unheard-of: x"] {
             assert!(sanitize(&config("", user), all).is_err(), "{user}");
         }
+    }
+
+    #[test]
+    fn rule_12_a_cluster_without_tls_needs_the_operators_word_unless_it_is_on_this_host() {
+        let at = |server: &str| {
+            let text = config("", "").expose_secret().replace("https://k:6443", server);
+            sanitize(&SecretString::from(text.clone()), Powers::default()).map(drop).map_err(|error| (error, text))
+        };
+        for server in ["http://k:8080", "http://10.0.0.1", "http://localhost.evil:8001", "http://[::2]:1", "HTTP://k"] {
+            let Err((error, text)) = at(server) else { panic!("{server} passed") };
+            assert!(error.to_string().contains("kubeconfig-insecure-tls"), "{error}");
+            let allowed = Powers { insecure_tls: true, ..Powers::default() };
+            assert!(sanitize(&SecretString::from(text), allowed).is_ok(), "{server}");
+        }
+        for server in ["http://127.0.0.1:8001", "http://localhost:8001", "http://[::1]:8001", "https://k"] {
+            assert!(at(server).is_ok(), "{server}");
+        }
+    }
+
+    #[test]
+    fn a_user_may_have_a_token_and_a_client_certificate() {
+        let both = config("", ", client-certificate-data: Zm9v, client-key-data: YmFy");
+        let passed = sanitize(&both, Powers::default()).unwrap();
+        let written: Value = serde_json::from_str(passed.text.expose_secret()).unwrap();
+        assert_eq!(
+            written["users"][0]["user"],
+            json!({ "token": "s3cr3t-token", "client-certificate-data": "Zm9v", "client-key-data": "YmFy" })
+        );
+        assert_eq!(passed.secrets.len(), 2);
     }
 
     #[test]

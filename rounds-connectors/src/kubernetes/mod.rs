@@ -19,6 +19,7 @@ use rounds_core::register_connector;
 pub use adapter::KubectlExecutionAdapter;
 pub use config::KubernetesConfig;
 pub use gate::{Gate, OptIn, Policy};
+pub use rundir::sweep_run_dirs;
 pub use version::{KubectlError, KubectlInfo, locate_kubectl};
 
 /// The kind under which connectors to Kubernetes are stored.

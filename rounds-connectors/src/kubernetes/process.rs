@@ -35,6 +35,8 @@ pub(crate) enum Exit {
     Signal,
     TimedOut,
     Cancelled,
+    /// It was started, and the system would not say how it ended.
+    Lost,
 }
 
 /// What a process left.
@@ -195,11 +197,12 @@ pub(crate) async fn run(invocation: Invocation<'_>) -> std::io::Result<Finished>
             tokio::select! {
                 biased;
                 status = group.child.wait() => {
-                    let exit = match status?.code() {
-                        Some(code) => Exit::Code(code),
-                        None => Exit::Signal,
-                    };
+                    let exit = ended(status);
                     if talking && tokio::time::timeout(DRAIN, &mut talk).await.is_err() {
+                        group.kill();
+                    }
+                    if exit == Exit::Lost {
+                        // Nothing says that it is gone, so what is left of it is ended.
                         group.kill();
                     }
                     // The group's leader is gone and its id may be another's soon: no signal after this.
@@ -216,6 +219,17 @@ pub(crate) async fn run(invocation: Invocation<'_>) -> std::io::Result<Finished>
         let _reaped = group.child.wait().await;
     }
     Ok(Finished { exit, stdout, stderr })
+}
+
+/// What waiting for a started process says. An error of the wait is no proof that nothing ran.
+fn ended(status: std::io::Result<std::process::ExitStatus>) -> Exit {
+    match status {
+        Ok(status) => status.code().map_or(Exit::Signal, Exit::Code),
+        Err(error) => {
+            tracing::error!(%error, "a started process could not be waited for; how it ended is unknown");
+            Exit::Lost
+        }
+    }
 }
 
 async fn drain(pipe: Option<impl AsyncRead + Unpin>, into: &mut Captured) {
@@ -305,6 +319,13 @@ mod tests {
     async fn standard_input_is_written_and_closed() {
         let done = run(shell("cat", Some("hello"), Duration::from_secs(5))).await.unwrap();
         assert_eq!(done.stdout.text(str::to_owned), "hello");
+    }
+
+    #[test]
+    fn rule_4_a_wait_that_fails_after_the_start_is_not_a_process_that_never_started() {
+        assert_eq!(ended(Err(std::io::Error::from_raw_os_error(10))), Exit::Lost);
+        assert_eq!(ended(Ok(std::os::unix::process::ExitStatusExt::from_raw(9))), Exit::Signal);
+        assert_eq!(ended(Ok(std::os::unix::process::ExitStatusExt::from_raw(256))), Exit::Code(1));
     }
 
     #[test]

@@ -5,11 +5,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
 const PREFIX: &str = "rounds-run-";
+/// Before it has its lock.
+const STAGING: &str = "rounds-new-";
 const LOCK: &str = "lock";
+/// Nobody takes this long from making a directory to naming it.
+const STALE: Duration = Duration::from_secs(3600);
 
 /// A private directory, removed when dropped.
 #[derive(Debug)]
@@ -22,17 +27,17 @@ impl RunDir {
     /// Makes one in `parent`, and removes those that dead processes left there.
     pub(crate) fn create(parent: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        sweep(parent);
+        sweep_run_dirs(parent);
         // Locked before it gets the name that `sweep` looks for: a directory with that name and a free lock is dead.
         let private = fs::Permissions::from_mode(0o700);
-        let staging = tempfile::Builder::new().prefix("rounds-new-").permissions(private).tempdir_in(parent)?;
+        let staging = tempfile::Builder::new().prefix(STAGING).permissions(private).tempdir_in(parent)?;
         let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(staging.path().join(LOCK))?;
         lock.try_lock().map_err(io::Error::from)?;
         for part in ["home", "cache"] {
             DirBuilder::new().mode(0o700).create(staging.path().join(part))?;
         }
         let name =
-            staging.path().file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("rounds-new-"));
+            staging.path().file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(STAGING));
         let path = parent.join(format!("{PREFIX}{}", name.unwrap_or("0")));
         fs::rename(staging.path(), &path)?;
         let _moved = staging.keep();
@@ -66,20 +71,44 @@ impl Drop for RunDir {
     }
 }
 
-/// Removes the directories whose process is gone.
-fn sweep(parent: &Path) {
+/// Removes from `parent` the private directories of connectors whose process is gone, with the credentials that may
+/// be in them. To be called when a server starts, since the first call of a connector, which does it too, may be days
+/// away. Directories that are held, and everything else in `parent`, stay.
+pub fn sweep_run_dirs(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         // `file_type` does not follow links.
-        if !ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() && fs::remove_dir_all(entry.path()).is_ok() {
-            tracing::info!(path = %entry.path().display(), "removed the run directory of a process that is gone");
+        let (name, path) = (entry.file_name(), entry.path());
+        let Some(name) = name.to_str() else { continue };
+        // Held until it is removed.
+        let lock = File::open(path.join(LOCK));
+        let dead = match &lock {
+            _ if name.starts_with(STAGING) => is_stale(&entry),
+            _ if !name.starts_with(PREFIX) => false,
+            Ok(lock) => lock.try_lock().is_ok(),
+            // It got its name with the lock in it: who lost the lock died while removing the rest.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if !dead {
+            continue;
+        }
+        match fs::remove_dir_all(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "removed the run directory of a process that is gone"),
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the run directory of a process that is gone could not be removed");
+            }
         }
     }
+}
+
+fn is_stale(entry: &fs::DirEntry) -> bool {
+    let made = entry.metadata().and_then(|data| data.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STALE))
 }
 
 #[cfg(test)]
@@ -111,5 +140,26 @@ mod tests {
         let _next = RunDir::create(parent.path()).unwrap();
         assert!(!dead.exists());
         assert!(held.path.exists());
+    }
+
+    #[test]
+    fn rule_12_a_start_sweeps_what_lost_its_lock_or_never_got_one_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let held = RunDir::create(parent.path()).unwrap();
+        let make = |name: &str| {
+            let dir = parent.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("kubeconfig"), "secret").unwrap();
+            dir
+        };
+        let halfway = make("rounds-run-halfway");
+        let (old, young) = (make("rounds-new-old"), make("rounds-new-young"));
+        let foreign = make("somebodys");
+        let then = std::time::SystemTime::UNIX_EPOCH;
+        File::open(&old).unwrap().set_modified(then).unwrap();
+        sweep_run_dirs(parent.path());
+        assert!(!halfway.exists() && !old.exists());
+        assert!(young.exists() && foreign.exists() && held.path.exists());
+        sweep_run_dirs(&parent.path().join("not there"));
     }
 }

@@ -71,6 +71,7 @@ pub fn connector(name: &str, namespaces: &[&str]) -> ConnectorView {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage: String::new(),
             namespaces: namespaces.iter().map(|namespace| (*namespace).to_owned()).collect(),
+            step_timeout: None,
         },
     }
 }

@@ -124,8 +124,9 @@ async fn rule_4_a_command_that_is_killed_at_its_time_is_interrupted_with_an_unkn
     sandbox.fault(FaultRule::new("/scale", FaultAction::Hang).method("PATCH"));
     sandbox.fault(FaultRule::new("/scale", FaultAction::Hang).method("PUT"));
     let step = rig.approve(plan).await;
-    // kubectl's own request timeout (2 s) comes first: it says that it failed, not that nothing happened.
-    assert!(matches!(step.status, StepStatus::Failed | StepStatus::Interrupted), "{step:?}");
+    // kubectl's own request timeout (2 s) comes first, and its exit code is that of a refusal.
+    assert_eq!(step.status, StepStatus::Interrupted, "{step:?}");
+    assert!(step.error_text.as_deref().is_some_and(|text| text.contains("unknown")), "{step:?}");
     let plan = {
         sandbox.clear_faults();
         rig.propose(line(&format!("delete cm settings -n {}", cluster.namespace))).await
@@ -134,6 +135,46 @@ async fn rule_4_a_command_that_is_killed_at_its_time_is_interrupted_with_an_unkn
     let step = rig.approve(plan).await;
     assert_eq!(step.status, StepStatus::Interrupted, "{step:?}");
     assert!(step.error_text.as_deref().is_some_and(|text| text.contains("unknown")), "{step:?}");
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_connection_that_is_lost_before_the_answer_is_an_unknown_outcome() {
+    let cluster = TestCluster::start().await;
+    let Some(sandbox) = &cluster.sandbox else { return cluster.finish().await };
+    let rig = Rig::start(&cluster, &cluster.kubeconfig, json!({ "timeoutSec": 5 }), cluster.host()).await;
+    let n = &cluster.namespace;
+    let faults = |path: &str, action: FaultAction| {
+        ["PATCH", "PUT", "DELETE"].map(|method| FaultRule::new(path, action.clone()).method(method))
+    };
+    for (line_of, path) in [
+        ("scale deploy/web --replicas=3", "/deployments/web"),
+        ("label deploy/web tier=front", "/deployments/web"),
+        ("delete cm settings", "/configmaps/settings"),
+    ] {
+        for action in [FaultAction::Hang, FaultAction::Drop] {
+            // Whether the server carried it out or not, the step cannot know.
+            for before in [true, false] {
+                if line_of.starts_with("delete") && !(before && action == FaultAction::Drop) {
+                    continue;
+                }
+                sandbox.clear_faults();
+                let plan = rig.propose(line(&format!("{line_of} -n {n}"))).await;
+                for fault in faults(path, action.clone()) {
+                    sandbox.fault(if before { fault } else { fault.after_effect() });
+                }
+                let step = rig.approve(plan).await;
+                let told = step.error_text.clone().unwrap_or_default();
+                let which = format!("{line_of}, {action:?}, before {before}: {step:?}");
+                assert_eq!(step.status, StepStatus::Interrupted, "{which}");
+                assert!(told.contains("was lost while kubectl") && told.contains("unknown"), "{which}");
+                assert_eq!(step.exit_code, Some(1), "{which}");
+                sandbox.clear_faults();
+                cluster.prepare(&["-n", n, "label", "deploy/web", "tier-"], "").await;
+                cluster.prepare(&["-n", n, "scale", "deploy/web", "--replicas=2"], "").await;
+            }
+        }
+    }
     cluster.finish().await;
 }
 

@@ -382,10 +382,12 @@ fn finish_step(
 fn error_text(message: &str, output: &crate::ports::StepOutput) -> String {
     let said = output.error_output.trim();
     // What the adapter concludes ("it was killed", "nothing was sent") is not in what the program said.
-    let text = match (said.is_empty(), said.contains(message) || message.contains(said)) {
-        (true, _) => message.to_owned(),
-        (false, true) => output.error_output.clone(),
-        (false, false) => format!("{message}\n{said}"),
+    let text = if message.contains(said) {
+        message.to_owned()
+    } else if said.contains(message) {
+        output.error_output.clone()
+    } else {
+        format!("{message}\n{said}")
     };
     // Each part may be as long as the whole is allowed to be.
     crate::ports::StepOutput { error_output: text, ..Default::default() }.capped().error_output

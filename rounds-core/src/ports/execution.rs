@@ -360,6 +360,9 @@ pub struct AdapterInfo {
     pub usage: String,
     /// The namespaces it may touch; empty: it has none to offer.
     pub namespaces: Vec<String>,
+    /// How long one of its steps may take, in a plan or as a dry-run, when the connector's config says so; `None`: as
+    /// long as [`Settings::step_timeout`](crate::Settings) says. An investigation's read gets the shorter of both.
+    pub step_timeout: Option<Duration>,
 }
 
 /// Runs steps against one system, such as a cluster.

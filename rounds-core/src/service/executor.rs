@@ -275,14 +275,16 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
             return Ok(());
         }
         Ready::Unable(reason) => {
-            let Some((started, attempt)) = intend(shared, found, ordinal, lease).await? else { return Ok(()) };
+            let limit = shared.settings.step_timeout;
+            let Some((started, attempt)) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
             let message = format!("{reason}; nothing was run");
             let result = StepResult::Failed { message, output: StepOutput::default() };
             return finish(shared, started.id, ordinal, attempt, result, lease, Duration::ZERO).await;
         }
     };
     let at = shared.now();
-    let Some((started, _)) = intend(shared, found, ordinal, lease).await? else { return Ok(()) };
+    let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
+    let Some((started, _)) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
     let effect_deadline = step.effect_deadline.unwrap_or(at);
     tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.command_text, "step started");
@@ -300,11 +302,12 @@ async fn intend(
     shared: &Shared,
     found: &Versioned<Plan>,
     ordinal: u32,
+    limit: Duration,
     lease: &Lease,
 ) -> Result<Option<(Plan, u32)>, Error> {
     let alert_firing = alert_fires(shared, &found.value).await?;
     let at = shared.now();
-    let effect_deadline = after_ms(at, millis(shared.settings.step_timeout));
+    let effect_deadline = after_ms(at, millis(limit));
     let intent = PlanEvent::StartStep { at, ordinal, effect_deadline, alert_firing };
     let Some(started) = apply(shared, found, intent, lease, None).await? else { return Ok(None) };
     let attempt = started.step(ordinal).map_or(0, |step| step.attempt);
@@ -354,7 +357,8 @@ async fn effect(port: Arc<dyn ExecutionAdapter>, step: ApprovedStep, left: Durat
     }
 }
 
-/// Records how it ended. An outcome is worth more than any error of the store that trying again can mend.
+/// Records how it ended. An outcome is worth more than any error of the store that trying again can mend, and more
+/// than a lease whose time ran out while the store was busy: unless somebody took the plan, it is revived once.
 async fn finish(
     shared: &Shared,
     id: PlanId,
@@ -371,6 +375,7 @@ async fn finish(
     };
     metrics::counter!("rounds_plan_steps_total", "outcome" => word).increment(1);
     metrics::histogram!("rounds_plan_step_duration_seconds").record(took.as_secs_f64());
+    let mut revived = false;
     loop {
         let saved = async {
             let Some(found) = shared.store.plan(id).await? else { return Ok(true) };
@@ -391,7 +396,24 @@ async fn finish(
                 // Often enough to be heard before the lease runs out.
                 shared.clock.sleep(shared.settings.lease_ttl / 10).await;
             }
+            // The store refuses the renewal when somebody claimed the plan since, whose judgement it then is.
+            Err(Error::Store(error @ StoreError::LeaseLost { .. })) if !revived => {
+                tracing::warn!(plan = %id, ordinal, %error, "the lease ran out before the step's outcome was recorded; renewing it");
+                revive(shared, lease).await?;
+                revived = true;
+            }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Renews a lease that may be over; a busy store is asked again.
+async fn revive(shared: &Shared, lease: &Lease) -> Result<(), Error> {
+    loop {
+        match shared.store.renew(lease, shared.settings.lease_ttl).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_transient() => shared.clock.sleep(shared.settings.lease_ttl / 10).await,
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -406,7 +406,7 @@ impl Plans<'_> {
         plan: &Plan,
         decision: &Decision,
     ) -> Result<Option<Versioned<Plan>>, Error> {
-        if !matches!(decision, Decision::Approve(_) | Decision::Submit | Decision::Retry { .. }) {
+        if !matches!(decision, Decision::Approve { .. } | Decision::Submit | Decision::Retry { .. }) {
             return Ok(None);
         }
         if let Some(primary_id) = plan.rescue_for_plan_id {
@@ -479,7 +479,9 @@ impl Decision {
     fn check_reason(&self) -> Result<(), Error> {
         let reason = match self {
             Self::Reject(reason) | Self::Cancel(reason) | Self::RejectStep { reason, .. } => reason.as_deref(),
-            Self::Approve(_) | Self::Modify(_) | Self::Submit | Self::Retry { .. } | Self::ApproveStep { .. } => None,
+            Self::Approve { .. } | Self::Modify(_) | Self::Submit | Self::Retry { .. } | Self::ApproveStep { .. } => {
+                None
+            }
         };
         match reason {
             Some(reason) if reason.len() > prepare::MAX_TEXT => {

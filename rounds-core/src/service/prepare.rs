@@ -51,7 +51,8 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
     }
     let mut steps = Vec::with_capacity(reviewed.len());
     for (ordinal, proposed, live, review) in reviewed {
-        let cx = CallContext::with_timeout(shared.settings.step_timeout);
+        let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
+        let cx = CallContext::with_timeout(limit);
         let preview = match guarded(shared, cx.timeout + SLACK, live.port.dry_run(&cx, &review)).await {
             Ok(Ok(preview)) => preview.text,
             Err(broken) => format!("The dry-run did not succeed: {broken}"),

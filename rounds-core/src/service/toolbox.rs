@@ -162,7 +162,10 @@ impl Toolbox for Bench {
             let reviewed = live.port.review(&step, Mode::Read).map_err(refused)?;
             let command = reviewed.command_text.clone();
             let read = ReadStep::new(reviewed).map_err(refused)?;
-            let cx = CallContext::with_timeout(self.shared.settings.step_timeout);
+            // The shorter of both: an investigation has readings to make before its own time is over.
+            let limit = self.shared.settings.step_timeout;
+            let limit = live.port.describe().step_timeout.map_or(limit, |own| own.min(limit));
+            let cx = CallContext::with_timeout(limit);
             match live.port.read(&cx, read).await {
                 Ok(output) => Ok((command, output.capped())),
                 Err(error) => Err((command, format!("{error}\n{}", error.output.error_output))),

@@ -65,6 +65,7 @@ impl ExecutionAdapter for FakeAdapter {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage: "<verb> <namespace>/<name>".into(),
             namespaces: Vec::new(),
+            step_timeout: None,
         }
     }
 

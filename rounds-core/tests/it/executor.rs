@@ -355,6 +355,28 @@ async fn rule_4_the_intent_is_stored_with_its_deadline_before_the_adapter_is_cal
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connector_says_how_long_its_steps_may_take() {
+    for own in [secs(300), secs(5)] {
+        let world = World::new().await;
+        let _running = world.start();
+        *lock(&world.cluster.step_timeout) = Some(own);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let witness = seen.clone();
+        world.cluster.does(move |limit, _| {
+            lock(&witness).push(limit);
+            async move {
+                tokio::time::sleep(limit - secs(1)).await;
+                ok()
+            }
+        });
+        let plan = world.propose(&["restart app/web"]).await;
+        world.let_run(&plan).await;
+        assert_eq!(world.settled(plan.id).await.status, PlanStatus::Completed);
+        assert_eq!(*lock(&seen), [own]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_lease_is_renewed_while_a_step_runs_for_longer_than_it() {
     let settings = Settings { lease_ttl: secs(3), step_timeout: secs(120), ..Settings::default() };
     let world = World::with(settings).await;

@@ -72,6 +72,8 @@ pub struct Cluster {
     pub fails_dry_runs: Arc<Mutex<bool>>,
     /// Whether the gate panics.
     pub panics: Arc<Mutex<bool>>,
+    /// What the connector's config allows a step.
+    pub step_timeout: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Cluster {
@@ -96,7 +98,7 @@ pub fn ok() -> Result<StepOutput, StepError> {
 #[async_trait]
 impl ExecutionAdapter for Cluster {
     fn describe(&self) -> AdapterInfo {
-        self.fake.describe()
+        AdapterInfo { step_timeout: *lock(&self.step_timeout), ..self.fake.describe() }
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {

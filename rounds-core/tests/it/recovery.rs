@@ -122,6 +122,26 @@ async fn rule_5_a_worker_that_lost_its_lease_commits_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rule_4_an_outcome_is_not_thrown_away_because_the_lease_ran_out_and_nobody_took_the_plan() {
+    let world = World::new().await;
+    let store = world.store.clone();
+    world.cluster.does(move |_, _| {
+        let store = store.clone();
+        async move {
+            // As after a wait for a busy database that was longer than the lease.
+            store.fail_next(rounds_core::testing::Fault::LeaseLost, 1);
+            ok()
+        }
+    });
+    let plan = world.propose(&["restart app/web", "get app/web"]).await;
+    world.let_run(&plan).await;
+    let _running = world.start();
+    let done = world.settled(plan.id).await;
+    assert_eq!((done.status, steps(&done)), (PlanStatus::Completed, vec!["done"; 2]));
+    assert_eq!(world.cluster.executed().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_effect_whose_driver_lost_the_plan_still_ends_at_its_limit() {
     struct Ended(Arc<Notify>);
     impl Drop for Ended {

@@ -1,15 +1,20 @@
 //! The SQL store is a store, alone and beside others on the same file.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rounds_core::conformance::store::{
     AnyStore, everything_survives_a_reopen, store_suite, tampering_with_an_audit_row_is_noticed,
 };
-use rounds_core::ports::store::{AuditQuery, Commit, StoreError};
+use rounds_core::investigation::Investigation;
+use rounds_core::ports::store::{
+    AuditQuery, ClaimQuery, Commit, Key, ListQuery, Lookup, RecordKind, StoreError, WorkerId,
+};
 use rounds_core::ports::{Store as _, StoreExt as _};
+use rounds_store::SqlStore;
 use tokio::task::JoinSet;
 
-use crate::support::{Place, entry, org, rule};
+use crate::support::{Place, entry, investigation, later, org, rule};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_holds_every_rule_of_a_store() {
@@ -28,6 +33,57 @@ async fn sqlite_keeps_everything_over_a_reopen() {
     let place = Place::new();
     let store: AnyStore = Arc::new(place.open().await);
     everything_survives_a_reopen(store, async || Arc::new(place.open().await) as AnyStore).await;
+}
+
+/// Three investigations, of which the one that is due first cannot be read.
+async fn with_a_damaged_one(place: &Place) -> (SqlStore, Vec<Investigation>) {
+    let store = place.open().await;
+    let all: Vec<_> = (1..=3).map(|second| investigation(later(second))).collect();
+    for one in &all {
+        store.commit(Commit::new().insert(one.clone())).await.unwrap();
+    }
+    assert_eq!(place.sql("UPDATE rounds_investigation SET body = '{\"from\":\"the future\"}' WHERE due_at = (SELECT min(due_at) FROM rounds_investigation)").await, 1);
+    (store, all)
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_named_and_lets_the_others_be_claimed() {
+    let place = Place::new();
+    let (store, all) = with_a_damaged_one(&place).await;
+    let query = ClaimQuery {
+        kind: RecordKind::Investigation,
+        statuses: Vec::new(),
+        due_by: later(100),
+        worker: WorkerId::unique("worker"),
+        ttl: Duration::from_secs(600),
+    };
+    let Err(StoreError::Corrupt { what, .. }) = store.claim(&query).await else { panic!("it was read") };
+    assert!(what.contains(&all[0].id.to_string()), "{what}");
+    for one in &all[1..] {
+        let (found, _) = store.claim(&query).await.unwrap().expect("the others get their turn");
+        assert_eq!(found.value.key().id, one.id.as_uuid());
+    }
+    assert!(store.claim(&query).await.unwrap().is_none(), "the damaged one stays leased for its time");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_left_out_of_lists_and_loading_it_says_why() {
+    let place = Place::new();
+    let (store, all) = with_a_damaged_one(&place).await;
+    let mut query = ListQuery { limit: 1, ..ListQuery::new(RecordKind::Investigation) };
+    let mut listed = Vec::new();
+    loop {
+        let page = store.list(&query).await.unwrap();
+        listed.extend(page.records.into_iter().map(|record| record.value.key().id));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    let readable: Vec<_> = all[1..].iter().map(|one| one.id.as_uuid()).collect();
+    assert_eq!(listed, readable);
+    let strict = store.load(&Lookup::Key(Key::new(RecordKind::Investigation, all[0].id.as_uuid()))).await;
+    assert!(matches!(strict, Err(StoreError::Corrupt { .. })), "{strict:?}");
 }
 
 #[tokio::test]

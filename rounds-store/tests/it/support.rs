@@ -6,9 +6,10 @@ use rounds_core::access::Actor;
 use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::connector::{Connector, ConnectorStatus, StoredSecret};
+use rounds_core::investigation::{Investigation, InvestigationStatus, Trigger};
 use rounds_core::plugin::Role;
 use rounds_core::time::after_ms;
-use rounds_core::{AlertRuleId, ConnectorId, OrgId, Timestamp};
+use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, Timestamp};
 use rounds_store::{MasterKey, SqlStore, StoreOptions};
 use sea_orm::{ConnectionTrait as _, Database};
 use secrecy::SecretString;
@@ -95,6 +96,29 @@ pub(crate) fn rule(name: &str) -> AlertRule {
         created_by: Actor::system(),
         created_at: now(),
         updated_at: now(),
+    }
+}
+
+pub(crate) fn investigation(created: Timestamp) -> Investigation {
+    Investigation {
+        id: InvestigationId::new(),
+        org_id: org(),
+        question: "why?".into(),
+        trigger: Trigger::Person { rule_id: None },
+        requested_by: Some(Actor::system()),
+        force: false,
+        run_as: None,
+        investigator: None,
+        status: InvestigationStatus::Queued,
+        skip_reason: None,
+        error: None,
+        attempt: 0,
+        created_at: created,
+        updated_at: created,
+        started_at: None,
+        finished_at: None,
+        report: None,
+        plan_id: None,
     }
 }
 

@@ -161,6 +161,7 @@ impl ExecutionAdapter for Cluster {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage: "kubectl, without its name".into(),
             namespaces: self.namespaces.clone(),
+            step_timeout: None,
         }
     }
 

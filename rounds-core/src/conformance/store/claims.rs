@@ -119,8 +119,8 @@ pub async fn a_lost_lease_commits_nothing(store: AnyStore) {
     store.commit(commit(&new)).await.unwrap();
 }
 
-/// A lease that is over commits nothing even when nobody else took the record; while it is held, commits pass and
-/// it stays held.
+/// A lease that is over commits nothing even when nobody else took the record, until it is renewed; while it is held,
+/// commits pass and it stays held.
 pub async fn a_commit_under_a_held_lease_is_applied_and_keeps_it(store: AnyStore) {
     let work = investigation(at(0));
     insert(&*store, [work.clone()]).await;
@@ -137,8 +137,12 @@ pub async fn a_commit_under_a_held_lease_is_applied_and_keeps_it(store: AnyStore
         }
     };
     tokio::time::timeout(Duration::from_secs(60), poll).await.expect("a lease of no time is over");
-    let late = store.commit(Commit::new().update(work, 3).under(&lease)).await;
+    let late = store.commit(Commit::new().update(work.clone(), 3).under(&lease)).await;
     assert!(is_lost(late, lease.key));
+    // Nobody claimed it in between, as the fence proves: what the holder has to say is not thrown away.
+    store.renew(&lease, LONG).await.expect("a lease that is over and was not taken is revived");
+    assert!(claim(&store, 1, LONG).await.is_none(), "a revived lease keeps others away");
+    store.commit(Commit::new().update(work, 3).under(&lease)).await.unwrap();
 }
 
 /// Renewing holds a lease beyond its first end; nobody can renew for another.
@@ -155,6 +159,11 @@ pub async fn a_lease_is_renewed_by_its_holder_only(store: AnyStore) {
     store.commit(Commit::new().delete(next.key, 1).under(&next)).await.unwrap();
     assert!(is_lost(store.renew(&next, LONG).await, next.key), "a deleted record has no lease");
     store.release(&next).await.expect("releasing a lost lease is not an error");
+
+    insert(&*store, [investigation(at(0))]).await;
+    let (_, given_back) = claim(&store, 1, LONG).await.unwrap();
+    store.release(&given_back).await.unwrap();
+    assert!(is_lost(store.renew(&given_back, LONG).await, given_back.key), "what was given back is not revived");
 }
 
 /// Giving back is immediate, and does not bring the fence down.

@@ -35,7 +35,7 @@ use crate::id::OrgId;
 /// An implementation MUST:
 /// - apply a [`Commit`] whole or not at all, and have it survive power loss once `commit` has returned;
 /// - refuse a commit whose expected versions, uniqueness or leases do not hold, changing nothing;
-/// - own lease time: durations come in, its own clock decides, and a lease that is over can commit nothing;
+/// - own lease time: durations come in, its own clock decides, and a lease that is over can commit nothing until it is renewed;
 /// - number audit rows and events per organisation from 1 without gaps, in the order of commits, and chain the
 ///   audit rows ([`chain`](crate::audit::chain));
 /// - encrypt inline connector secrets at rest;
@@ -49,7 +49,8 @@ pub trait Store: Send + Sync {
     /// Reads one record; `None` when there is none.
     async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError>;
 
-    /// Reads a page of records in order of their ids, which is the order of creation. A limit outside 1 to 1000 is
+    /// Reads a page of records in order of their ids, which is the order of creation. A record that cannot be decoded
+    /// is left out and logged, so a page may hold fewer than `limit` and still have a next. A limit outside 1 to 1000 is
     /// [`StoreError::Invalid`], here and in [`audit`](Self::audit).
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
@@ -60,10 +61,12 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
     /// Takes the lease of the longest-due record that nobody holds; `None` when there is none. Each claim of a
-    /// record raises its fence; none changes its version, and updates leave the lease as it is.
+    /// record raises its fence; none changes its version, and updates leave the lease as it is. A record that cannot be
+    /// decoded is leased all the same, and the error names it: those behind it come next.
     async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError>;
 
-    /// Lets a lease end `ttl` from now. One that is over is lost, even when nobody else took the record.
+    /// Lets a lease end `ttl` from now. One whose time is over is held again when nobody claimed the record since,
+    /// which its unchanged worker and fence prove; otherwise, and when it was released, it is lost.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError>;
 
     /// Gives a lease back. Releasing one that is lost is not an error.

@@ -247,7 +247,7 @@ impl Store for MemoryStore {
             return Err(StoreError::LeaseLost { key: lease.key });
         }
         let now = self.now();
-        self.state().renew(lease, now.saturating_add(ttl), now)
+        self.state().renew(lease, now.saturating_add(ttl))
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

@@ -147,8 +147,9 @@ impl State {
         Ok(Some((record, Lease { key, worker: query.worker.clone(), fence: row.fence })))
     }
 
-    pub(super) fn renew(&mut self, lease: &Lease, until: Duration, now: Duration) -> Result<(), StoreError> {
-        match self.rows.get_mut(&lease.key).filter(|row| row.is_held_by(lease, now)) {
+    pub(super) fn renew(&mut self, lease: &Lease, until: Duration) -> Result<(), StoreError> {
+        // Its time may be over: while worker and fence are unchanged, nobody has claimed the record since.
+        match self.rows.get_mut(&lease.key).filter(|row| row.is_of(lease)) {
             Some(row) => {
                 row.holder = Some((lease.worker.clone(), until));
                 Ok(())

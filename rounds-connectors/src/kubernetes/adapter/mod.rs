@@ -1,5 +1,7 @@
 //! The adapter: reviews with the gate, runs kubectl, tells what happened.
 
+mod dry_run;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::KubernetesConfig;
-use super::gate::{Action, Command, Form, Gate, ObjectRef, Place, render_argv, render_object, render_stdin};
+use super::gate::{Action, Command, Form, Gate, ObjectRef, render_argv, render_stdin};
 use super::kubeconfig::{self, Kubeconfig, Powers};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
@@ -85,7 +87,7 @@ impl Answer {
     fn output(&self) -> StepOutput {
         let exit_code = match self.finished.exit {
             Exit::Code(code) => Some(code),
-            Exit::Signal | Exit::TimedOut | Exit::Cancelled => None,
+            Exit::Signal | Exit::TimedOut | Exit::Cancelled | Exit::Lost => None,
         };
         StepOutput { exit_code, output: self.stdout(), error_output: self.stderr() }
     }
@@ -204,8 +206,13 @@ impl KubectlExecutionAdapter {
             .map_err(|error| StepError::not_started(error.to_string()))
     }
 
+    /// What the connector's config allows one command.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.config.timeout_sec.into())
+    }
+
     fn call<'a>(&self, cx: &'a CallContext, cancellable: bool) -> Call<'a> {
-        let limit = cx.timeout.min(Duration::from_secs(self.config.timeout_sec.into()));
+        let limit = cx.timeout.min(self.timeout());
         Call { deadline: Instant::now() + limit, cancel: cancellable.then_some(&cx.cancel) }
     }
 
@@ -283,14 +290,22 @@ impl KubectlExecutionAdapter {
         let verb = command.action.verb();
         let mut error = match answer.finished.exit {
             Exit::Code(code) => {
-                let mut error =
-                    StepError::failed(format!("kubectl {verb} ended with code {code}: {}", answer.complaint()), output);
                 if let Some(proof) = never_sent(command, answer) {
-                    error.effect = Effect::NotStarted;
-                    error.message =
+                    let message =
                         format!("the API server {} could not be reached, so nothing was sent: {proof}", answer.server);
+                    let mut error = StepError::failed(message, output);
+                    error.effect = Effect::NotStarted;
+                    error
+                } else if let Some(sign) = connection_lost(answer).filter(|_| !read) {
+                    let message = format!(
+                        "the connection to the API server {} was lost while kubectl {verb} ran; whether it took effect is unknown, look before you try again: {sign}",
+                        answer.server
+                    );
+                    StepError::unknown(message, output)
+                } else {
+                    let message = format!("kubectl {verb} ended with code {code}: {}", answer.complaint());
+                    StepError::failed(message, output)
                 }
-                error
             }
             Exit::TimedOut => StepError::unknown(
                 format!(
@@ -306,26 +321,18 @@ impl KubectlExecutionAdapter {
                 format!("kubectl {verb} was killed by somebody else; whether it took effect is unknown"),
                 output,
             ),
+            Exit::Lost => StepError::unknown(
+                format!(
+                    "kubectl {verb} was started, and the system did not say how it ended; whether it took effect is unknown, look before you try again"
+                ),
+                output,
+            ),
         };
         if read {
             error.effect = Effect::NotStarted;
             error.outcome_unknown = false;
         }
         error
-    }
-
-    /// A question on the way to a preview: an answer of success, or the error to report.
-    async fn ask(&self, call: &Call<'_>, argv: &[String], stdin: Option<&str>) -> Result<Answer, StepError> {
-        let answer = self.run(call, argv, stdin, KEEP_OBJECTS).await?;
-        if answer.succeeded() {
-            return Ok(answer);
-        }
-        let mut error = StepError::not_started(match answer.finished.exit {
-            Exit::TimedOut => "the dry-run did not end in time".to_owned(),
-            _ => format!("the dry-run was refused: {}", answer.complaint()),
-        });
-        error.output = answer.output();
-        Err(error)
     }
 
     /// The objects that a change names.
@@ -349,133 +356,6 @@ impl KubectlExecutionAdapter {
             | Action::RolloutHistory(_) => Vec::new(),
         }
     }
-
-    /// The objects of a command as they are now. One that does not exist is an error, except where the command
-    /// makes it or does not mind. `None`: they are too large to compare.
-    async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Option<Vec<Value>>, StepError> {
-        let Place::Namespace(namespace) = &command.place else { return Ok(None) };
-        let named = Self::objects(command);
-        let mut argv = vec!["get".to_owned()];
-        argv.extend(named.iter().map(|object| render_object(object)));
-        argv.push("--ignore-not-found".into());
-        argv.push("--output=json".into());
-        argv.push(format!("--namespace={namespace}"));
-        argv.push(format!("--request-timeout={}s", self.gate.policy().request_timeout()));
-        let answer = self.ask(call, &argv, None).await?;
-        // Too much to compare is not a reason to refuse the preview: kubectl's own words remain.
-        let Some(mut objects) = answer.objects() else { return Ok(None) };
-        objects.iter_mut().for_each(preview::clean);
-        let may_lack = match &command.action {
-            Action::Apply(_) => true,
-            Action::Delete(delete) => delete.ignore_not_found,
-            _ => false,
-        };
-        let is_there = |wanted: &ObjectRef| {
-            objects.iter().any(|object| {
-                object["kind"].as_str() == Some(wanted.kind.kind.kind)
-                    && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
-            })
-        };
-        match named.into_iter().find(|object| !may_lack && !is_there(object)) {
-            Some(missing) => Err(StepError::not_started(format!(
-                "{} was not found in the namespace {namespace}",
-                render_object(missing)
-            ))),
-            None => Ok(Some(objects)),
-        }
-    }
-
-    /// Server dry-run of a change whose answer is the changed object.
-    async fn preview_objects(&self, call: &Call<'_>, command: &Command) -> Result<DryRun, StepError> {
-        let live = self.live(call, command).await?;
-        let answer = self.ask(call, &render_argv(command, Form::Question), render_stdin(command).as_deref()).await?;
-        let mut text = String::new();
-        let changed = answer.objects().filter(|objects| objects.len() == Self::objects(command).len());
-        let (Some(live), Some(changed)) = (live, changed) else {
-            return self.preview_words(call, command, String::new()).await;
-        };
-        for mut after in changed {
-            preview::clean(&mut after);
-            let label = preview::label(&after);
-            let before = live.iter().find(|before| preview::label(before) == label);
-            if let Some(difference) = preview::difference(&label, before, &after) {
-                text.push_str(&difference);
-            }
-        }
-        if text.is_empty() {
-            text = self.preview_words(call, command, "Nothing that is kept would change. ".into()).await?.text;
-        }
-        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
-    }
-
-    /// Server dry-run of a change whose answer is kubectl's own words, after a line that says what changes.
-    async fn preview_words(&self, call: &Call<'_>, command: &Command, says: String) -> Result<DryRun, StepError> {
-        let answer = self.ask(call, &render_words(command), render_stdin(command).as_deref()).await?;
-        let text = format!("{says}{}", answer.stdout());
-        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
-    }
-
-    async fn preview_undo(
-        &self,
-        call: &Call<'_>,
-        command: &Command,
-        to_revision: Option<u32>,
-    ) -> Result<DryRun, StepError> {
-        let live = self.live(call, command).await?.unwrap_or_default();
-        let mut says = String::new();
-        if let (Place::Namespace(namespace), Some(deployment)) =
-            (&command.place, live.iter().find(|object| object["kind"] == "Deployment"))
-        {
-            let argv = [
-                "get".into(),
-                "replicasets.apps".into(),
-                "--output=json".into(),
-                format!("--namespace={namespace}"),
-                format!("--request-timeout={}s", self.gate.policy().request_timeout()),
-            ];
-            // Only for the reader: when it cannot be had, kubectl's own words stand alone.
-            if let Ok(answer) = self.ask(call, &argv, None).await {
-                says = template_difference(deployment, &answer.objects().unwrap_or_default(), to_revision)
-                    .unwrap_or_default();
-            }
-        }
-        self.preview_words(call, command, says).await
-    }
-}
-
-/// The question form without `-o json`, for verbs whose JSON answer is the object before the change.
-fn render_words(command: &Command) -> Vec<String> {
-    let mut argv = render_argv(command, Form::Question);
-    argv.retain(|argument| !argument.starts_with("--output="));
-    argv
-}
-
-/// What the pod template of a deployment was in the revision that an undo goes back to.
-fn template_difference(deployment: &Value, replica_sets: &[Value], to_revision: Option<u32>) -> Option<String> {
-    let revision = |object: &Value| {
-        object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str()?.parse::<u32>().ok()
-    };
-    let name = deployment["metadata"]["name"].as_str()?;
-    let current = revision(deployment)?;
-    let owned = |set: &&Value| {
-        set["metadata"]["ownerReferences"].as_array().is_some_and(|owners| {
-            owners.iter().any(|owner| owner["kind"] == "Deployment" && owner["name"].as_str() == Some(name))
-        })
-    };
-    let target = match to_revision {
-        Some(wanted) => replica_sets.iter().filter(owned).find(|set| revision(set) == Some(wanted))?,
-        None => replica_sets
-            .iter()
-            .filter(owned)
-            .filter(|set| revision(set).is_some_and(|number| number < current))
-            .max_by_key(|set| revision(set))?,
-    };
-    let mut template = target["spec"]["template"].clone();
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.remove("pod-template-hash");
-    }
-    let title = format!("Deployment/{name} pod template, revision {current} → {}", revision(target)?);
-    preview::difference(&title, Some(&deployment["spec"]["template"]), &template)
 }
 
 /// The line that proves that no change was sent, if there is one: the connection was refused, for a command that
@@ -501,6 +381,45 @@ fn never_sent(command: &Command, answer: &Answer) -> Option<String> {
     stderr.lines().find(refused).map(|line| line.trim().chars().take(400).collect())
 }
 
+/// The line that says that an answer never came, if there is one. kubectl gives up on a request before it is killed
+/// and then ends with code 1, as it does for a refusal; but the server may have carried the request out.
+fn connection_lost(answer: &Answer) -> Option<String> {
+    // In lower case; from Go's net/http and http2, from client-go, and from servers that gave up on their own storage.
+    const SIGNS: [&str; 24] = [
+        "client.timeout exceeded",
+        "context deadline exceeded",
+        "context canceled",
+        "request canceled",
+        "goaway",
+        "http2: ",
+        "connection lost",
+        "lost connection",
+        "connection reset",
+        "reset by peer",
+        "broken pipe",
+        "connection timed out",
+        "closed network connection",
+        "server closed",
+        "connection broken",
+        "i/o timeout",
+        "handshake timeout",
+        "timeout awaiting",
+        "request timed out",
+        "(timeout)",
+        "(servertimeout)",
+        "request did not complete within",
+        "in the time allotted",
+        "has prevented the request from succeeding",
+    ];
+    let lost = |line: &&str| {
+        // As a word, so that a name that holds the letters is no sign.
+        let ends = line.split(|sign: char| !sign.is_ascii_alphanumeric()).any(|word| word == "EOF");
+        let line = line.to_ascii_lowercase();
+        ends || SIGNS.iter().any(|sign| line.contains(sign))
+    };
+    answer.stderr().lines().find(lost).map(|line| line.trim().chars().take(400).collect())
+}
+
 #[async_trait]
 impl ExecutionAdapter for KubectlExecutionAdapter {
     fn describe(&self) -> AdapterInfo {
@@ -520,6 +439,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             step_kinds: vec![StepSpec::RUN_COMMAND.into()],
             usage,
             namespaces: self.config.allowed_namespaces.iter().cloned().collect(),
+            step_timeout: Some(self.timeout()),
         }
     }
 
@@ -530,52 +450,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
         let command = self.again(step, Mode::Write)?;
         let call = self.call(cx, true);
-        match &command.action {
-            Action::Patch(_) | Action::Apply(_) | Action::Label(_) | Action::Annotate(_) => {
-                self.preview_objects(&call, &command).await
-            }
-            Action::Scale(scale) => {
-                let live = self.live(&call, &command).await?.unwrap_or_default();
-                let says = live
-                    .iter()
-                    .map(|object| {
-                        format!(
-                            "{}: spec.replicas {} → {}\n",
-                            preview::label(object),
-                            object["spec"]["replicas"],
-                            scale.replicas
-                        )
-                    })
-                    .collect();
-                self.preview_words(&call, &command, says).await
-            }
-            Action::RolloutUndo(undo) => self.preview_undo(&call, &command, undo.to_revision).await,
-            Action::Delete(_) => {
-                self.live(&call, &command).await?;
-                self.preview_words(&call, &command, String::new()).await
-            }
-            Action::RolloutChange(change) => {
-                self.live(&call, &command).await?;
-                let words: Vec<String> = Self::objects(&command).into_iter().map(render_object).collect();
-                let text = format!(
-                    "kubectl has no dry-run for rollout {}. It exists: {}.",
-                    change.verb.word(),
-                    words.join(", ")
-                );
-                Ok(DryRun { text, checked_by_server: false })
-            }
-            Action::Get(_)
-            | Action::Describe(_)
-            | Action::Logs(_)
-            | Action::Top(_)
-            | Action::Events(_)
-            | Action::Version(_)
-            | Action::ApiResources(_)
-            | Action::RolloutStatus(_)
-            | Action::RolloutHistory(_) => {
-                Ok(DryRun { text: "Only reads: there is nothing to try.".into(), checked_by_server: false })
-            }
-        }
+        self.preview(&call, &command).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
