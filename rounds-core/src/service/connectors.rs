@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::guard::{SLACK, guarded};
+use super::guard::{SLACK, caught, guarded};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
@@ -225,7 +225,8 @@ impl Connectors<'_> {
             return Err(Error::Invalid("name: a name of 1 to 200 bytes is expected".into()));
         }
         let registration = self.shared.live.registry.get(&draft.kind)?;
-        self.shared.live.registry.check(&draft.kind, &draft.config)?;
+        caught(|| self.shared.live.registry.check(&draft.kind, &draft.config))
+            .map_err(|panicked| Error::Invalid(format!("config: it could not be checked: {panicked}")))??;
         let secret = match (&draft.secret, &draft.secret_ref) {
             (Some(_), Some(_)) => {
                 return Err(Error::Invalid("found secret and secretRef; one of them is accepted".into()));
@@ -274,7 +275,9 @@ impl Connectors<'_> {
         let Some(StoredSecret::Inline(secret)) = secret else { return Ok(()) };
         let cx = BuildContext::new(name, SecretHandle::none(), std::sync::Arc::clone(&self.shared.live.host));
         let registration = self.shared.live.registry.get(kind)?;
-        registration.check_secret(&cx, secret).map_err(|error| Error::Invalid(format!("secret: {error}")))
+        caught(|| registration.check_secret(&cx, secret))
+            .map_err(|panicked| Error::Invalid(format!("secret: it could not be checked: {panicked}")))?
+            .map_err(|error| Error::Invalid(format!("secret: {error}")))
     }
 
     /// At most one default per role: the newest wins.

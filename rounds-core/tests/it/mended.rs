@@ -64,8 +64,10 @@ async fn a_connector_whose_build_panics_is_said_and_ends_no_rule() {
         build: |_cx: BuildContext, _config: NoConfig| Ok::<_, BuildError>(FakeAdapter::default()),
     };
     let registry = Registry::new([fragile, cluster]).unwrap();
-    BUILD_PANICS.store(true, Ordering::SeqCst);
     let world = World::built(Settings::default(), |builder| builder.registry(registry)).await;
+    BUILD_PANICS.store(true, Ordering::SeqCst);
+    let refused = world.rounds.connectors().create(&world.admin, draft("errors")).await.unwrap_err();
+    assert!(refused.to_string().contains("it panicked"), "{refused}");
     let rule = world.rule("errors", json!({})).await;
     let _running = world.start();
     let said = eventually("it is said", async || world.alert(rule.id).await.last_error).await;
