@@ -1,7 +1,8 @@
 //! Open and decided requests, across plans.
 
+use super::decide::Decision;
 use super::error::Error;
-use super::plans::{Approval, Decision, Plans};
+use super::plans::{Approval, Plans};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::id::{PlanId, RequestId};

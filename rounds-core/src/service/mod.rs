@@ -8,6 +8,7 @@ mod alerts;
 mod approvals;
 mod audit_log;
 mod connectors;
+mod decide;
 mod dispatcher;
 mod error;
 mod evaluator;
