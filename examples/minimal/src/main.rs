@@ -27,27 +27,24 @@ async fn main() -> anyhow::Result<()> {
         Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors.clone()))),
         Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(cluster.clone()))),
     ])?;
-    let short = Duration::from_millis(200);
+    let ms = Duration::from_millis;
     let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity))
         .registry(registry)
         .investigator(Arc::new(ScriptedInvestigator::reading("get app/web").proposing("restart app/web")))
-        .settings(Settings { verification_stable: short, poll_interval: short, ..Settings::default() })
+        .settings(Settings { verification_stable: ms(200), poll_interval: ms(200), ..Settings::default() })
         .build()?;
     let running = rounds.start();
-
     for kind in ["errors", "cluster"] {
         rounds.connectors().create(&ada, from_value(json!({ "type": kind, "name": kind }))?).await?;
     }
-    let condition = json!({ "query": "error_ratio", "operator": ">", "threshold": 0.5 });
-    let rule = json!({ "name": "errors", "condition": condition, "evaluationIntervalSec": 1 });
+    let when = json!({ "query": "error_ratio", "operator": ">", "threshold": 0.5 });
+    let rule = json!({ "name": "errors", "condition": when, "evaluationIntervalSec": 1 });
     rounds.alerts().create(&ada, from_value(rule)?).await?;
-
     let mut events = rounds.subscribe();
     while rounds.plans().list(&ada, &PlanFilter::default()).await?.0.is_empty() {
         println!("{:?} changed", events.recv().await?.subject);
     }
     let plan = rounds.plans().list(&ada, &PlanFilter::default()).await?.0.remove(0);
-    println!("proposed: {} — {}", plan.summary, plan.steps[0].command_text);
     rounds.plans().approve(&ada, plan.id, &Approval { auto_edit: false, digest: Some(plan.digest) }).await?;
     let paused = rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
     rounds.approvals().approve(&ada, paused.requests[1].id).await?;
