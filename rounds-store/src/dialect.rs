@@ -9,7 +9,9 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, sqlx};
 
 use crate::StoreOptions;
+use crate::error::Fail;
 use crate::key::owners_only;
+use crate::tx::retrying;
 
 /// The pools: one connection that writes, some that read.
 pub(crate) struct Pools {
@@ -52,9 +54,18 @@ pub(crate) async fn connect(options: &StoreOptions) -> Result<Pools, StoreError>
         }
         other => other,
     };
-    let writer = Database::connect(open(1, false)).await.map_err(fail)?;
-    let reader = Database::connect(open(options.readers.max(1), true)).await.map_err(fail)?;
+    let told = |failed: Fail| match failed {
+        Fail::Db(error) => fail(error),
+        other => other.into(),
+    };
+    let writer = opened(&open(1, false)).await.map_err(told)?;
+    let reader = opened(&open(options.readers.max(1), true)).await.map_err(told)?;
     Ok(Pools { writer, reader })
+}
+
+/// Switching a new file to WAL answers "locked" at once, whatever the busy timeout, while another start does it.
+async fn opened(options: &ConnectOptions) -> Result<DatabaseConnection, Fail> {
+    retrying(|| async { Database::connect(options.clone()).await.map_err(Fail::from) }).await
 }
 
 fn sqlite_path(url: &str) -> Result<PathBuf, StoreError> {
