@@ -26,7 +26,7 @@ async fn pictures_of_every_page() {
     let admin = &world.admin;
     let rounds = world.rounds();
     let rule = plan.linked_alert_rule_id.unwrap();
-    let typo = world.rule("Payments saturation", "max(typo(cpu_used", 0.9, Severity::High).await;
+    let away = world.rule("Payments saturation", "max(away(cpu_used))", 0.9, Severity::High).await;
     world.rule("Queue depth", "sum(queue_depth)", 50.0, Severity::Warning).await;
     let destructive = world.plan("Delete the pod that hangs in termination", &[STUCK], false).await;
     let failed = world.plan("Give payments more replicas", &[SCALE, LOOK], true).await;
@@ -56,7 +56,7 @@ async fn pictures_of_every_page() {
         ("investigation", format!("/investigations/{}", plan.investigation_id.unwrap())),
         ("alerts", "/alerts".into()),
         ("alert", format!("/alerts/{rule}")),
-        ("alert-error", format!("/alerts/{typo}")),
+        ("alert-error", format!("/alerts/{away}")),
         ("alert-new", "/alerts/new".into()),
         ("connectors", "/settings/connectors".into()),
         ("connector", format!("/settings/connectors/{connector}")),

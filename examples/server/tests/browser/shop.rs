@@ -286,6 +286,10 @@ impl Datasource for Metrics {
             let message = "the query was refused: 1:12: parse error: unclosed left parenthesis";
             return Err(PortError::new(PortErrorKind::Invalid, message));
         }
+        if expr.contains("away") {
+            // A rule may be made while its datasource is away.
+            return Err(PortError::new(PortErrorKind::Unavailable, "connection refused"));
+        }
         let quiet = !expr.contains("error");
         let points = times.into_iter().map(|at| Point {
             at,
