@@ -111,7 +111,7 @@ impl Job {
         let id = found.value.id;
         let result = tokio::select! {
             result = self.investigate(found) => result,
-            () = self.keep() => Err(Error::Store(StoreError::LeaseLost { key: self.lease.key })),
+            () = self.shared.keep(&self.lease) => Err(Error::Store(StoreError::LeaseLost { key: self.lease.key })),
             // The row stays `running`; whoever starts next resumes it.
             () = stop.cancelled() => Ok(()),
         };
@@ -127,20 +127,6 @@ impl Job {
             // The lease is left to run out: an investigation that fails at once must not be claimed at once.
             Err(error) => {
                 tracing::warn!(investigation = %id, %error, "the investigation could not be stored; trying again");
-            }
-        }
-    }
-
-    /// Renews the lease; returns when it is lost.
-    async fn keep(&self) {
-        loop {
-            self.shared.clock.sleep(self.shared.settings.lease_ttl / 3).await;
-            match self.shared.store.renew(&self.lease, self.shared.settings.lease_ttl).await {
-                Ok(()) => {}
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(lease = %self.lease.key, %error, "the lease could not be renewed; trying again");
-                }
-                Err(_) => return,
             }
         }
     }

@@ -89,7 +89,7 @@ async fn drive(shared: &Shared, plan: Plan, lease: Lease, stop: &CancellationTok
     let result = tokio::select! {
         biased;
         result = drive_to_stop(shared, id, &lease, stop) => result,
-        () = keep(shared, &lease) => Err(Error::Store(StoreError::LeaseLost { key: lease.key })),
+        () = shared.keep(&lease) => Err(Error::Store(StoreError::LeaseLost { key: lease.key })),
     };
     match result {
         Ok(()) => {
@@ -102,20 +102,6 @@ async fn drive(shared: &Shared, plan: Plan, lease: Lease, stop: &CancellationTok
         }
         // The lease is left to run out: a plan that fails at once must not be claimed at once, before all others.
         Err(error) => tracing::warn!(plan = %id, %error, "the plan could not be driven on; trying again"),
-    }
-}
-
-/// Renews the lease; returns when it is lost.
-async fn keep(shared: &Shared, lease: &Lease) {
-    loop {
-        shared.clock.sleep(shared.settings.lease_ttl / 3).await;
-        match shared.store.renew(lease, shared.settings.lease_ttl).await {
-            Ok(()) => {}
-            Err(error) if error.is_transient() => {
-                tracing::warn!(lease = %lease.key, %error, "the lease could not be renewed; trying again");
-            }
-            Err(_) => return,
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::live::LiveConnectors;
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::id::{NoticeId, OrgId, RequestId};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
-use crate::ports::store::{Commit, NoticeStatus, OutboxNotice, StoreError};
+use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError};
 use crate::ports::{
     Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Store,
 };
@@ -58,6 +58,21 @@ impl Shared {
                 Ok(false)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Renews a lease while work goes on; returns when it is lost. Dropped when the work is done.
+    pub async fn keep(&self, lease: &Lease) {
+        let ttl = self.settings.lease_ttl;
+        loop {
+            self.clock.sleep(ttl / 3).await;
+            match self.store.renew(lease, ttl).await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(lease = %lease.key, %error, "the lease could not be renewed; trying again");
+                }
+                Err(_) => return,
+            }
         }
     }
 
