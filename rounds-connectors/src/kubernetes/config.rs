@@ -98,6 +98,7 @@ impl KubernetesConfig {
             pod_service_accounts: self.pod_service_accounts.clone(),
             max_replicas: self.max_replicas,
             timeout_sec: self.timeout_sec,
+            ..Policy::default()
         }))
     }
 }

@@ -18,7 +18,7 @@ use rounds_core::register_connector;
 
 pub use adapter::KubectlExecutionAdapter;
 pub use config::KubernetesConfig;
-pub use gate::{Gate, OptIn, Policy};
+pub use gate::{CustomKind, CustomKinds, Gate, OptIn, Policy};
 pub use rundir::sweep_run_dirs;
 pub use version::{KubectlError, KubectlInfo, locate_kubectl};
 

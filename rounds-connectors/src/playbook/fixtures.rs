@@ -509,7 +509,7 @@ impl Toolbox for World {
         Reading { id, answer }
     }
 
-    fn review(&self, _connector: ConnectorId, step: &StepSpec, _mode: Mode) -> Result<ReviewedStep, Refusal> {
+    async fn review(&self, _connector: ConnectorId, step: &StepSpec, _mode: Mode) -> Result<ReviewedStep, Refusal> {
         let argv: Vec<String> = serde_json::from_value(step.params["argv"].clone()).unwrap();
         if let Some(verb) = self.refused.iter().find(|verb| argv[0] == **verb) {
             return Err(Refusal::new("verb_not_allowed", format!("`{verb}` is not accepted here")));

@@ -101,7 +101,7 @@ impl Investigator for PlaybookInvestigator {
                 looked.push(Looked { observed, diagnosis });
             }
         }
-        Ok(report::findings(tools, alert, signal.as_ref(), looked, ledger.unknowns))
+        Ok(report::findings(tools, alert, signal.as_ref(), looked, ledger.unknowns).await)
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Signal {
 }
 
 /// Writes the report. Only one clear culprit leads to a plan.
-pub(crate) fn findings(
+pub(crate) async fn findings(
     tools: &dyn Toolbox,
     alert: &FiredAlert,
     signal: Option<&Signal>,
@@ -72,7 +72,7 @@ pub(crate) fn findings(
                 summary: format!("{} ({place}).", capital(&diagnosis.cause)),
                 citations: cited(&diagnosis.citations),
             });
-            remedy(tools, observed, diagnosis, &mut findings);
+            remedy(tools, observed, diagnosis, &mut findings).await;
             let outcome = if findings.plan.is_some() { "a plan is proposed" } else { "no plan is proposed" };
             findings.summary = format!("{}; {outcome}.", capital(&diagnosis.cause));
         }
@@ -233,7 +233,7 @@ fn fenced(log: &LogTail) -> String {
     format!("Written by the workload itself; quoted, not interpreted.\n{fence}text\n{text}\n{fence}")
 }
 
-fn remedy(tools: &dyn Toolbox, observed: &Observed, diagnosis: &Diagnosis, findings: &mut Findings) {
+async fn remedy(tools: &dyn Toolbox, observed: &Observed, diagnosis: &Diagnosis, findings: &mut Findings) {
     let refuse = |why: String, findings: &mut Findings| {
         let citations = vec![observed.workload.reading];
         findings.sections.push(Section {
@@ -249,7 +249,7 @@ fn remedy(tools: &dyn Toolbox, observed: &Observed, diagnosis: &Diagnosis, findi
         return refuse(why, findings);
     }
     let Some(plans) = rescue::plans(observed, diagnosis) else { return };
-    if let Err((ordinal, refusal)) = rescue::review(tools, &plans.plan) {
+    if let Err((ordinal, refusal)) = rescue::review(tools, &plans.plan).await {
         let why = format!(
             "step {} of the plan that would help is refused by the gate of {} ({}: {})",
             ordinal + 1,
@@ -259,7 +259,7 @@ fn remedy(tools: &dyn Toolbox, observed: &Observed, diagnosis: &Diagnosis, findi
         );
         return refuse(why, findings);
     }
-    if let Err((_, refusal)) = rescue::review(tools, &plans.rescue) {
+    if let Err((_, refusal)) = rescue::review(tools, &plans.rescue).await {
         findings.unknowns.push(format!("there is no rescue plan, because the gate refuses it: {}", refusal.message));
     } else {
         findings.rescue = Some(plans.rescue);

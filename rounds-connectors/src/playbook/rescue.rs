@@ -147,9 +147,10 @@ impl Steps<'_> {
 }
 
 /// Whether the gate would run every step; if not, which and why.
-pub(crate) fn review(tools: &dyn Toolbox, proposal: &Proposal) -> Result<(), (usize, Refusal)> {
+pub(crate) async fn review(tools: &dyn Toolbox, proposal: &Proposal) -> Result<(), (usize, Refusal)> {
     for (ordinal, step) in proposal.steps.iter().enumerate() {
-        tools.review(step.connector_id, &step.spec, Mode::Write).map_err(|refusal| (ordinal, refusal))?;
+        let reviewed = tools.review(step.connector_id, &step.spec, Mode::Write).await;
+        reviewed.map_err(|refusal| (ordinal, refusal))?;
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ impl Toolbox for Bench {
         Reading { id: self.record(step.params.to_string(), &answer), answer }
     }
 
-    fn review(&self, _connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+    async fn review(&self, _connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
         self.adapter.review(step, mode)
     }
 }

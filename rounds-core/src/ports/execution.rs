@@ -340,6 +340,18 @@ pub struct DryRun {
     pub checked_by_server: bool,
 }
 
+/// The way back from a step, made of what is there before it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inverse {
+    /// No way back is known.
+    Unknown,
+    /// There is nothing to undo: the step only reads, or its effect leaves nothing behind.
+    NotNeeded,
+    /// These steps, in this order, bring back what was observed. They are a proposal like any other: reviewed,
+    /// shown, approved.
+    Steps(Vec<StepSpec>),
+}
+
 /// What a connector's test found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -371,15 +383,18 @@ pub struct AdapterInfo {
 /// ([`review`](Self::review), [`dry_run`](Self::dry_run)) and investigations ([`read`](Self::read)).
 ///
 /// An implementation MUST:
-/// - keep `review` pure and deterministic: no I/O, no clock, the same answer for the same input, and
-///   `review(canonical params) == the same ReviewedStep`;
+/// - keep `review` pure and deterministic: no I/O, no clock, the same answer for the same input and the same
+///   [discovered](Self::discover) knowledge, and `review(canonical params) == the same ReviewedStep`;
 /// - run exactly what was reviewed, passing arguments as they are, never through a shell;
 /// - make every mutating request of a dry-run one that the target system will not persist;
 /// - say [`Effect::NotStarted`] only when it is proven;
 /// - keep secrets out of errors, output and `Debug`.
 ///
-/// **Cancel safety**: `dry_run`, `read` and `check` may be dropped at any await; `execute` is never dropped by
-/// Rounds before its timeout, and MUST leave no running effect behind when it is.
+/// A wrapper around another adapter MUST pass on [`discover`](Self::discover) and [`inverse`](Self::inverse), too:
+/// they have default bodies for systems that have nothing to discover and nothing to take back.
+///
+/// **Cancel safety**: all but `execute` may be dropped at any await; `execute` is never dropped by Rounds before its
+/// timeout, and MUST leave no running effect behind when it is.
 #[async_trait]
 pub trait ExecutionAdapter: Send + Sync {
     /// What this adapter is and how steps for it are written.
@@ -391,11 +406,29 @@ pub trait ExecutionAdapter: Send + Sync {
     /// [`Refusal`] says what was found and what would be accepted.
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal>;
 
+    /// Called when a review refused: learns from the target system what the review lacked, such as the kinds of
+    /// objects it serves. `true`: something was learned, so the review is worth asking again. Knowledge that is fresh
+    /// need not be asked for again; refusals can come often.
+    ///
+    /// # Errors
+    /// The target system could not be asked; the refusal stands, and a person reads both.
+    async fn discover(&self, _cx: &CallContext, _refused: &Refusal) -> Result<bool, super::PortError> {
+        Ok(false)
+    }
+
     /// Asks the target system what the step would do, changing nothing.
     ///
     /// # Errors
     /// The target system refused the change, or could not be asked.
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError>;
+
+    /// The way back from a step that has not run yet, made of what is there now rather than guessed.
+    ///
+    /// # Errors
+    /// The target system could not be asked.
+    async fn inverse(&self, _cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
+        Ok(if step.tier == Tier::Read { Inverse::NotNeeded } else { Inverse::Unknown })
+    }
 
     /// Runs a step that only reads.
     ///

@@ -71,7 +71,7 @@ pub trait Toolbox: Send + Sync {
     ///
     /// # Errors
     /// The gate refuses it, or there is no such connector.
-    fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal>;
+    async fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal>;
 }
 
 /// Finds out why an alert fires.

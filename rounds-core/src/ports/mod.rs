@@ -19,8 +19,8 @@ pub use error::{PortError, PortErrorKind};
 pub use events::{Event, EventSink, EventSubject};
 pub(crate) use execution::cap;
 pub use execution::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Mode, OUTPUT_CAP, ReadStep,
-    Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Inverse, Mode, OUTPUT_CAP,
+    ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier,
 };
 pub use identity::{Authorizer, Identity, Rbac, TokenIdentity};
 pub use investigator::{ConnectorView, FiredAlert, Investigator, Reading, Toolbox};

@@ -17,6 +17,7 @@ use super::plans::proposal_commit;
 use super::prepare::{self, Origin};
 use super::shared::{Shared, millis};
 use super::toolbox::Bench;
+use super::undo;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{AlertRule, AlertState};
 use crate::audit::{AuditEntry, Outcome};
@@ -414,9 +415,22 @@ impl Job {
         let mut prepared = prepare::plan(&self.shared, origin, plan).await?;
         let rescue = match rescue {
             Some(rescue) => Some(prepare::rescue(&self.shared, origin, rescue, &mut prepared).await?),
-            None => None,
+            None => self.way_back(origin, &mut prepared).await?,
         };
         Ok((prepared, rescue))
+    }
+
+    /// A rescue plan that nobody proposed. What stands in its way is no reason to lose the plan itself.
+    async fn way_back(&self, origin: &Origin<'_>, plan: &mut Plan) -> Result<Option<Plan>, Error> {
+        let Some(proposal) = undo::proposal(&self.shared, plan).await? else { return Ok(None) };
+        match prepare::rescue(&self.shared, origin, &proposal, plan).await {
+            Ok(rescue) => Ok(Some(rescue)),
+            Err(error @ Error::Store(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(plan = %plan.id, %error, "the way back from a plan cannot be a rescue plan");
+                Ok(None)
+            }
+        }
     }
 
     async fn skip(&self, found: Versioned<Investigation>, reason: SkipReason) -> Result<(), Error> {

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Error;
-use super::guard::{SLACK, caught, panic_text};
+use super::guard::{SLACK, panic_text};
 use super::live::Live;
 use super::observe::woken;
 use super::plans::follow_up;
 use super::prepare;
+use super::review::{Stopped, review};
 use super::shared::{Shared, millis};
 use crate::access::Actor;
 use crate::alert::AlertState;
@@ -226,20 +227,21 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
             live.row.name, live.row.revision, step.connector_revision
         )));
     }
-    let review = match caught(|| live.port.review(&prepare::spec(step), Mode::Write)) {
-        Ok(review) => review,
-        // "it panicked: …"
-        Err(panicked) => {
-            let said = panicked.strip_prefix("it ").unwrap_or(&panicked);
-            return Ok(Ready::Changed(format!("review_changed: the adapter {said}")));
-        }
-    };
-    match review {
-        Err(refusal) => Ok(Ready::Changed(format!("review_changed: the gate now refuses this step: {refusal}"))),
+    match review(shared, &live, &prepare::spec(step), Mode::Write).await {
         Ok(today) => match prepare::same_review(step, &today) {
             Err(difference) => Ok(Ready::Changed(difference)),
             Ok(()) => Ok(Ready::Yes(live, today)),
         },
+        Err(Stopped::Refused(refusal)) => {
+            Ok(Ready::Changed(format!("review_changed: the gate now refuses this step: {refusal}")))
+        }
+        // The rules are the same, and what they need to know cannot be asked for now: a person mends that and retries.
+        Err(Stopped::Unasked(refusal)) => Ok(Ready::Unable(refusal.message)),
+        // "it panicked: …"
+        Err(Stopped::Panicked(panicked)) => {
+            let said = panicked.strip_prefix("it ").unwrap_or(&panicked);
+            Ok(Ready::Changed(format!("review_changed: the adapter {said}")))
+        }
     }
 }
 

@@ -21,10 +21,12 @@ mod observe;
 mod outbox;
 mod plans;
 mod prepare;
+mod review;
 mod runtime;
 mod shared;
 mod sweeper;
 mod toolbox;
+mod undo;
 mod verifier;
 
 pub use alerts::{Alerts, Preview, RuleDraft, RuleView, SilenceDraft};

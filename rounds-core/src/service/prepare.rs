@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::error::{Error, StepRefusal};
-use super::guard::{SLACK, caught, guarded};
+use super::guard::{SLACK, guarded};
+use super::review::review;
 use super::shared::{Shared, millis};
 use crate::access::Actor;
 use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, StepId};
@@ -11,7 +12,7 @@ use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
-use crate::ports::{CallContext, Mode, ReviewedStep, StepSpec, cap};
+use crate::ports::{CallContext, Mode, Refusal, ReviewedStep, StepSpec, cap};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
@@ -35,14 +36,11 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
                 Error::NotFound { .. } | Error::Invalid(_) => Error::Invalid(format!("step {ordinal}: {error}")),
                 other => other,
             })?;
-        match caught(|| live.port.review(&step.spec, Mode::Write)) {
-            Ok(Ok(review)) => reviewed.push((ordinal, step, live, review)),
-            Ok(Err(refusal)) => {
-                refusals.push(StepRefusal { ordinal, rule: refusal.rule, message: refusal.message });
-            }
-            Err(panicked) => {
-                let message = format!("the connector {} could not judge it: {panicked}", live.row.name);
-                refusals.push(StepRefusal { ordinal, rule: "adapter_panicked".into(), message });
+        match review(shared, &live, &step.spec, Mode::Write).await {
+            Ok(review) => reviewed.push((ordinal, step, live, review)),
+            Err(stopped) => {
+                let Refusal { rule, message } = stopped.into_refusal(&live.row.name);
+                refusals.push(StepRefusal { ordinal, rule, message });
             }
         }
     }

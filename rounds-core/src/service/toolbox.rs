@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::error::Error;
 use super::live::Live;
+use super::review::review;
 use super::shared::Shared;
 use crate::id::{ConnectorId, OrgId};
 use crate::investigation::{Evidence, EvidenceSource, ReadingId};
@@ -159,7 +160,8 @@ impl Toolbox for Bench {
             }
             let refused = |refusal: Refusal| (asked.clone(), format!("the gate refuses this: {refusal}"));
             let live = self.adapter(connector).map_err(refused)?;
-            let reviewed = live.port.review(&step, Mode::Read).map_err(refused)?;
+            let reviewed = review(&self.shared, live, &step, Mode::Read).await;
+            let reviewed = reviewed.map_err(|stopped| refused(stopped.into_refusal(&live.row.name)))?;
             let command = reviewed.command_text.clone();
             let read = ReadStep::new(reviewed).map_err(refused)?;
             // The shorter of both: an investigation has readings to make before its own time is over.
@@ -184,8 +186,9 @@ impl Toolbox for Bench {
         }
     }
 
-    fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
-        self.adapter(connector)?.port.review(step, mode)
+    async fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        let live = self.adapter(connector)?;
+        review(&self.shared, live, step, mode).await.map_err(|stopped| stopped.into_refusal(&live.row.name))
     }
 }
 

@@ -60,7 +60,7 @@ impl KubectlExecutionAdapter {
     }
 
     /// A question on the way to a preview: an answer of success, or the error to report.
-    async fn ask(&self, call: &Call<'_>, argv: &[String], stdin: Option<&str>) -> Result<Answer, StepError> {
+    pub(super) async fn ask(&self, call: &Call<'_>, argv: &[String], stdin: Option<&str>) -> Result<Answer, StepError> {
         let answer = self.run(call, argv, stdin, KEEP_OBJECTS).await?;
         if answer.succeeded() {
             return Ok(answer);
@@ -75,7 +75,7 @@ impl KubectlExecutionAdapter {
 
     /// The objects of a command as they are now. One that does not exist is an error, except where the command
     /// makes it or does not mind. `None`: they are too large to compare.
-    async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Option<Vec<Value>>, StepError> {
+    pub(super) async fn live(&self, call: &Call<'_>, command: &Command) -> Result<Option<Vec<Value>>, StepError> {
         let Place::Namespace(namespace) = &command.place else { return Ok(None) };
         let named = Self::objects(command);
         let mut argv = vec!["get".to_owned()];
@@ -83,7 +83,7 @@ impl KubectlExecutionAdapter {
         argv.push("--ignore-not-found".into());
         argv.push("--output=json".into());
         argv.push(format!("--namespace={namespace}"));
-        argv.push(format!("--request-timeout={}s", self.gate.policy().request_timeout()));
+        argv.push(format!("--request-timeout={}s", self.gate().policy().request_timeout()));
         let answer = self.ask(call, &argv, None).await?;
         // Too much to compare is not a reason to refuse the preview: kubectl's own words remain.
         let Some(mut objects) = answer.objects() else { return Ok(None) };
@@ -95,7 +95,7 @@ impl KubectlExecutionAdapter {
         };
         let is_there = |wanted: &ObjectRef| {
             objects.iter().any(|object| {
-                object["kind"].as_str() == Some(wanted.kind.kind.kind)
+                object["kind"].as_str() == Some(&*wanted.kind.kind.kind)
                     && object["metadata"]["name"].as_str() == Some(wanted.name.as_str())
             })
         };
@@ -154,7 +154,7 @@ impl KubectlExecutionAdapter {
                 "replicasets.apps".into(),
                 "--output=json".into(),
                 format!("--namespace={namespace}"),
-                format!("--request-timeout={}s", self.gate.policy().request_timeout()),
+                format!("--request-timeout={}s", self.gate().policy().request_timeout()),
             ];
             // Only for the reader: when it cannot be had, kubectl's own words stand alone.
             if let Ok(answer) = self.ask(call, &argv, None).await {

@@ -1,27 +1,29 @@
 //! The adapter: reviews with the gate, runs kubectl, tells what happened.
 
+mod discovery;
 mod dry_run;
+mod inverse;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Mode, OUTPUT_CAP, PortError,
-    PortErrorKind, ReadStep, Refusal, ReviewedStep, SecretHandle, StepError, StepOutput, StepSpec, Tier,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Inverse, Mode, OUTPUT_CAP,
+    PortError, PortErrorKind, ReadStep, Refusal, ReviewedStep, SecretHandle, StepError, StepOutput, StepSpec, Tier,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::KubernetesConfig;
-use super::gate::{Action, Command, Form, Gate, ObjectRef, render_argv, render_stdin};
+use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, render_stdin};
 use super::kubeconfig::{self, Kubeconfig, Powers};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
@@ -36,7 +38,10 @@ const KEEP_OBJECTS: usize = 4 * 1024 * 1024;
 pub struct KubectlExecutionAdapter {
     name: String,
     config: KubernetesConfig,
-    gate: Gate,
+    /// Replaced when the cluster turns out to serve other kinds than were known.
+    gate: RwLock<Arc<Gate>>,
+    /// When the cluster was last asked which kinds it serves.
+    discovered: Mutex<Option<Instant>>,
     secret: SecretHandle,
     host: Arc<Host>,
     kubectl: PathBuf,
@@ -158,7 +163,8 @@ impl KubectlExecutionAdapter {
         Ok(Self {
             name: cx.name,
             config,
-            gate,
+            gate: RwLock::new(Arc::new(gate)),
+            discovered: Mutex::new(None),
             secret: cx.secret,
             host: cx.host,
             kubectl,
@@ -204,6 +210,14 @@ impl KubectlExecutionAdapter {
         })?;
         kubeconfig::sanitize(&secret, powers(&self.host, &self.name))
             .map_err(|error| StepError::not_started(error.to_string()))
+    }
+
+    fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_gate(&self, gate: Gate) {
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(gate);
     }
 
     /// What the connector's config allows one command.
@@ -269,19 +283,24 @@ impl KubectlExecutionAdapter {
     }
 
     /// Today's gate over an earlier review: another verdict or another rendering, and nothing runs.
-    fn again(&self, step: &ReviewedStep, mode: Mode) -> Result<Command, StepError> {
+    async fn again(&self, call: &Call<'_>, step: &ReviewedStep, mode: Mode) -> Result<Command, StepError> {
         let spec = StepSpec { kind: step.kind.clone(), params: step.params.clone() };
+        // Whether a custom kind lives in namespaces is the cluster's word, and it may have changed.
+        if !matches!(self.gate().command(&spec, mode), Ok(command) if command.is_built_in()) {
+            self.discover_kinds(call).await?;
+        }
+        let gate = self.gate();
         let refused = |refusal: Refusal| {
             StepError::not_started(format!("the gate refuses this step now ({}): {}", refusal.rule, refusal.message))
         };
-        let reviewed = self.gate.review(&spec, mode).map_err(refused)?;
+        let reviewed = gate.review(&spec, mode).map_err(refused)?;
         if reviewed != *step {
             return Err(StepError::not_started(format!(
                 "the gate would now run `{}`, which is not what was reviewed; propose the step again",
                 reviewed.command_text
             )));
         }
-        self.gate.command(&spec, mode).map_err(refused)
+        gate.command(&spec, mode).map_err(refused)
     }
 
     fn failed(&self, command: &Command, answer: &Answer) -> StepError {
@@ -423,7 +442,8 @@ fn connection_lost(answer: &Answer) -> Option<String> {
 #[async_trait]
 impl ExecutionAdapter for KubectlExecutionAdapter {
     fn describe(&self) -> AdapterInfo {
-        let policy = self.gate.policy();
+        let gate = self.gate();
+        let policy = gate.policy();
         let mut usage = format!(
             "kubectl commands as argv, without the leading `kubectl`; the verb first, no shell, no files, no `--`. Namespaces: {}. \
              Reads: get, describe, logs, top, events, version, api-resources (never Secrets, never -w or -f). \
@@ -444,31 +464,47 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
-        self.gate.review(step, mode)
+        self.gate().review(step, mode)
+    }
+
+    async fn discover(&self, cx: &CallContext, refused: &Refusal) -> Result<bool, PortError> {
+        if refused.rule != Rule::UnknownKind.word() {
+            return Ok(false);
+        }
+        self.discover_kinds(&self.call(cx, true)).await.map_err(not_run)?;
+        Ok(true)
+    }
+
+    async fn inverse(&self, cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
+        let call = self.call(cx, true);
+        let command = self.again(&call, step, Mode::Write).await?;
+        self.take_back(&call, &command).await
     }
 
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
-        let command = self.again(step, Mode::Write)?;
         let call = self.call(cx, true);
+        let command = self.again(&call, step, Mode::Write).await?;
         self.preview(&call, &command).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
-        let command = self.again(step.step(), Mode::Read)?;
-        let answer = self.run_command(&self.call(cx, true), &command).await?;
+        let call = self.call(cx, true);
+        let command = self.again(&call, step.step(), Mode::Read).await?;
+        let answer = self.run_command(&call, &command).await?;
         if answer.succeeded() { Ok(answer.output()) } else { Err(self.failed(&command, &answer)) }
     }
 
     async fn execute(&self, cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
-        let command = self.again(step.step(), Mode::Write)?;
-        let answer = self.run_command(&self.call(cx, false), &command).await?;
+        let call = self.call(cx, false);
+        let command = self.again(&call, step.step(), Mode::Write).await?;
+        let answer = self.run_command(&call, &command).await?;
         if answer.succeeded() { Ok(answer.output()) } else { Err(self.failed(&command, &answer)) }
     }
 
     async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
         let call = self.call(cx, true);
         let mut facts = BTreeMap::new();
-        let timeout = format!("--request-timeout={}s", self.gate.policy().request_timeout());
+        let timeout = format!("--request-timeout={}s", self.gate().policy().request_timeout());
         let answer = self
             .run(&call, &["version".into(), "--output=json".into(), timeout.clone()], None, OUTPUT_CAP)
             .await

@@ -342,7 +342,51 @@ pub(crate) struct Delete {
     pub(crate) name_only: bool,
 }
 
+impl Command {
+    /// Whether Kubernetes itself serves every kind that the command names.
+    pub(crate) fn is_built_in(&self) -> bool {
+        let known = |objects: &[ObjectRef]| objects.iter().all(|object| !object.kind.kind.is_custom());
+        let selected = |selection: &Selection| match selection {
+            Selection::Named(objects) => known(objects),
+            Selection::Listed { kinds, .. } => kinds.iter().all(|kind| !kind.kind.is_custom()),
+        };
+        match &self.action {
+            Action::Get(get) => selected(&get.selection),
+            Action::Describe(describe) => selected(&describe.selection),
+            Action::Events(events) => events.about.as_ref().is_none_or(|object| known(std::slice::from_ref(object))),
+            Action::Scale(scale) => known(&scale.objects),
+            Action::Patch(patch) => known(std::slice::from_ref(&patch.object)),
+            Action::Apply(apply) => apply.objects.iter().all(|object| !object.object.kind.kind.is_custom()),
+            Action::Label(metadata) | Action::Annotate(metadata) => known(&metadata.objects),
+            Action::Delete(delete) => known(&delete.objects),
+            // These work on built-in kinds only.
+            Action::Logs(_)
+            | Action::Top(_)
+            | Action::Version(_)
+            | Action::ApiResources(_)
+            | Action::RolloutStatus(_)
+            | Action::RolloutHistory(_)
+            | Action::RolloutUndo(_)
+            | Action::RolloutChange(_) => true,
+        }
+    }
+}
+
 impl Action {
+    /// Whether the proposer asked for a dry-run: the command changes nothing.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        let asked = match self {
+            Self::Scale(scale) => scale.dry_run,
+            Self::RolloutUndo(undo) => undo.dry_run,
+            Self::Patch(patch) => patch.dry_run,
+            Self::Apply(apply) => apply.dry_run,
+            Self::Label(metadata) | Self::Annotate(metadata) => metadata.dry_run,
+            Self::Delete(delete) => delete.dry_run,
+            _ => None,
+        };
+        asked.is_some()
+    }
+
     /// The action in a word or two, for audit rows.
     pub(crate) fn verb(&self) -> &'static str {
         match self {

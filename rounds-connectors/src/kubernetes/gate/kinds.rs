@@ -1,10 +1,15 @@
 //! The kinds of objects that Kubernetes 1.20 to 1.36 serves out of the box, and what each may be used for.
 //!
-//! A kind that is not here is refused, because its scope cannot be proven without asking the cluster and `review`
-//! asks nobody. [`resolve`] is the one place where a later version would also look at discovered kinds.
+//! A kind that is not here is looked for among the [custom kinds](super::custom) that the cluster was seen to serve;
+//! one that is in neither is refused, because whether its objects live in a namespace cannot be proven.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use rounds_core::ports::Refusal;
 
+use super::policy::Policy;
 use super::refusal::{Rule, quote, refuse};
 
 /// Where a kind's objects live.
@@ -35,16 +40,18 @@ pub(crate) enum Class {
     Record,
     /// Answers to questions and one-way actions, never objects: neither read nor written.
     Virtual,
+    /// Served by the cluster and not built into Kubernetes: only its scope is known here.
+    Custom,
 }
 
 /// One kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
-    pub(crate) kind: &'static str,
-    pub(crate) plural: &'static str,
-    pub(crate) singular: &'static str,
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) plural: Cow<'static, str>,
+    pub(crate) singular: Cow<'static, str>,
     pub(crate) short: &'static [&'static str],
-    pub(crate) group: &'static str,
+    pub(crate) group: Cow<'static, str>,
     pub(crate) scope: Scope,
     pub(crate) class: Class,
 }
@@ -52,13 +59,18 @@ pub(crate) struct Kind {
 impl Kind {
     /// `deployment.apps`, `pod`: what targets, audit rows and named objects carry.
     pub(crate) fn canonical(&self) -> String {
-        if self.group.is_empty() { self.singular.to_owned() } else { format!("{}.{}", self.singular, self.group) }
+        if self.group.is_empty() { self.singular.to_string() } else { format!("{}.{}", self.singular, self.group) }
+    }
+
+    /// Whether nothing but its scope is known of it.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.class == Class::Custom
     }
 
     /// Whether its objects hold a pod template or are pods.
     pub(crate) fn has_pods(&self) -> bool {
         matches!(
-            self.kind,
+            &*self.kind,
             "Pod"
                 | "PodTemplate"
                 | "Deployment"
@@ -68,23 +80,25 @@ impl Kind {
                 | "ReplicationController"
                 | "Job"
                 | "CronJob"
-        ) && matches!(self.group, "" | "apps" | "batch" | "extensions")
+        ) && matches!(&*self.group, "" | "apps" | "batch" | "extensions")
     }
 
-    /// Whether `kubectl scale` and a `replicas` field mean something to it.
+    /// Whether `kubectl scale` and a `replicas` field may mean something to it. A custom kind has the subresource or
+    /// the server says that it has not.
     pub(crate) fn scales(&self) -> bool {
-        matches!(self.kind, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController")
-            && matches!(self.group, "" | "apps" | "extensions")
+        self.is_custom()
+            || (matches!(&*self.kind, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController")
+                && matches!(&*self.group, "" | "apps" | "extensions"))
     }
 
     /// Whether `kubectl rollout` knows it.
     pub(crate) fn rolls_out(&self) -> bool {
-        matches!(self.kind, "Deployment" | "StatefulSet" | "DaemonSet") && self.group == "apps"
+        matches!(&*self.kind, "Deployment" | "StatefulSet" | "DaemonSet") && self.group == "apps"
     }
 
     /// Whether `kubectl logs` can find pods behind it.
     pub(crate) fn has_logs(&self) -> bool {
-        (self.has_pods() && !matches!(self.kind, "PodTemplate" | "CronJob"))
+        (self.has_pods() && !matches!(&*self.kind, "PodTemplate" | "CronJob"))
             || (self.kind == "Service" && self.group.is_empty())
     }
 }
@@ -101,7 +115,15 @@ const fn row(
     scope: Scope,
     class: Class,
 ) -> Kind {
-    Kind { kind, plural, singular, short, group, scope, class }
+    Kind {
+        kind: Cow::Borrowed(kind),
+        plural: Cow::Borrowed(plural),
+        singular: Cow::Borrowed(singular),
+        short,
+        group: Cow::Borrowed(group),
+        scope,
+        class,
+    }
 }
 
 /// Order matters where two groups serve the same word: the first is what the bare word means to kubectl.
@@ -204,16 +226,48 @@ const ALL: &[&str] = &[
     "jobs",
 ];
 
+/// One kind of either sort.
+#[derive(Debug, Clone, Eq)]
+pub(crate) enum KindHandle {
+    BuiltIn(&'static Kind),
+    Custom(Arc<Kind>),
+}
+
+impl Deref for KindHandle {
+    type Target = Kind;
+
+    fn deref(&self) -> &Kind {
+        match self {
+            Self::BuiltIn(kind) => kind,
+            Self::Custom(kind) => kind,
+        }
+    }
+}
+
+impl PartialEq for KindHandle {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 /// A kind as a command names it, with the API version when it insists on one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KindRef {
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: KindHandle,
     pub(crate) version: Option<String>,
 }
 
 impl KindRef {
+    pub(super) const fn built_in(kind: &'static Kind) -> Self {
+        Self { kind: KindHandle::BuiltIn(kind), version: None }
+    }
+
+    fn at(self, version: &str) -> Self {
+        Self { version: Some(version.to_owned()), ..self }
+    }
+
     fn qualify(&self, word: &str) -> String {
-        match (&self.version, self.kind.group) {
+        match (&self.version, &*self.kind.group) {
             (Some(version), group) => format!("{word}.{version}.{group}"),
             (None, "") => word.to_owned(),
             (None, group) => format!("{word}.{group}"),
@@ -222,16 +276,16 @@ impl KindRef {
 
     /// `deployments.apps`: in lists.
     pub(crate) fn plural(&self) -> String {
-        self.qualify(self.kind.plural)
+        self.qualify(&self.kind.plural)
     }
 
-    /// `deployment.apps`: before a slash and a name.
+    /// `deployment.apps`: before a slash and a name. A custom kind's singular is not known, its plural always works.
     pub(crate) fn singular(&self) -> String {
-        self.qualify(self.kind.singular)
+        self.qualify(if self.kind.is_custom() { &self.kind.plural } else { &self.kind.singular })
     }
 }
 
-fn is_version(text: &str) -> bool {
+pub(super) fn is_version(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('v') else { return false };
     let digits = |s: &str| !s.is_empty() && s.len() <= 3 && s.bytes().all(|c| c.is_ascii_digit());
     ["alpha", "beta"]
@@ -241,38 +295,56 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Finds the kind behind a word: singular, plural, short name or kind, alone or with `.group` or `.version.group`.
-pub(crate) fn resolve(word: &str) -> Result<KindRef, Refusal> {
+pub(crate) fn resolve(word: &str, policy: &Policy) -> Result<KindRef, Refusal> {
     let lower = word.to_ascii_lowercase();
     let (resource, rest) = match lower.split_once('.') {
         Some((resource, rest)) => (resource, Some(rest)),
         None => (lower.as_str(), None),
     };
-    let matches = |kind: &&Kind| resource == kind.plural || resource == kind.singular || kind.short.contains(&resource);
-    let in_group = |group: &str| KINDS.iter().filter(matches).find(|kind| kind.group == group);
-    let found = match rest {
-        None => KINDS.iter().find(matches).map(|kind| KindRef { kind, version: None }),
+    let (version, group) = match rest {
+        None => (None, None),
         Some(rest) => match rest.split_once('.') {
-            Some((version, group)) if is_version(version) => {
-                in_group(group).map(|kind| KindRef { kind, version: Some(version.to_owned()) })
-            }
-            _ if rest.is_empty() => None,
-            _ => in_group(rest).map(|kind| KindRef { kind, version: None }),
+            Some((version, group)) if is_version(version) => (Some(version), Some(group)),
+            _ => (None, Some(rest)),
         },
     };
+    let built_in = |kind: &&Kind| {
+        (resource == kind.plural || resource == kind.singular || kind.short.contains(&resource))
+            && group.is_none_or(|group| group == kind.group)
+    };
+    // `pods.` names no group, but `pods.v1.` names the core one.
+    let found = if rest == Some("") {
+        None
+    } else {
+        match KINDS.iter().find(built_in) {
+            Some(kind) => Some(KindRef::built_in(kind)),
+            None => policy.custom_kinds.find(resource, group)?,
+        }
+    };
+    let found = found.map(|kind| match version {
+        Some(version) => kind.at(version),
+        None => kind,
+    });
     found.ok_or_else(|| {
         refuse(
             Rule::UnknownKind,
             format!(
-                "{} is not a kind built into Kubernetes, so whether its objects live in a namespace cannot be proven; \
-                 name a built-in kind such as pods, deployments, statefulsets, services, events or configmaps",
+                "{} is not a kind built into Kubernetes and none that the cluster was seen to serve, so whether its objects \
+                 live in a namespace cannot be proven; built-in kinds are pods, deployments, statefulsets, services, events, \
+                 configmaps and so on",
                 quote(word)
             ),
         )
     })
 }
 
+/// A built-in kind that is there for certain.
+pub(crate) fn known(kind: &str) -> Result<KindRef, Refusal> {
+    resolve(kind, &Policy::default())
+}
+
 /// The kinds of a comma list, in order and without repetition; `all` is expanded.
-pub(crate) fn resolve_list(words: &str) -> Result<Vec<KindRef>, Refusal> {
+pub(crate) fn resolve_list(words: &str, policy: &Policy) -> Result<Vec<KindRef>, Refusal> {
     let mut kinds: Vec<KindRef> = Vec::new();
     let mut add = |kind: KindRef| {
         if !kinds.contains(&kind) {
@@ -282,32 +354,36 @@ pub(crate) fn resolve_list(words: &str) -> Result<Vec<KindRef>, Refusal> {
     for word in words.split(',') {
         if word.eq_ignore_ascii_case("all") {
             for member in ALL {
-                add(resolve(member)?);
+                add(resolve(member, policy)?);
             }
         } else {
-            add(resolve(word)?);
+            add(resolve(word, policy)?);
         }
     }
     Ok(kinds)
 }
 
 /// The kind of a manifest's `apiVersion` and `kind`; both are case-sensitive there.
-pub(crate) fn of_manifest(api_version: &str, kind: &str) -> Result<KindRef, Refusal> {
+pub(crate) fn of_manifest(api_version: &str, kind: &str, policy: &Policy) -> Result<KindRef, Refusal> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    KINDS
-        .iter()
-        .find(|known| known.kind == kind && known.group == group && is_version(version))
-        .map(|known| KindRef { kind: known, version: Some(version.to_owned()) })
-        .ok_or_else(|| {
-            refuse(
-                Rule::UnknownKind,
-                format!(
-                    "a manifest of apiVersion {} and kind {} is not of a kind built into Kubernetes, so its scope cannot be proven",
-                    quote(api_version),
-                    quote(kind)
-                ),
-            )
-        })
+    let built_in = KINDS.iter().find(|known| known.kind == kind && known.group == group).map(KindRef::built_in);
+    let found = built_in.or_else(|| policy.custom_kinds.of_manifest(group, kind));
+    found.filter(|_| is_version(version)).map(|kind| kind.at(version)).ok_or_else(|| {
+        refuse(
+            Rule::UnknownKind,
+            format!(
+                "a manifest of apiVersion {} and kind {} is neither of a kind built into Kubernetes nor of one that the \
+                 cluster was seen to serve, so its scope cannot be proven",
+                quote(api_version),
+                quote(kind)
+            ),
+        )
+    })
+}
+
+/// Whether Kubernetes itself serves kinds in this group.
+pub(super) fn is_built_in_group(group: &str) -> bool {
+    KINDS.iter().any(|kind| kind.group == group)
 }
 
 #[cfg(test)]
@@ -317,26 +393,26 @@ mod tests {
     #[test]
     fn a_kind_is_found_by_each_of_its_names() {
         for word in ["deploy", "Deployment", "deployments", "deployment.apps", "deployments.v1.apps"] {
-            assert_eq!(resolve(word).unwrap().kind.canonical(), "deployment.apps", "{word}");
+            assert_eq!(resolve(word, &Policy::default()).unwrap().kind.canonical(), "deployment.apps", "{word}");
         }
-        assert_eq!(resolve("pods.metrics.k8s.io").unwrap().kind.kind, "PodMetrics");
+        assert_eq!(known("pods.metrics.k8s.io").unwrap().kind.kind, "PodMetrics");
         for word in ["foo", "", "deployments.", "deployments.extensions", "pods.v1", "deploy.v1x.apps", "secretlist"] {
-            assert!(resolve(word).is_err(), "{word}");
+            assert!(resolve(word, &Policy::default()).is_err(), "{word}");
         }
     }
 
     #[test]
     fn every_canonical_name_resolves_to_its_own_row() {
         for kind in KINDS {
-            let one = KindRef { kind, version: None };
-            assert_eq!(resolve(&one.singular()).unwrap(), one);
-            assert_eq!(resolve(&one.plural()).unwrap(), one);
+            let one = KindRef::built_in(kind);
+            assert_eq!(known(&one.singular()).unwrap(), one);
+            assert_eq!(known(&one.plural()).unwrap(), one);
         }
     }
 
     #[test]
     fn the_category_all_holds_no_secret_and_nothing_outside_namespaces() {
-        for kind in resolve_list("all").unwrap() {
+        for kind in resolve_list("all", &Policy::default()).unwrap() {
             assert_eq!((kind.kind.scope, kind.kind.class), (Scope::Namespaced, Class::Ordinary));
         }
     }

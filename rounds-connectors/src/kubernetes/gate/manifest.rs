@@ -81,8 +81,8 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
     let Value::Object(mut map) = value else {
         return Err(refuse(Rule::BadManifest, "not a mapping"));
     };
-    let kind = kinds::of_manifest(text(&map, "apiVersion")?, text(&map, "kind")?)?;
-    targets::writable(kind.kind, policy)?;
+    let kind = kinds::of_manifest(text(&map, "apiVersion")?, text(&map, "kind")?, policy)?;
+    targets::writable(&kind.kind, policy)?;
     if kind.kind.scope == Scope::Cluster {
         return Err(refuse(Rule::ClusterScoped, format!("{} belongs to the whole cluster", kind.kind.canonical())));
     }
@@ -90,7 +90,7 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
     if map.get("status").is_some_and(|status| status.as_object().is_some_and(Map::is_empty)) {
         map.remove("status");
     }
-    known_fields(&map, kind.kind)?;
+    known_fields(&map, &kind.kind)?;
     let Some(Value::Object(metadata)) = map.get_mut("metadata") else {
         return Err(refuse(Rule::BadManifest, "`metadata` is missing"));
     };
@@ -129,7 +129,7 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
         }
     }
     pods::metadata(&Value::Object(metadata.clone()))?;
-    check_body(&map, kind.kind, policy)?;
+    check_body(&map, &kind.kind, policy)?;
     Ok(ManifestObject { object: ObjectRef { kind, name }, value: Value::Object(map) })
 }
 
@@ -137,9 +137,11 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
 fn known_fields(map: &Map<String, Value>, kind: &Kind) -> Result<(), Refusal> {
     for key in map.keys() {
         let known = match key.as_str() {
+            "status" => false,
+            _ if kind.is_custom() => true,
             "apiVersion" | "kind" | "metadata" => true,
             "spec" => !matches!(
-                kind.kind,
+                &*kind.kind,
                 "ConfigMap" | "ServiceAccount" | "Role" | "RoleBinding" | "Endpoints" | "EndpointSlice"
             ),
             "data" | "binaryData" | "immutable" => kind.kind == "ConfigMap",
@@ -163,6 +165,12 @@ fn known_fields(map: &Map<String, Value>, kind: &Kind) -> Result<(), Refusal> {
 
 /// Checks that hold for a whole object and for a piece of one in a patch alike.
 pub(super) fn check_body(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(), Refusal> {
+    if kind.is_custom() {
+        // Where it keeps a pod template, if it has one, only its controller knows.
+        for (_, part) in map.iter().filter(|(key, _)| *key != "metadata") {
+            pods::check(part, policy)?;
+        }
+    }
     if kind.has_pods() {
         for part in ["spec", "template"] {
             map.get(part).map_or(Ok(()), |part| pods::check(part, policy))?;

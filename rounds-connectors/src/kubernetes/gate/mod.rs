@@ -5,6 +5,7 @@
 //! the gate wrote. See [`Gate::review`].
 
 mod command;
+mod custom;
 mod deny;
 mod documents;
 mod flags;
@@ -26,15 +27,19 @@ use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub use custom::{CustomKind, CustomKinds};
 pub use policy::{OptIn, Policy};
 
-pub(crate) use command::{Action, Command, ObjectRef, Place};
+pub(crate) use command::{Action, Apply, Command, Delete, Metadata, ObjectRef, Patch, Place, RolloutVerb};
 pub(crate) use documents::read as read_documents;
+#[cfg(test)]
+pub(crate) use kinds::known as known_kind;
 pub(crate) use names::is_dns_label as is_namespace;
+pub(crate) use refusal::Rule;
 pub(crate) use render::{Form, argv as render_argv, object as render_object, stdin as render_stdin};
 pub(crate) use tier::tier as tier_of;
 
-use refusal::{Rule, quote, refuse};
+use refusal::{quote, refuse};
 
 /// The parameters of an `ops.run_command` step.
 #[derive(Debug, Deserialize)]
@@ -180,16 +185,10 @@ fn notes(command: &Command) -> Vec<String> {
         let names = secrets.into_iter().collect::<Vec<_>>().join(", ");
         notes.push(format!("gives its pods these Secrets, which their programs could print: {names}"));
     }
-    let asked = match &command.action {
-        Action::Scale(scale) => scale.dry_run,
-        Action::RolloutUndo(undo) => undo.dry_run,
-        Action::Patch(patch) => patch.dry_run,
-        Action::Apply(apply) => apply.dry_run,
-        Action::Label(metadata) | Action::Annotate(metadata) => metadata.dry_run,
-        Action::Delete(delete) => delete.dry_run,
-        _ => None,
-    };
-    if asked.is_some() {
+    if !command.is_built_in() && tier::tier(command) > rounds_core::ports::Tier::Read {
+        notes.push("a custom kind: what its controller makes of this change is not known here".into());
+    }
+    if command.action.is_dry_run() {
         notes.push("this step is itself a dry-run: it changes nothing".into());
     }
     notes

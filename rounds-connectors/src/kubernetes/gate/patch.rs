@@ -30,12 +30,12 @@ pub(super) fn read(
             let Value::Object(map) = &body else {
                 return Err(bad("a strategic or merge patch is a mapping, such as {\"spec\":{…}}"));
             };
-            partial(&without_identity(map, object, place)?, object.kind.kind, policy)?;
+            partial(&without_identity(map, object, place)?, &object.kind.kind, policy)?;
         }
         PatchType::Json => {
             let Value::Array(operations) = &body else { return Err(bad("a JSON patch is a list of operations")) };
             for (i, operation) in operations.iter().enumerate() {
-                self::operation(operation, object.kind.kind, policy).map_err(|refusal| Refusal {
+                self::operation(operation, &object.kind.kind, policy).map_err(|refusal| Refusal {
                     message: format!("operation {}: {}", i + 1, refusal.message),
                     ..refusal
                 })?;
@@ -58,7 +58,7 @@ fn without_identity(
         }
         _ => Ok(()),
     };
-    let kind = object.kind.kind;
+    let kind = &object.kind.kind;
     same(&mut rest, "kind", &|text| text == kind.kind)?;
     same(&mut rest, "apiVersion", &|text| text.split_once('/').map_or("", |(group, _)| group) == kind.group)?;
     if let Some(Value::Object(metadata)) = rest.get_mut("metadata") {
@@ -73,6 +73,7 @@ fn partial(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(),
     for (key, value) in map {
         match key.as_str() {
             "metadata" => metadata(value)?,
+            _ if kind.is_custom() && !matches!(key.as_str(), "apiVersion" | "kind" | "status") => {}
             "spec"
             | "data"
             | "binaryData"
@@ -177,6 +178,7 @@ fn removal(segments: &[String], kind: &Kind) -> Result<(), Refusal> {
             Err(bad("removing spec.replicas would set one replica; write the number"))
         }
         ["spec" | "data" | "binaryData" | "template", _, ..] => Ok(()),
+        [field, _, ..] if kind.is_custom() && !matches!(*field, "metadata" | "status") => Ok(()),
         _ => Err(refuse(
             Rule::DeniedField,
             "only what is under metadata.labels, metadata.annotations, metadata.finalizers, spec or data is removed",

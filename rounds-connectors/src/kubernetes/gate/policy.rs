@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::custom::CustomKinds;
 use super::names;
 
 /// A protection that an operator may lift for one connector, by name.
@@ -63,6 +64,8 @@ pub struct Policy {
     pub max_replicas: u32,
     /// The time after which a command is killed, in seconds.
     pub timeout_sec: u32,
+    /// What the cluster was seen to serve beside the built-in kinds; none in a gate that knows no cluster.
+    pub custom_kinds: CustomKinds,
 }
 
 impl Default for Policy {
@@ -76,6 +79,7 @@ impl Default for Policy {
             pod_service_accounts: BTreeSet::new(),
             max_replicas: 1000,
             timeout_sec: 60,
+            custom_kinds: CustomKinds::default(),
         }
     }
 }

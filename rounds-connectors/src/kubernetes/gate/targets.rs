@@ -25,7 +25,8 @@ pub(super) fn readable(kind: &Kind) -> Result<(), Refusal> {
         | Class::NetworkPolicy
         | Class::Guard
         | Class::Endpoints
-        | Class::Record => Ok(()),
+        | Class::Record
+        | Class::Custom => Ok(()),
     }
 }
 
@@ -40,7 +41,7 @@ pub(super) fn writable(kind: &Kind, policy: &Policy) -> Result<(), Refusal> {
             ));
         }
         _ if kind.scope == Scope::Cluster => return Err(cluster_scoped_write(kind)),
-        Class::Ordinary => return Ok(()),
+        Class::Ordinary | Class::Custom => return Ok(()),
         Class::Rbac => (OptIn::Rbac, "it decides who may do what"),
         Class::ServiceAccount => (OptIn::ServiceAccounts, "it is an identity"),
         Class::NetworkPolicy => (OptIn::NetworkPolicies, "it decides who may talk to whom"),
@@ -105,7 +106,7 @@ fn allowed(namespace: String, policy: &Policy) -> Result<String, Refusal> {
 /// Where a change acts, after its kinds were checked.
 pub(super) fn write_place(kinds: &[&KindRef], named: Option<String>, policy: &Policy) -> Result<Place, Refusal> {
     for kind in kinds {
-        writable(kind.kind, policy)?;
+        writable(&kind.kind, policy)?;
     }
     write_namespace(named, policy).map(Place::Namespace)
 }
@@ -118,7 +119,7 @@ pub(super) fn read_place(
     policy: &Policy,
 ) -> Result<Place, Refusal> {
     for kind in kinds {
-        readable(kind.kind)?;
+        readable(&kind.kind)?;
     }
     let mut outside = kinds.iter().filter(|kind| kind.kind.scope == Scope::Cluster);
     if let Some(first) = outside.next() {
@@ -186,11 +187,11 @@ pub(crate) fn of(command: &Command) -> Vec<Target> {
         name: name.map(str::to_owned),
     };
     let named = |objects: &[ObjectRef]| {
-        objects.iter().map(|object| target(object.kind.kind, Some(&object.name))).collect::<Vec<_>>()
+        objects.iter().map(|object| target(&object.kind.kind, Some(&object.name))).collect::<Vec<_>>()
     };
     let selected = |selection: &Selection| match selection {
         Selection::Named(objects) => named(objects),
-        Selection::Listed { kinds, .. } => kinds.iter().map(|kind| target(kind.kind, None)).collect(),
+        Selection::Listed { kinds, .. } => kinds.iter().map(|kind| target(&kind.kind, None)).collect(),
     };
     let bare = |kind: &str, name: Option<&str>| {
         vec![Target { namespace: namespace.clone(), kind: kind.into(), name: name.map(str::to_owned) }]
@@ -215,7 +216,7 @@ pub(crate) fn of(command: &Command) -> Vec<Target> {
         Action::RolloutChange(change) => named(&change.objects),
         Action::Patch(patch) => named(std::slice::from_ref(&patch.object)),
         Action::Apply(apply) => {
-            apply.objects.iter().map(|object| target(object.object.kind.kind, Some(&object.object.name))).collect()
+            apply.objects.iter().map(|object| target(&object.object.kind.kind, Some(&object.object.name))).collect()
         }
         Action::Label(metadata) | Action::Annotate(metadata) => named(&metadata.objects),
         Action::Delete(delete) => named(&delete.objects),

@@ -316,7 +316,7 @@ impl Cx<'_> {
             ));
         };
         let objects = if first.contains('/') {
-            words.iter().map(|word| pair(word)).collect::<Result<Vec<_>, _>>()?
+            words.iter().map(|word| pair(word, self.policy)).collect::<Result<Vec<_>, _>>()?
         } else {
             if first.contains(',') || first.eq_ignore_ascii_case("all") {
                 return Err(refuse(
@@ -328,7 +328,7 @@ impl Cx<'_> {
                     ),
                 ));
             }
-            let kind = kinds::resolve(first)?;
+            let kind = kinds::resolve(first, self.policy)?;
             if words.len() == 1 {
                 return Err(refuse(
                     Rule::MissingName,
@@ -359,9 +359,9 @@ fn named(kind: &KindRef, word: &str) -> Result<ObjectRef, Refusal> {
     Ok(ObjectRef { kind: kind.clone(), name: names::name(word)? })
 }
 
-fn pair(word: &str) -> Result<ObjectRef, Refusal> {
+fn pair(word: &str, policy: &Policy) -> Result<ObjectRef, Refusal> {
     match word.split_once('/') {
-        Some((kind, name)) if !kind.contains(',') && !name.contains('/') => named(&kinds::resolve(kind)?, name),
+        Some((kind, name)) if !kind.contains(',') && !name.contains('/') => named(&kinds::resolve(kind, policy)?, name),
         _ => Err(refuse(
             Rule::BadArguments,
             format!("{} is not TYPE/NAME, the form of the words beside it", quote(word)),

@@ -25,7 +25,7 @@ fn selection(cx: &mut Cx<'_>) -> Result<Selection, Refusal> {
     let selection = if first.contains('/') {
         Selection::Named(cx.objects(&words)?)
     } else {
-        let kinds = kinds::resolve_list(first)?;
+        let kinds = kinds::resolve_list(first, cx.policy)?;
         if words.len() == 1 {
             return Ok(Selection::Listed { kinds, selector });
         }
@@ -133,7 +133,7 @@ pub(super) fn logs(cx: &mut Cx<'_>) -> Parsed {
     let selector = cx.selector("selector")?;
     let mut container = cx.text("container").map(|text| names::name(&text)).transpose()?;
     let (source, kind) = match (selector, words.len()) {
-        (Some(selector), 0) => (LogSource::Selector(selector), kinds::resolve("pods")?),
+        (Some(selector), 0) => (LogSource::Selector(selector), kinds::known("pods")?),
         (None, 1 | 2) => {
             if words.len() == 2 {
                 let word = words.pop().unwrap_or_default();
@@ -144,9 +144,9 @@ pub(super) fn logs(cx: &mut Cx<'_>) -> Parsed {
                 container = Some(word);
             }
             let object = if words[0].contains('/') {
-                super::pair(&words[0])?
+                super::pair(&words[0], cx.policy)?
             } else {
-                super::named(&kinds::resolve("pods")?, &words[0])?
+                super::named(&kinds::known("pods")?, &words[0])?
             };
             if object.kind.kind.class == kinds::Class::Ordinary
                 && object.kind.kind.scope == kinds::Scope::Namespaced
@@ -229,7 +229,7 @@ pub(super) fn top(cx: &mut Cx<'_>) -> Parsed {
     if name.is_some() && (everywhere || selector.is_some()) {
         return Err(refuse(Rule::ConflictingFlags, "a name excludes --selector and -A; use one of them"));
     }
-    let kind = kinds::resolve(if pods { "pods" } else { "nodes" })?;
+    let kind = kinds::known(if pods { "pods" } else { "nodes" })?;
     let place = targets::read_place(&[&kind], cx.namespace.take(), everywhere, cx.policy)?;
     let sort_by_memory = match cx.text("sort-by").as_deref() {
         None => None,
@@ -257,11 +257,11 @@ pub(super) fn events(cx: &mut Cx<'_>) -> Parsed {
     if !cx.positional().is_empty() {
         return Err(cx.bad_arguments("events [--for TYPE/NAME] [--types=Warning]"));
     }
-    let about = cx.text("for").map(|word| super::pair(&word)).transpose()?;
+    let about = cx.text("for").map(|word| super::pair(&word, cx.policy)).transpose()?;
     let everywhere = cx.on("all-namespaces")?;
     let kind = match &about {
         Some(object) => object.kind.clone(),
-        None => kinds::resolve("events")?,
+        None => kinds::known("events")?,
     };
     let place = targets::read_place(&[&kind], cx.namespace.take(), everywhere, cx.policy)?;
     let (mut normal, mut warning) = (false, false);
@@ -292,7 +292,7 @@ pub(super) fn events(cx: &mut Cx<'_>) -> Parsed {
 /// A namespace on a command that has no use for one must still be an allowed one.
 fn no_place(cx: &mut Cx<'_>) -> Result<Place, Refusal> {
     if cx.namespace.is_some() {
-        targets::read_place(&[&kinds::resolve("pods")?], cx.namespace.take(), false, cx.policy)?;
+        targets::read_place(&[&kinds::known("pods")?], cx.namespace.take(), false, cx.policy)?;
     }
     Ok(Place::Cluster)
 }

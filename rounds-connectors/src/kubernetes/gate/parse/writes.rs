@@ -143,6 +143,15 @@ pub(super) fn patch(cx: &mut Cx<'_>) -> Parsed {
             return Err(refuse(Rule::BadFlagValue, format!("--type {} is not strategic, merge or json", quote(other))));
         }
     };
+    if patch_type == PatchType::Strategic && object.kind.kind.is_custom() {
+        return Err(refuse(
+            Rule::BadPatch,
+            format!(
+                "{} is a custom kind, which has no strategic merge: write --type=merge or json",
+                object.kind.plural()
+            ),
+        ));
+    }
     let on_scale = match cx.text("subresource").as_deref() {
         None => false,
         Some("scale") if object.kind.kind.scales() => true,

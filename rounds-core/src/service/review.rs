@@ -1,0 +1,55 @@
+//! A step before its adapter's gate: once, and once more when the adapter could learn what it lacked.
+
+use super::guard::{SLACK, caught, guarded};
+use super::live::Live;
+use super::shared::Shared;
+use crate::ports::{CallContext, ExecutionAdapter, Mode, Refusal, ReviewedStep, StepSpec};
+
+/// Why a step did not pass.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The gate refuses it.
+    Refused(Refusal),
+    /// The gate refuses it for want of knowledge that the target system would not give; it may pass another time.
+    Unasked(Refusal),
+    /// The adapter panicked instead of judging: "it panicked: …".
+    Panicked(String),
+}
+
+impl Stopped {
+    /// As a refusal, for whoever wrote the step.
+    pub fn into_refusal(self, connector: &str) -> Refusal {
+        match self {
+            Self::Refused(refusal) | Self::Unasked(refusal) => refusal,
+            Self::Panicked(said) => {
+                Refusal::new("adapter_panicked", format!("the connector {connector} could not judge it: {said}"))
+            }
+        }
+    }
+}
+
+/// What the gate of a connector says of a step.
+pub(crate) async fn review(
+    shared: &Shared,
+    live: &Live<dyn ExecutionAdapter>,
+    step: &StepSpec,
+    mode: Mode,
+) -> Result<ReviewedStep, Stopped> {
+    let ask = || match caught(|| live.port.review(step, mode)) {
+        Ok(judged) => judged.map_err(Stopped::Refused),
+        Err(panicked) => Err(Stopped::Panicked(panicked)),
+    };
+    let refusal = match ask() {
+        Err(Stopped::Refused(refusal)) => refusal,
+        judged => return judged,
+    };
+    let cx = CallContext::with_timeout(shared.settings.query_timeout);
+    let unasked = match guarded(shared, cx.timeout + SLACK, live.port.discover(&cx, &refusal)).await {
+        Ok(Ok(true)) => return ask(),
+        Ok(Ok(false)) => return Err(Stopped::Refused(refusal)),
+        Ok(Err(error)) => error.to_string(),
+        Err(broken) => broken,
+    };
+    let message = format!("{} (the system itself could not be asked: {unasked})", refusal.message);
+    Err(Stopped::Unasked(Refusal { message, ..refusal }))
+}
