@@ -19,3 +19,4 @@ mod rule_1;
 mod runtime;
 mod store_conformance;
 mod verification;
+mod way_back;

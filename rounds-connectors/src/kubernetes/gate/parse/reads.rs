@@ -88,8 +88,9 @@ pub(super) fn get(cx: &mut Cx<'_>) -> Parsed {
     cx.ends("watch")?;
     cx.ends("watch-only")?;
     let sort_by = cx.text("sort-by");
+    // kubectl takes a path with or without its leading point.
     if let Some(path) = sort_by.as_deref()
-        && !(path.starts_with('.') || path.starts_with('{'))
+        && !path.starts_with(|c: char| c == '.' || c == '{' || c.is_ascii_alphabetic())
     {
         return Err(refuse(
             Rule::BadFlagValue,
@@ -169,7 +170,9 @@ pub(super) fn logs(cx: &mut Cx<'_>) -> Parsed {
     if !kind.kind.has_logs() {
         return Err(refuse(Rule::UnsupportedKind, format!("{} has no logs", kind.singular())));
     }
-    let since = cx.text("since").map(|text| names::seconds("since", &text)).transpose()?;
+    // kubectl's word for "from the start".
+    let since = cx.text("since").filter(|text| text != "0" && text != "0s");
+    let since = since.map(|text| names::seconds("since", &text)).transpose()?;
     let since_time = cx.text("since-time");
     if let Some(text) = since_time.as_deref() {
         if chrono::DateTime::parse_from_rfc3339(text).is_err() {
