@@ -10,8 +10,12 @@ mod documents;
 mod flags;
 mod grammar;
 mod kinds;
+#[cfg(test)]
+mod laws;
+mod losses;
 mod manifest;
 mod names;
+mod notes;
 mod output;
 mod parse;
 mod patch;
@@ -133,64 +137,6 @@ fn reviewed(command: &Command) -> ReviewedStep {
         tier: tier::tier(command),
         reversible: tier::reversible(command),
         idempotent: tier::idempotent(command),
-        notes: notes(command),
+        notes: notes::of(command),
     }
-}
-
-/// What a reader should know. Derived from the command alone, so that a second review says the same.
-fn notes(command: &Command) -> Vec<String> {
-    let mut notes = Vec::new();
-    match &command.action {
-        Action::RolloutChange(change) => {
-            notes.push(format!("kubectl has no dry-run for rollout {}", change.verb.word()))
-        }
-        Action::RolloutUndo(undo) if undo.to_revision.is_none() => {
-            notes.push(
-                "goes back to the revision before the current one; running it twice returns to the current one".into(),
-            );
-        }
-        Action::Apply(apply) => {
-            notes.push("the manifest is sent on standard input (`stdin` in the parameters)".into());
-            if apply.objects.len() > 1 {
-                notes.push(
-                    "objects are applied one after another: when one fails, the ones before it stay applied".into(),
-                );
-            }
-            if apply.force_conflicts {
-                notes.push("takes over fields that other managers own".into());
-            }
-        }
-        Action::RolloutStatus(status) if status.watch => notes.push(format!("waits at most {} s", status.timeout)),
-        Action::Delete(delete) => {
-            notes.extend(delete.timeout.map(|seconds| format!("waits at most {seconds} s for the objects to be gone")))
-        }
-        _ => {}
-    }
-    let mut secrets = std::collections::BTreeSet::new();
-    match &command.action {
-        Action::Apply(apply) => {
-            for object in apply.objects.iter().filter(|object| object.object.kind.kind.has_pods()) {
-                pods::secrets_used(&object.value, &mut secrets);
-            }
-        }
-        Action::Patch(patch) if patch.object.kind.kind.has_pods() => pods::secrets_used(&patch.body, &mut secrets),
-        _ => {}
-    }
-    if !secrets.is_empty() {
-        let names = secrets.into_iter().collect::<Vec<_>>().join(", ");
-        notes.push(format!("gives its pods these Secrets, which their programs could print: {names}"));
-    }
-    let asked = match &command.action {
-        Action::Scale(scale) => scale.dry_run,
-        Action::RolloutUndo(undo) => undo.dry_run,
-        Action::Patch(patch) => patch.dry_run,
-        Action::Apply(apply) => apply.dry_run,
-        Action::Label(metadata) | Action::Annotate(metadata) => metadata.dry_run,
-        Action::Delete(delete) => delete.dry_run,
-        _ => None,
-    };
-    if asked.is_some() {
-        notes.push("this step is itself a dry-run: it changes nothing".into());
-    }
-    notes
 }

@@ -104,6 +104,9 @@ fn partial(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(),
     if kind.scales() && map.get("spec").and_then(|spec| spec.get("replicas")).is_some_and(Value::is_null) {
         return Err(bad("spec.replicas: null would set one replica; write the number"));
     }
+    if kind.has_pods() {
+        map.values().try_for_each(pods::names_its_account)?;
+    }
     manifest::check_body(map, kind, policy)
 }
 
@@ -150,9 +153,7 @@ fn operation(operation: &Value, kind: &Kind, policy: &Policy) -> Result<(), Refu
         };
     }
     let Value::Object(map) = &piece else { return Err(bad("the path starts with a field name")) };
-    // Capabilities are added one by one: the list's items carry no field name of their own.
-    let lower: Vec<_> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
-    if lower.first().map(String::as_str) == Some("metadata") {
+    if segments[0].eq_ignore_ascii_case("metadata") {
         if segments.len() < 2 {
             return Err(refuse(
                 Rule::DeniedField,
@@ -170,9 +171,17 @@ fn operation(operation: &Value, kind: &Kind, policy: &Policy) -> Result<(), Refu
 }
 
 fn removal(segments: &[String], kind: &Kind) -> Result<(), Refusal> {
+    for window in segments.windows(3) {
+        if window[0] == "metadata" && matches!(window[1].as_str(), "labels" | "annotations") {
+            deny::metadata_key(&window[2])?;
+        }
+    }
+    if let Some(last) = segments.last().filter(|last| kind.has_pods() && pods::is_account(last)) {
+        return Err(pods::account_removed(last));
+    }
     match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["metadata", "labels" | "annotations", key] => deny::metadata_key(key),
-        ["metadata", "labels" | "annotations" | "finalizers"] | ["metadata", "finalizers", _] => Ok(()),
+        ["metadata", "labels" | "annotations" | "finalizers"]
+        | ["metadata", "labels" | "annotations" | "finalizers", _] => Ok(()),
         ["spec", "replicas"] if kind.scales() => {
             Err(bad("removing spec.replicas would set one replica; write the number"))
         }
