@@ -31,7 +31,7 @@ pub(super) fn check(value: &Value, policy: &Policy) -> Result<(), Refusal> {
     }
 }
 
-/// The labels and annotations of any object or template.
+/// The labels, annotations and finalizers of any object or template.
 pub(super) fn metadata(metadata: &Value) -> Result<(), Refusal> {
     for field in ["labels", "annotations"] {
         match metadata.get(field) {
@@ -48,7 +48,11 @@ pub(super) fn metadata(metadata: &Value) -> Result<(), Refusal> {
             Some(_) => return Err(refuse(Rule::BadManifest, format!("metadata.{field} is not a mapping"))),
         }
     }
-    Ok(())
+    match metadata.get("finalizers") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => Ok(()),
+        Some(_) => Err(refuse(Rule::BadManifest, "metadata.finalizers is not a list of names")),
+    }
 }
 
 fn lifted(policy: &Policy, opt_in: OptIn, what: &str) -> Result<(), Refusal> {
@@ -61,7 +65,7 @@ fn lifted(policy: &Policy, opt_in: OptIn, what: &str) -> Result<(), Refusal> {
     ))
 }
 
-fn is_set(value: &Value) -> bool {
+pub(super) fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Array(items) => !items.is_empty(),
