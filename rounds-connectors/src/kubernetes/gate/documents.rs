@@ -27,7 +27,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     // The mark with which some editors begin a file is no part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let unix = text.replace("\r\n", "\n");
-    if let Some(at) = unix.find(|c: char| c == '\r' || names::is_odd(c) || (c.is_control() && c != '\n' && c != '\t')) {
+    let odd = |c: char| c == '\r' || names::is_odd(c) || (c.is_control() && c != '\n' && c != '\t');
+    if let Some(at) = if is_plain(&unix) { None } else { unix.find(odd) } {
         let odd = unix[at..].chars().next().unwrap_or_default();
         return Err(refuse(
             Rule::OddCharacter,
@@ -49,15 +50,18 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     Ok(documents)
 }
 
+/// Printable ASCII, line feeds and tabs: nearly every text, told quickly.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'))
+}
+
 /// Escapes can put into a value what the text itself may not hold.
 fn plain_text(value: &Value, depth: usize) -> Result<(), Refusal> {
     if depth > MAX_DEPTH {
         return Err(refuse(Rule::TooLarge, format!("more than {MAX_DEPTH} levels")));
     }
-    let check = |text: &str| match text
-        .chars()
-        .find(|&c| names::is_odd(c) || (c.is_control() && !matches!(c, '\n' | '\t' | '\r')))
-    {
+    let odd = |&c: &char| names::is_odd(c) || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
+    let check = |text: &str| match if is_plain(text) { None } else { text.chars().find(odd) } {
         None => Ok(()),
         Some(odd) => Err(refuse(
             Rule::OddCharacter,

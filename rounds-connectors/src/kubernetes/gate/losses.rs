@@ -101,7 +101,7 @@ fn of_apply(apply: &Apply) -> Vec<String> {
             ),
             Some(_) => losses.push(format!("removes finalizers: {FINALIZER_GOES}")),
         }
-        if object.object.kind.kind.has_pods() {
+        if object.object.kind.kind.has_pods() && nulls_a_protection(&object.value) {
             nulled_protections(&object.value, &mut String::new(), &mut losses);
         }
         if apply.objects.len() > 1 {
@@ -123,6 +123,17 @@ fn counts(object: &ObjectRef, value: &Value, losses: &mut Vec<String>) {
     }
     if object.kind.kind.kind == "Job" && (zero("parallelism") || spec("suspend") == Some(&Value::Bool(true))) {
         losses.push(format!("stops {}: its running pods are ended", render::object(object)));
+    }
+}
+
+/// The same as [`nulled_protections`] without their paths, which hardly any manifest needs.
+fn nulls_a_protection(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| (value.is_null() && PROTECTIONS.contains(&key.as_str())) || nulls_a_protection(value)),
+        Value::Array(items) => items.iter().any(nulls_a_protection),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

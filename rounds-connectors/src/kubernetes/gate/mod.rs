@@ -28,7 +28,7 @@ mod tier;
 
 use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 pub use policy::{OptIn, Policy};
 
@@ -89,11 +89,16 @@ impl Gate {
     /// # Errors
     /// The first rule that refuses, in the order grammar, permanent denials, mode, targets, manifests.
     pub fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
-        self.command(step, mode).map(|command| reviewed(&command))
+        self.written(step, mode).map(|(command, argv, stdin)| reviewed(&command, argv, stdin))
     }
 
     /// The typed command of a step.
     pub(crate) fn command(&self, step: &StepSpec, mode: Mode) -> Result<Command, Refusal> {
+        self.written(step, mode).map(|(command, ..)| command)
+    }
+
+    /// The typed command of a step, and how it is written out.
+    fn written(&self, step: &StepSpec, mode: Mode) -> Result<(Command, Vec<String>, Option<String>), Refusal> {
         if step.kind != StepSpec::RUN_COMMAND {
             return Err(refuse(
                 Rule::BadParams,
@@ -110,7 +115,7 @@ impl Gate {
         // The law that everything rests on, checked on every command: the canonical form means the same command.
         let (argv, stdin) = (render::argv(&command, Form::Reviewed), render::stdin(&command));
         match parse::parse(&argv, stdin.as_deref(), &self.policy, mode) {
-            Ok(again) if again == command => Ok(command),
+            Ok(again) if again == command => Ok((command, argv, stdin)),
             Ok(_) => Err(refuse(
                 Rule::NotCanonical,
                 "the command does not survive being written out canonically; write it more plainly",
@@ -122,17 +127,15 @@ impl Gate {
     }
 }
 
-fn reviewed(command: &Command) -> ReviewedStep {
-    let argv = render::argv(command, Form::Reviewed);
-    let mut params = json!({ "argv": argv });
-    if let (Value::Object(params), Some(stdin)) = (&mut params, render::stdin(command)) {
-        params.insert("stdin".into(), Value::String(stdin));
-    }
+fn reviewed(command: &Command, argv: Vec<String>, stdin: Option<String>) -> ReviewedStep {
+    let command_text = render::text(&argv);
+    let mut params = Map::from_iter([("argv".to_owned(), Value::from(argv))]);
+    params.extend(stdin.map(|stdin| ("stdin".to_owned(), Value::String(stdin))));
     ReviewedStep {
         kind: StepSpec::RUN_COMMAND.into(),
         verb: command.action.verb().into(),
-        command_text: render::text(&argv),
-        params,
+        command_text,
+        params: Value::Object(params),
         targets: targets::of(command),
         tier: tier::tier(command),
         reversible: tier::reversible(command),

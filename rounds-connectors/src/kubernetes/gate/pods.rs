@@ -115,26 +115,33 @@ fn entry<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     value.as_object()?.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
 }
 
+/// No field with a rule has a longer name.
+const LONGEST_FIELD: usize = "allowPrivilegeEscalation".len();
+
 /// The rule of one field, by its name. Case is ignored: what a lenient server would still read as the field is held
 /// to its rule.
 fn field(key: &str, value: &Value, policy: &Policy) -> Result<(), Refusal> {
     let host = |what: String| lifted(policy, OptIn::HostAccess, &what);
     let privileged = |what: String| lifted(policy, OptIn::PrivilegedPods, &what);
-    match key.to_ascii_lowercase().as_str() {
-        "hostnetwork" | "hostpid" | "hostipc" | "hostpath" | "hostport" | "hostprocess" if is_set(value) => {
+    let mut lower = [0; LONGEST_FIELD];
+    let Some(lower) = lower.get_mut(..key.len()) else { return Ok(()) };
+    lower.copy_from_slice(key.as_bytes());
+    lower.make_ascii_lowercase();
+    match &*lower {
+        b"hostnetwork" | b"hostpid" | b"hostipc" | b"hostpath" | b"hostport" | b"hostprocess" if is_set(value) => {
             host(format!("`{key}` (the host's own resources)"))
         }
-        "flexvolume" | "gitrepo" if is_set(value) => host(format!("`{key}` (a program run on the host)")),
-        "httpget" | "tcpsocket" if entry(value, "host").is_some_and(is_set) => {
+        b"flexvolume" | b"gitrepo" if is_set(value) => host(format!("`{key}` (a program run on the host)")),
+        b"httpget" | b"tcpsocket" if entry(value, "host").is_some_and(is_set) => {
             host(format!("`{key}.host` (a probe or hook that the node sends elsewhere than to the pod)"))
         }
-        "nodename" if is_set(value) => host("`nodeName` (a pod put on a node past the scheduler)".into()),
-        "privileged" | "allowprivilegeescalation" if is_set(value) => privileged(format!("`{key}: true`")),
-        "capabilities" => capabilities(value, policy),
-        "procmount" if value.as_str() != Some("Default") && is_set(value) => {
+        b"nodename" if is_set(value) => host("`nodeName` (a pod put on a node past the scheduler)".into()),
+        b"privileged" | b"allowprivilegeescalation" if is_set(value) => privileged(format!("`{key}: true`")),
+        b"capabilities" => capabilities(value, policy),
+        b"procmount" if value.as_str() != Some("Default") && is_set(value) => {
             privileged("`procMount` other than Default".into())
         }
-        "sysctls" => {
+        b"sysctls" => {
             let safe = |item: &Value| {
                 entry(item, "name").and_then(Value::as_str).is_some_and(|name| SAFE_SYSCTLS.contains(&name))
             };
@@ -144,17 +151,17 @@ fn field(key: &str, value: &Value, policy: &Policy) -> Result<(), Refusal> {
                 _ => privileged(format!("a sysctl that is not among {}", SAFE_SYSCTLS.join(", "))),
             }
         }
-        "seccompprofile" | "apparmorprofile" => match entry(value, "type") {
+        b"seccompprofile" | b"apparmorprofile" => match entry(value, "type") {
             None | Some(Value::Null) => Ok(()),
             Some(Value::String(kind)) if kind == "RuntimeDefault" || kind == "Localhost" => Ok(()),
             Some(_) => privileged(format!("`{key}` of a type other than RuntimeDefault and Localhost")),
         },
-        "selinuxoptions" => selinux(value, policy),
-        "priorityclassname" if value.as_str().is_some_and(|name| name.starts_with("system-")) => {
+        b"selinuxoptions" => selinux(value, policy),
+        b"priorityclassname" if value.as_str().is_some_and(|name| name.starts_with("system-")) => {
             privileged("a `priorityClassName` of the system (such pods push others off their nodes)".into())
         }
-        "serviceaccountname" | "serviceaccount" => service_account(key, value, policy),
-        "ephemeralcontainers" if is_set(value) => {
+        b"serviceaccountname" | b"serviceaccount" => service_account(key, value, policy),
+        b"ephemeralcontainers" if is_set(value) => {
             Err(refuse(Rule::PodSecurity, "`ephemeralContainers` run programs in a running pod and are refused"))
         }
         _ => Ok(()),
