@@ -131,28 +131,61 @@ fn a_wrong_variable_stops_it_before_anything_is_touched() {
 }
 
 #[test]
-fn the_gate_answers_one_command_by_exit_code_and_a_batch_line_by_line() {
+fn the_gate_answers_a_person_and_by_exit_code() {
     let dir = tempfile::tempdir().unwrap();
-    let one = |args: &[&str]| binary(dir.path()).arg("gate").args(args).output().unwrap();
-    let allowed = one(&["--allowed", "app", "--", "scale", "deployment/web", "--replicas=2", "-n", "app"]);
+    // No environment at all, not even where data would live.
+    let gate = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rounds-server"));
+        command.env_clear().stdin(Stdio::null()).arg("gate").args(args).output().unwrap()
+    };
+    let command = ["--mode", "write", "--namespace", "app", "--", "scale", "deploy/web", "--replicas=0", "-n", "app"];
+    let allowed = gate(&command);
     assert_eq!(allowed.status.code(), Some(0), "{}", text(&allowed));
-    let answer: Value = serde_json::from_slice(&allowed.stdout).unwrap();
-    assert_eq!((&answer["allow"], &answer["tier"]), (&Value::Bool(true), &Value::from("write")));
-    assert_eq!(answer["targets"][0]["namespace"], "app");
-    let denied = one(&["--allowed", "app", "--", "exec", "-n", "app", "web", "--", "sh"]);
-    assert_eq!(denied.status.code(), Some(1));
-    let alias = one(&["--allow", "app", "--", "get", "pods", "-n", "app"]);
-    assert_eq!(alias.status.code(), Some(0), "{}", text(&alias));
+    for said in [
+        "allow   kubectl scale deployment.apps/web --replicas=0 --namespace=app --request-timeout=30s",
+        "tier    destructive, reversible, idempotent",
+        "target  app/deployment.apps/web",
+    ] {
+        assert!(text(&allowed).lines().any(|line| line == said), "{}", text(&allowed));
+    }
+    let json = gate(&[&["--json"], &command[..]].concat());
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&answer["verdict"], &answer["tier"]), (&Value::from("allow"), &Value::from("destructive")));
+    let denied = gate(&["--mode", "read", "--namespace", "app", "--namespace=b", "--", "get", "secrets", "-n", "b"]);
+    assert_eq!(denied.status.code(), Some(3));
+    assert!(text(&denied).starts_with("deny    secrets\nreason  Secrets are"), "{}", text(&denied));
+    let manifest = dir.path().join("manifest.yaml");
+    std::fs::write(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n").unwrap();
+    let file = manifest.to_str().unwrap();
+    let applied = gate(&["--namespace", "app", "--stdin-file", file, "--", "apply", "-f", "-", "-n", "app"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", text(&applied));
+    assert!(text(&applied).contains("target  app/configmap/a"), "{}", text(&applied));
+    let missing = gate(&["--stdin-file", "/nowhere/manifest.yaml", "--", "apply", "-f", "-", "-n", "app"]);
+    assert_eq!(missing.status.code(), Some(1), "{}", text(&missing));
+    for usage in [&[][..], &["--batch", "--", "get", "pods"], &["--mode", "admin", "--", "get", "pods"]] {
+        assert_eq!(gate(usage).status.code(), Some(2), "{usage:?}");
+    }
+    let old_name = gate(&["--allowed", "app", "--", "get", "pods", "-n", "app"]);
+    assert_eq!(old_name.status.code(), Some(0), "{}", text(&old_name));
+}
+
+#[test]
+fn the_gate_answers_each_line_of_a_batch_before_the_next_is_written() {
+    let dir = tempfile::tempdir().unwrap();
     let mut batch = binary(dir.path());
-    let mut batch = batch.arg("gate").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = concat!(
-        r#"{"id":1,"argv":["get","pods","-n","app"],"stdin":null,"mode":"read","allowed":["app"]}"#,
-        "\n",
-        r#"{"id":2,"argv":["get","pods","-n","kube-system"],"stdin":null,"mode":"read","allowed":["app"]}"#,
-        "\n",
-    );
-    batch.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let answers = text(&batch.wait_with_output().unwrap());
-    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.iter().map(|answer| &answer["allow"]).collect::<Vec<_>>(), [true, false]);
+    let mut batch = batch.args(["gate", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut questions, mut answers) = (batch.stdin.take().unwrap(), BufReader::new(batch.stdout.take().unwrap()));
+    for (line, verdict) in [
+        (r#"{"id":1,"argv":["get","pods","-n","app"],"stdin":null,"mode":"read","allowed":["app"]}"#, "allow"),
+        (r#"{"id":2,"argv":["get","pods","-n","kube-system"],"stdin":null,"mode":"read","allowed":["app"]}"#, "deny"),
+        ("{", "deny"),
+    ] {
+        writeln!(questions, "{line}").unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["verdict"], verdict, "{answer}");
+    }
+    drop(questions);
+    assert!(batch.wait().unwrap().success());
 }

@@ -1,6 +1,7 @@
 //! What is refused whatever the mode and whatever the connector says, with the reason: verbs, flags, metadata keys.
 
 use rounds_core::ports::Refusal;
+use serde_json::Value;
 
 use super::refusal::{Rule, quote, refuse};
 
@@ -10,6 +11,9 @@ const WRITES: &str = "scale, rollout, patch, apply, annotate, label, delete";
 /// A verb that is not in the lists.
 pub(super) fn verb(verb: &str) -> Refusal {
     let why = match verb {
+        "kubectl" => {
+            return refuse(Rule::UnknownVerb, "the command starts with its verb; leave the leading `kubectl` out");
+        }
         "exec" | "attach" | "debug" | "run" => "it runs programs in the cluster",
         "cp" => "it copies files between the server of Rounds and pods",
         "port-forward" | "proxy" => "it opens network connections",
@@ -148,10 +152,32 @@ pub(super) fn metadata_key(key: &str) -> Result<(), Refusal> {
             "the volume controller keeps its state there"
         }
         "control-plane.alpha.kubernetes.io" => "leader election keeps its state there",
-        "nginx.ingress.kubernetes.io" | "nginx.org" if name.ends_with("-snippet") || name.ends_with("-snippets") => {
+        "nginx.ingress.kubernetes.io" if name.starts_with("mirror-") => "it copies requests to another address",
+        "nginx.ingress.kubernetes.io"
+        | "nginx.org"
+        | "haproxy.org"
+        | "haproxy-ingress.github.io"
+        | "ingress.kubernetes.io"
+            if name.ends_with("-snippet") || name.ends_with("-snippets") || name.starts_with("config-") =>
+        {
             "it injects configuration into the ingress controller"
         }
         _ => return Ok(()),
     };
     Err(refuse(Rule::DeniedMetadata, format!("the key {} is not written: {why}", quote(key))))
+}
+
+/// The same for a key with the value it would get: a container's confinement may be said as long as it confines.
+pub(super) fn metadata_entry(key: &str, value: &Value) -> Result<(), Refusal> {
+    let confines =
+        |value: &str| matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
+    let profile =
+        ["container.apparmor.security.beta.kubernetes.io/", "container.seccomp.security.alpha.kubernetes.io/"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+            || key == "seccomp.security.alpha.kubernetes.io/pod";
+    if profile && value.as_str().is_some_and(confines) {
+        return Ok(());
+    }
+    metadata_key(key)
 }

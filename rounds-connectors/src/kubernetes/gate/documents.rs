@@ -24,8 +24,11 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     if text.len() > MAX_TEXT {
         return Err(refuse(Rule::TooLarge, format!("{} bytes of text; at most {MAX_TEXT} are accepted", text.len())));
     }
+    // The mark with which some editors begin a file is no part of the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let unix = text.replace("\r\n", "\n");
-    if let Some(at) = unix.find(|c: char| c == '\r' || names::is_odd(c) || (c.is_control() && c != '\n' && c != '\t')) {
+    let odd = |c: char| c == '\r' || names::is_odd(c) || (c.is_control() && c != '\n' && c != '\t');
+    if let Some(at) = if is_plain(&unix) { None } else { unix.find(odd) } {
         let odd = unix[at..].chars().next().unwrap_or_default();
         return Err(refuse(
             Rule::OddCharacter,
@@ -39,20 +42,26 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     if unix.trim_start().starts_with(['{', '['])
         && let Ok(Strict(value)) = serde_json::from_str::<Strict>(&unix)
     {
-        plain_text(&value)?;
+        plain_text(&value, 0)?;
         return Ok(vec![value]);
     }
     let documents = read_yaml(&unix)?;
-    documents.iter().try_for_each(plain_text)?;
+    documents.iter().try_for_each(|document| plain_text(document, 0))?;
     Ok(documents)
 }
 
+/// Printable ASCII, line feeds and tabs: nearly every text, told quickly.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'))
+}
+
 /// Escapes can put into a value what the text itself may not hold.
-fn plain_text(value: &Value) -> Result<(), Refusal> {
-    let check = |text: &str| match text
-        .chars()
-        .find(|&c| names::is_odd(c) || (c.is_control() && !matches!(c, '\n' | '\t' | '\r')))
-    {
+fn plain_text(value: &Value, depth: usize) -> Result<(), Refusal> {
+    if depth > MAX_DEPTH {
+        return Err(refuse(Rule::TooLarge, format!("more than {MAX_DEPTH} levels")));
+    }
+    let odd = |&c: &char| names::is_odd(c) || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
+    let check = |text: &str| match if is_plain(text) { None } else { text.chars().find(odd) } {
         None => Ok(()),
         Some(odd) => Err(refuse(
             Rule::OddCharacter,
@@ -63,8 +72,10 @@ fn plain_text(value: &Value) -> Result<(), Refusal> {
         )),
     };
     match value {
-        Value::Object(map) => map.iter().try_for_each(|(key, value)| check(key).and_then(|()| plain_text(value))),
-        Value::Array(items) => items.iter().try_for_each(plain_text),
+        Value::Object(map) => {
+            map.iter().try_for_each(|(key, value)| check(key).and_then(|()| plain_text(value, depth + 1)))
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| plain_text(item, depth + 1)),
         Value::String(text) => check(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
@@ -220,7 +231,11 @@ fn scalar(line: usize, text: &str, style: ScalarStyle, is_key: bool) -> Result<V
     let ambiguous = |what: &str| {
         refuse(
             Rule::AmbiguousScalar,
-            format!("line {line}: {} is {what}; put it in quotes if it is text, or write it plainly", quote(text)),
+            format!(
+                "line {line}: {} is {what}; put it in quotes if it is text, or write it plainly{}",
+                quote(text),
+                mode_in_decimal(text)
+            ),
         )
     };
     if is_key {
@@ -237,6 +252,15 @@ fn scalar(line: usize, text: &str, style: ScalarStyle, is_key: bool) -> Result<V
         Plain::Text => Ok(Value::String(text.to_owned())),
         Plain::Value(value) => Ok(value),
         Plain::Ambiguous(what) => Err(ambiguous(what)),
+    }
+}
+
+/// For the file modes of volumes, which engineers write in octal.
+fn mode_in_decimal(text: &str) -> String {
+    let mode = text.strip_prefix("0o").or_else(|| text.strip_prefix('0')).filter(|digits| digits.len() <= 4);
+    match mode.map(|digits| u16::from_str_radix(digits, 8)) {
+        Some(Ok(mode)) => format!(" (a file mode in decimal: {mode})"),
+        _ => String::new(),
     }
 }
 
@@ -287,10 +311,7 @@ fn resolve(text: &str) -> Plain {
     if radix("0x", "0123456789abcdef_") || radix("0o", "01234567_") || radix("0b", "01_") {
         return Plain::Ambiguous("a number in a base that YAML 1.1 and 1.2 write differently");
     }
-    if body.contains(':')
-        && body.split(':').skip(1).all(|part| (1..=2).contains(&part.split('.').next().unwrap_or_default().len()))
-        && digits_and(":_.")
-    {
+    if is_base_sixty(&body) {
         return Plain::Ambiguous("a number of base sixty in YAML 1.1 and text in YAML 1.2");
     }
     let exponent = body.split_once('e').is_some_and(|(mantissa, exponent)| {
@@ -312,6 +333,16 @@ fn resolve(text: &str) -> Plain {
         return Plain::Ambiguous("a time in YAML 1.1 and text in YAML 1.2");
     }
     Plain::Text
+}
+
+/// `1:30`, `12:30:45.5`: digits, then groups below sixty, the last with a fraction perhaps. An address such as
+/// `10.0.0.1:80` is text to every reader.
+fn is_base_sixty(text: &str) -> bool {
+    let Some((first, groups)) = text.split_once(':') else { return false };
+    let (groups, fraction) = groups.split_once('.').unwrap_or((groups, ""));
+    let digits = |text: &str, extra: &str| text.chars().all(|c| c.is_ascii_digit() || extra.contains(c));
+    let below_sixty = |group: &str| digits(group, "") && group.parse::<u8>().is_ok_and(|group| group < 60);
+    digits(first, "_") && digits(fraction, "_") && groups.split(':').all(below_sixty)
 }
 
 /// A number as JSON writes it, without an exponent, that survives being read and written.
@@ -350,6 +381,8 @@ mod tests {
             "0x1F",
             "1_000",
             "1:30",
+            "12:30:45",
+            "190:20:30.15",
             "2001-01-01",
             ".inf",
             "1e3",
@@ -382,6 +415,11 @@ mod tests {
             "http://x",
             "25%",
             "0 1 * * *",
+            "10.0.0.1:80",
+            "0.0.0.0:8080",
+            "6379:6379",
+            "8080:80",
+            "::1",
         ] {
             assert!(read(&format!("c: {plain}")).is_ok(), "{plain}: {:?}", read(&format!("c: {plain}")));
         }
@@ -420,6 +458,9 @@ mod tests {
     #[test]
     fn depth_and_size_are_bounded() {
         assert!(read(&"[".repeat(100_000)).is_err());
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(read(&nested(MAX_DEPTH + 1)).unwrap_err().rule, "too_large");
         assert!(read(&format!("a: {}", "x".repeat(MAX_TEXT))).is_err());
     }
 }

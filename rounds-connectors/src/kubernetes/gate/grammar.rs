@@ -13,6 +13,9 @@ const MAX_ARGUMENT: usize = 16 * 1024;
 /// The value of a long flag that takes text which may span lines: the body of a patch, before it is made canonical.
 const MULTI_LINE: [&str; 3] = ["-p", "--patch", "--patch="];
 
+/// Flags that kubectl reads as lists: given twice, they add up.
+const LISTS: [&str; 4] = ["label-columns", "types", "verbs", "categories"];
+
 /// Checks each argument by itself: size and characters.
 pub(super) fn check_arguments(argv: &[String]) -> Result<(), Refusal> {
     if argv.is_empty() {
@@ -266,8 +269,13 @@ fn find_short(verb: &str, table: Table, c: char) -> Result<&'static Flag, Refusa
 impl Arguments {
     fn add(&mut self, flag: &'static Flag, value: Option<String>) -> Result<(), Refusal> {
         // kubectl lets the last one win; a reader may think that the first did. Saying the same thing twice is harmless.
-        if let Some((_, earlier)) = self.flags.iter().find(|(known, _)| known.long == flag.long) {
+        if let Some((_, earlier)) = self.flags.iter_mut().find(|(known, _)| known.long == flag.long) {
             if *earlier == value {
+                return Ok(());
+            }
+            if let (true, Some(earlier), Some(value)) = (LISTS.contains(&flag.long), earlier, &value) {
+                earlier.push(',');
+                earlier.push_str(value);
                 return Ok(());
             }
             let rule = if flag.long == "namespace" { Rule::NamespaceConflict } else { Rule::RepeatedFlag };
@@ -302,6 +310,37 @@ impl Arguments {
             Some((flag, _)) => {
                 Err(refuse(Rule::UnknownFlag, format!("`{verb}` does not take --{} in this form", flag.long)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rounds_core::ports::{Mode, StepSpec};
+
+    use crate::kubernetes::{Gate, Policy};
+
+    #[test]
+    fn a_list_flag_adds_up_and_any_other_is_given_once() {
+        let review = |line: &str| {
+            let step = StepSpec::command(line.split(' '));
+            Gate::new(Policy::for_namespaces(["app"])).review(&step, Mode::Write)
+        };
+        for (line, canonical) in [
+            ("get pods -L app -L version", "--label-columns=app,version"),
+            ("events --types=Warning --types=Normal", "--types=Normal,Warning"),
+            ("api-resources --verbs=list --verbs=get", "--verbs=list,get"),
+        ] {
+            let step = review(line).unwrap_or_else(|refusal| panic!("{line}: {refusal}"));
+            assert!(step.command_text.contains(canonical), "{}", step.command_text);
+        }
+        for (line, rule) in [
+            ("get pods -o json -o yaml", "repeated_flag"),
+            ("get pods -l a=b -l c=d", "repeated_flag"),
+            ("get pods -n app -n other", "namespace_conflict"),
+            ("apply -f - -f /etc/x -n app", "repeated_flag"),
+        ] {
+            assert_eq!(review(line).unwrap_err().rule, rule, "{line}");
         }
     }
 }

@@ -368,7 +368,7 @@ pub(crate) fn of_manifest(api_version: &str, kind: &str, policy: &Policy) -> Res
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let built_in = KINDS.iter().find(|known| known.kind == kind && known.group == group).map(KindRef::built_in);
     let found = built_in.or_else(|| policy.custom_kinds.of_manifest(group, kind));
-    found.filter(|_| is_version(version) && !api_version.starts_with('/')).map(|kind| kind.at(version)).ok_or_else(|| {
+    found.filter(|_| is_version(version)).map(|kind| kind.at(version)).ok_or_else(|| {
         refuse(
             Rule::UnknownKind,
             format!(

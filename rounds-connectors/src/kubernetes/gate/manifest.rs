@@ -81,13 +81,17 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
     let Value::Object(mut map) = value else {
         return Err(refuse(Rule::BadManifest, "not a mapping"));
     };
-    let kind = kinds::of_manifest(text(&map, "apiVersion")?, text(&map, "kind")?, policy)?;
+    let api_version = text(&map, "apiVersion")?;
+    if api_version.starts_with('/') {
+        return Err(refuse(Rule::BadManifest, "`apiVersion` is VERSION or GROUP/VERSION, such as v1 or apps/v1"));
+    }
+    let kind = kinds::of_manifest(api_version, text(&map, "kind")?, policy)?;
     targets::writable(&kind.kind, policy)?;
     if kind.kind.scope == Scope::Cluster {
         return Err(refuse(Rule::ClusterScoped, format!("{} belongs to the whole cluster", kind.kind.canonical())));
     }
-    // What `kubectl create --dry-run=client -o yaml` leaves behind, and means nothing.
-    if map.get("status").is_some_and(|status| status.as_object().is_some_and(Map::is_empty)) {
+    // What `kubectl create --dry-run=client -o yaml` leaves behind, such as `status: {loadBalancer: {}}`.
+    if map.get("status").is_some_and(says_nothing) {
         map.remove("status");
     }
     known_fields(&map, &kind.kind)?;
@@ -131,6 +135,16 @@ fn check(value: Value, namespace: &str, policy: &Policy) -> Result<ManifestObjec
     pods::metadata(&Value::Object(metadata.clone()))?;
     check_body(&map, &kind.kind, policy)?;
     Ok(ManifestObject { object: ObjectRef { kind, name }, value: Value::Object(map) })
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.values().all(says_nothing),
+        Value::Array(items) => items.iter().all(says_nothing),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Null => true,
+        Value::String(_) | Value::Bool(_) => false,
+    }
 }
 
 /// Top-level fields that an object of a kind has; `status` is the cluster's to write.
@@ -177,15 +191,11 @@ pub(super) fn check_body(map: &Map<String, Value>, kind: &Kind, policy: &Policy)
         }
     }
     let spec = map.get("spec");
-    if kind.kind == "Service" {
-        for key in ["externalIPs", "externalName"] {
-            if spec.and_then(|spec| spec.get(key)).is_some_and(|value| !value.is_null()) {
-                return Err(refuse(
-                    Rule::DeniedField,
-                    format!("spec.{key} of a Service draws traffic to or from other addresses and is refused"),
-                ));
-            }
-        }
+    match (&*kind.group, &*kind.kind) {
+        ("", "Service") => service(spec)?,
+        ("", "PersistentVolumeClaim") => claim(spec)?,
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(spec, policy)?,
+        _ => {}
     }
     if kind.scales() {
         match spec.and_then(|spec| spec.get("replicas")) {
@@ -197,12 +207,70 @@ pub(super) fn check_body(map: &Map<String, Value>, kind: &Kind, policy: &Policy)
             }
         }
     }
-    if kind.kind == "HorizontalPodAutoscaler" {
-        for key in ["minReplicas", "maxReplicas"] {
-            if let Some(count) = spec.and_then(|spec| spec.get(key)).and_then(Value::as_i64) {
-                parse::replicas(count, policy.max_replicas)?;
-            }
+    Ok(())
+}
+
+fn said<'a>(spec: Option<&'a Value>, path: &str) -> Option<&'a Value> {
+    spec.and_then(|spec| spec.pointer(path)).filter(|value| pods::is_set(value))
+}
+
+/// A Service leads to pods of its namespace, and nowhere else.
+fn service(spec: Option<&Value>) -> Result<(), Refusal> {
+    for field in ["externalIPs", "externalName"] {
+        if said(spec, &format!("/{field}")).is_some() {
+            return Err(refuse(
+                Rule::DeniedField,
+                format!("spec.{field} of a Service draws traffic to or from other addresses and is refused"),
+            ));
         }
+    }
+    if said(spec, "/type").is_some_and(|kind| kind == "ExternalName") {
+        return Err(refuse(
+            Rule::DeniedField,
+            "spec.type ExternalName sends a Service's clients to another address and is refused",
+        ));
     }
     Ok(())
 }
+
+/// A claim gets a volume of its own: one that is named may hold what another namespace left in it.
+fn claim(spec: Option<&Value>) -> Result<(), Refusal> {
+    if said(spec, "/volumeName").is_some() {
+        return Err(refuse(
+            Rule::DeniedField,
+            "spec.volumeName of a claim takes a volume that may hold another namespace's data; leave it out",
+        ));
+    }
+    if said(spec, "/dataSourceRef/namespace").is_some() {
+        return Err(refuse(
+            Rule::DeniedField,
+            "spec.dataSourceRef.namespace copies the data of another namespace; name a source in this one",
+        ));
+    }
+    Ok(())
+}
+
+/// An autoscaler writes the scale of what it names, so that must be something a change may scale.
+fn autoscaler(spec: Option<&Value>, policy: &Policy) -> Result<(), Refusal> {
+    for field in ["minReplicas", "maxReplicas"] {
+        if let Some(count) = spec.and_then(|spec| spec.get(field)).and_then(Value::as_i64) {
+            parse::replicas(count, policy.max_replicas)?;
+        }
+    }
+    let scalable = ["Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"];
+    match said(spec, "/scaleTargetRef/kind") {
+        Some(kind) if !kind.as_str().is_some_and(|kind| scalable.contains(&kind)) => Err(refuse(
+            Rule::UnsupportedKind,
+            format!(
+                "spec.scaleTargetRef.kind {} is not scaled; accepted: {}",
+                quote(kind.as_str().unwrap_or("of another type")),
+                scalable.join(", ")
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

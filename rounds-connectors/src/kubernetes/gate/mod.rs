@@ -11,8 +11,12 @@ mod documents;
 mod flags;
 mod grammar;
 mod kinds;
+#[cfg(test)]
+mod laws;
+mod losses;
 mod manifest;
 mod names;
+mod notes;
 mod output;
 mod parse;
 mod patch;
@@ -25,7 +29,7 @@ mod tier;
 
 use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 pub use custom::{CustomKind, CustomKinds};
 pub use policy::{OptIn, Policy};
@@ -90,11 +94,16 @@ impl Gate {
     /// # Errors
     /// The first rule that refuses, in the order grammar, permanent denials, mode, targets, manifests.
     pub fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
-        self.command(step, mode).map(|command| reviewed(&command))
+        self.written(step, mode).map(|(command, argv, stdin)| reviewed(&command, argv, stdin))
     }
 
     /// The typed command of a step.
     pub(crate) fn command(&self, step: &StepSpec, mode: Mode) -> Result<Command, Refusal> {
+        self.written(step, mode).map(|(command, ..)| command)
+    }
+
+    /// The typed command of a step, and how it is written out.
+    fn written(&self, step: &StepSpec, mode: Mode) -> Result<(Command, Vec<String>, Option<String>), Refusal> {
         if step.kind != StepSpec::RUN_COMMAND {
             return Err(refuse(
                 Rule::BadParams,
@@ -111,7 +120,7 @@ impl Gate {
         // The law that everything rests on, checked on every command: the canonical form means the same command.
         let (argv, stdin) = (render::argv(&command, Form::Reviewed), render::stdin(&command));
         match parse::parse(&argv, stdin.as_deref(), &self.policy, mode) {
-            Ok(again) if again == command => Ok(command),
+            Ok(again) if again == command => Ok((command, argv, stdin)),
             Ok(_) => Err(refuse(
                 Rule::NotCanonical,
                 "the command does not survive being written out canonically; write it more plainly",
@@ -123,73 +132,19 @@ impl Gate {
     }
 }
 
-fn reviewed(command: &Command) -> ReviewedStep {
-    let argv = render::argv(command, Form::Reviewed);
-    let mut params = json!({ "argv": argv });
-    if let (Value::Object(params), Some(stdin)) = (&mut params, render::stdin(command)) {
-        params.insert("stdin".into(), Value::String(stdin));
-    }
+fn reviewed(command: &Command, argv: Vec<String>, stdin: Option<String>) -> ReviewedStep {
+    let command_text = render::text(&argv);
+    let mut params = Map::from_iter([("argv".to_owned(), Value::from(argv))]);
+    params.extend(stdin.map(|stdin| ("stdin".to_owned(), Value::String(stdin))));
     ReviewedStep {
         kind: StepSpec::RUN_COMMAND.into(),
         verb: command.action.verb().into(),
-        command_text: render::text(&argv),
-        params,
+        command_text,
+        params: Value::Object(params),
         targets: targets::of(command),
         tier: tier::tier(command),
         reversible: tier::reversible(command),
         idempotent: tier::idempotent(command),
-        notes: notes(command),
+        notes: notes::of(command),
     }
-}
-
-/// What a reader should know. Derived from the command alone, so that a second review says the same.
-fn notes(command: &Command) -> Vec<String> {
-    let mut notes = Vec::new();
-    match &command.action {
-        Action::RolloutChange(change) => {
-            notes.push(format!("kubectl has no dry-run for rollout {}", change.verb.word()))
-        }
-        Action::RolloutUndo(undo) if undo.to_revision.is_none() => {
-            notes.push(
-                "goes back to the revision before the current one; running it twice returns to the current one".into(),
-            );
-        }
-        Action::Apply(apply) => {
-            notes.push("the manifest is sent on standard input (`stdin` in the parameters)".into());
-            if apply.objects.len() > 1 {
-                notes.push(
-                    "objects are applied one after another: when one fails, the ones before it stay applied".into(),
-                );
-            }
-            if apply.force_conflicts {
-                notes.push("takes over fields that other managers own".into());
-            }
-        }
-        Action::RolloutStatus(status) if status.watch => notes.push(format!("waits at most {} s", status.timeout)),
-        Action::Delete(delete) => {
-            notes.extend(delete.timeout.map(|seconds| format!("waits at most {seconds} s for the objects to be gone")))
-        }
-        _ => {}
-    }
-    let mut secrets = std::collections::BTreeSet::new();
-    match &command.action {
-        Action::Apply(apply) => {
-            for object in apply.objects.iter().filter(|object| object.object.kind.kind.has_pods()) {
-                pods::secrets_used(&object.value, &mut secrets);
-            }
-        }
-        Action::Patch(patch) if patch.object.kind.kind.has_pods() => pods::secrets_used(&patch.body, &mut secrets),
-        _ => {}
-    }
-    if !secrets.is_empty() {
-        let names = secrets.into_iter().collect::<Vec<_>>().join(", ");
-        notes.push(format!("gives its pods these Secrets, which their programs could print: {names}"));
-    }
-    if !command.is_built_in() && tier::tier(command) > rounds_core::ports::Tier::Read {
-        notes.push("a custom kind: what its controller makes of this change is not known here".into());
-    }
-    if command.action.is_dry_run() {
-        notes.push("this step is itself a dry-run: it changes nothing".into());
-    }
-    notes
 }

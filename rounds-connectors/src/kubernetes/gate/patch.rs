@@ -105,11 +105,16 @@ fn partial(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(),
     if kind.scales() && map.get("spec").and_then(|spec| spec.get("replicas")).is_some_and(Value::is_null) {
         return Err(bad("spec.replicas: null would set one replica; write the number"));
     }
+    if kind.has_pods() {
+        map.values().try_for_each(pods::names_its_account)?;
+    }
     manifest::check_body(map, kind, policy)
 }
 
 fn metadata(value: &Value) -> Result<(), Refusal> {
-    let Value::Object(map) = value else { return Err(bad("`metadata` is a mapping")) };
+    let Value::Object(map) = value else {
+        return Err(bad("`metadata` is a mapping of which one label, annotation or the finalizers are patched"));
+    };
     for key in map.keys() {
         if !matches!(key.as_str(), "labels" | "annotations" | "finalizers") {
             return Err(refuse(
@@ -151,29 +156,34 @@ fn operation(operation: &Value, kind: &Kind, policy: &Policy) -> Result<(), Refu
         };
     }
     let Value::Object(map) = &piece else { return Err(bad("the path starts with a field name")) };
-    // Capabilities are added one by one: the list's items carry no field name of their own.
-    let lower: Vec<_> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
-    if lower.first().map(String::as_str) == Some("metadata") {
-        if segments.len() < 2 {
-            return Err(refuse(
-                Rule::DeniedField,
-                "metadata is not replaced as a whole; name a label, an annotation or the finalizers",
-            ));
-        }
-        if segments.len() > 2 && segments[1] != "finalizers" {
-            return deny::metadata_key(&segments[2]);
-        }
-        if segments[1] == "finalizers" {
-            return Ok(());
-        }
+    if let [first, field, rest @ ..] = segments.as_slice()
+        && first == "metadata"
+        && matches!(field.as_str(), "labels" | "annotations")
+        && !rest.is_empty()
+    {
+        // A key may look like an index, and then the piece is no mapping.
+        let [key] = rest else { return Err(bad(format!("metadata.{field} has keys and no deeper fields"))) };
+        let value = fields.get("value").unwrap_or(&Value::Null);
+        return pods::metadata(&Value::Object(Map::from_iter([(
+            field.clone(),
+            Value::Object(Map::from_iter([(key.clone(), value.clone())])),
+        )])));
     }
     partial(map, kind, policy)
 }
 
 fn removal(segments: &[String], kind: &Kind) -> Result<(), Refusal> {
+    for window in segments.windows(3) {
+        if window[0] == "metadata" && matches!(window[1].as_str(), "labels" | "annotations") {
+            deny::metadata_key(&window[2])?;
+        }
+    }
+    if let Some(last) = segments.last().filter(|last| kind.has_pods() && pods::is_account(last)) {
+        return Err(pods::account_removed(last));
+    }
     match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["metadata", "labels" | "annotations", key] => deny::metadata_key(key),
-        ["metadata", "labels" | "annotations" | "finalizers"] | ["metadata", "finalizers", _] => Ok(()),
+        ["metadata", "labels" | "annotations" | "finalizers"]
+        | ["metadata", "labels" | "annotations" | "finalizers", _] => Ok(()),
         ["spec", "replicas"] if kind.scales() => {
             Err(bad("removing spec.replicas would set one replica; write the number"))
         }
@@ -201,4 +211,80 @@ fn pointer(path: &str) -> Result<Vec<String>, Refusal> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rounds_core::ports::{Mode, StepSpec};
+    use serde_json::{Value, json};
+
+    use crate::kubernetes::{Gate, Policy};
+
+    fn rule(kind: &str, patch_type: &str, body: &Value) -> String {
+        let body = body.to_string();
+        let argv = ["patch", kind, "-n", "app", "--type", patch_type, "-p", &body];
+        let reviewed = Gate::new(Policy::for_namespaces(["app"])).review(&StepSpec::command(argv), Mode::Write);
+        reviewed.map_or_else(|refusal| refusal.rule, |step| format!("allowed: {}", step.command_text))
+    }
+
+    #[test]
+    fn a_json_patch_writes_no_metadata_but_labels_annotations_and_finalizers() {
+        for path in [
+            "/metadata",
+            "/metadata/ownerReferences",
+            "/metadata/ownerReferences/-",
+            "/metadata/ownerReferences/0",
+            "/metadata/ownerReferences/0/uid",
+            "/metadata/managedFields/0/manager",
+            "/metadata/name",
+            "/metadata/namespace",
+            "/metadata/uid",
+            "/metadata/labels/a/b",
+            "/metadata/Labels/a",
+            "/Metadata/labels/a",
+            "/metadata/finalizers/0/a/b",
+            "/metadata/0",
+            "/status/replicas",
+            "/kind",
+            "/apiVersion",
+        ] {
+            for value in [json!("x"), json!({"uid": "x"}), json!([{"uid": "x"}])] {
+                let found = rule("deploy/web", "json", &json!([{"op": "add", "path": path, "value": value}]));
+                assert!(!found.starts_with("allowed"), "{path}: {found}");
+            }
+            let found = rule("deploy/web", "json", &json!([{"op": "remove", "path": path}]));
+            assert!(!found.starts_with("allowed"), "{path}: {found}");
+        }
+        for (path, value) in [
+            ("/metadata/labels/a", json!("b")),
+            ("/metadata/labels/0", json!("b")),
+            ("/metadata/labels", json!({"a": "b"})),
+            ("/metadata/annotations/example.com~1a", json!("b")),
+            ("/metadata/finalizers/-", json!("a/b")),
+            ("/metadata/finalizers", json!([])),
+        ] {
+            let found = rule("deploy/web", "json", &json!([{"op": "add", "path": path, "value": value}]));
+            assert!(found.starts_with("allowed"), "{path}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_patch_is_held_to_the_rules_of_manifests() {
+        for (kind, body) in [
+            ("svc/web", json!({"spec": {"type": "ExternalName"}})),
+            ("pvc/data", json!({"spec": {"volumeName": "pv"}})),
+            ("hpa/web", json!({"spec": {"scaleTargetRef": {"kind": "Widget"}}})),
+            ("deploy/web", json!({"metadata": {"ownerReferences": [{"uid": "x"}]}})),
+            ("deploy/web", json!({"metadata": {"labels": {"a": 1}}})),
+        ] {
+            for patch_type in ["strategic", "merge"] {
+                let found = rule(kind, patch_type, &body);
+                assert!(!found.starts_with("allowed"), "{body}: {found}");
+            }
+        }
+        let operation = json!([{"op": "replace", "path": "/spec/type", "value": "ExternalName"}]);
+        assert_eq!(rule("svc/web", "json", &operation), "denied_field");
+        let operation = json!([{"op": "replace", "path": "/spec/scaleTargetRef/kind", "value": "Widget"}]);
+        assert_eq!(rule("hpa/web", "json", &operation), "unsupported_kind");
+    }
 }
