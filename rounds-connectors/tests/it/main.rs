@@ -10,4 +10,5 @@ mod kubectl_adapter;
 mod playbook;
 mod playbook_cluster;
 mod prometheus;
+mod recorder;
 mod vault;
