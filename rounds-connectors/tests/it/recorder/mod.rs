@@ -74,7 +74,7 @@ impl std::fmt::Display for Recorded {
     }
 }
 
-/// The requests of each caller, who says with its bearer token which one it is.
+/// The requests of each caller: the first word of a kubectl's user agent is the name it was started under.
 type Log = Arc<Mutex<BTreeMap<String, Vec<Recorded>>>>;
 
 /// The server; it ends with the value.
@@ -148,8 +148,8 @@ fn missing(path: &str) -> Response {
 }
 
 async fn answer(State(log): State<Log>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = token.trim_start_matches("Bearer ").to_owned();
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = agent.split('/').next().unwrap_or_default().to_owned();
     let url = url::Url::parse(&format!("http://recorder{uri}")).unwrap();
     let request = Recorded {
         method: method.to_string(),

@@ -49,7 +49,7 @@ pub(crate) fn object(row: &Row, version: &str, namespace: Option<&str>, name: &s
             object["metadata"]["ownerReferences"] = owner("ReplicaSet", name);
             (
                 template(name, 1)["spec"].clone(),
-                json!({ "phase": "Running", "podIP": "10.0.0.9", "conditions": [{ "type": "Ready", "status": "True" }] }),
+                json!({ "phase": "Running", "podIP": "10.0.0.9", "startTime": "2024-05-01T10:00:00Z", "containerStatuses": [{ "name": "web", "restartCount": 0, "ready": true, "image": "x", "imageID": "x", "state": { "running": {} } }], "conditions": [{ "type": "Ready", "status": "True" }] }),
             )
         }
         ("apps", "deployments") => {

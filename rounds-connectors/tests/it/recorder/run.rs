@@ -24,7 +24,8 @@ pub(crate) struct Ran {
 /// The kubectls to try: the one that the other tests use, and those in `ROUNDS_TEST_KUBECTLS`.
 pub(crate) async fn kubectls() -> Vec<KubectlInfo> {
     let mut found = vec![kubectl().await];
-    for path in std::env::split_paths(&std::env::var_os("ROUNDS_TEST_KUBECTLS").unwrap_or_default()) {
+    let others = std::env::var_os("ROUNDS_TEST_KUBECTLS").unwrap_or_default();
+    for path in std::env::split_paths(&others).filter(|path| path.is_absolute()) {
         let info = locate_kubectl(Some(&path), "".as_ref()).await.unwrap();
         if found.iter().all(|known| known.path != info.path) {
             found.push(info);
@@ -44,8 +45,11 @@ impl Bench<'_> {
     /// Runs an argv as it is. `token` names the run; ending in `paused`, every deployment is.
     pub(crate) async fn run(&self, token: &str, argv: &[String], stdin: Option<&str>) -> Ran {
         let kubeconfig = self.files.path().join(format!("config-{token}"));
-        std::fs::write(&kubeconfig, config(&self.recorder.address.to_string(), token)).unwrap();
+        std::fs::write(&kubeconfig, config(&self.recorder.address.to_string())).unwrap();
         let mut child = tokio::process::Command::new(&self.program)
+            // The first word of the user agent, by which the server tells the runs apart: kubectl sends no credentials
+            // without TLS, and what is served is remembered by address and path.
+            .arg0(token)
             .args(argv)
             .arg(format!("--cache-dir={}", self.files.path().join("cache").display()))
             .env_clear()
@@ -80,11 +84,11 @@ impl Bench<'_> {
     }
 }
 
-fn config(address: &str, token: &str) -> String {
+fn config(address: &str) -> String {
     serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "x",
         "clusters": [{ "name": "c", "cluster": { "server": format!("http://{address}") } }],
-        "users": [{ "name": "u", "user": { "token": token } }],
+        "users": [{ "name": "u", "user": {} }],
         "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u", "namespace": "not-named" } }],
     })
     .to_string()
