@@ -118,7 +118,10 @@ async fn rule_2_kubectl_reads_every_accepted_command_as_the_gate_does() {
     let adapter = cluster.adapter();
     let cx = CallContext::with_timeout(std::time::Duration::from_secs(30));
     let mut ran = 0;
-    for case in cases().into_iter().filter(|case| case.allowed == ["app"] && case.expect == "allow") {
+    for case in cases()
+        .into_iter()
+        .filter(|case| case.allowed == ["app"] && case.expect == "allow" && !case.id.starts_with("own-"))
+    {
         let local = |text: &str| {
             text.replace("namespace: app", &format!("namespace: {}", cluster.namespace))
                 .replace("=app\"", &format!("={}\"", cluster.namespace))
