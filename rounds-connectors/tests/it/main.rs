@@ -6,6 +6,7 @@ mod cluster;
 mod corpus;
 mod gate_laws;
 mod gate_rules;
+mod gate_shapes;
 mod kubectl_adapter;
 mod playbook;
 mod playbook_cluster;
