@@ -1,8 +1,9 @@
-//! Laws of the gate over generated commands.
+//! Laws of the gate over generated commands; those over manifests and patches are in `gate_shapes.rs`.
 
 use proptest::prelude::*;
 use rounds_connectors::kubernetes::{Gate, Policy};
 use rounds_core::ports::{Mode, ReviewedStep, StepSpec, Tier};
+use serde_json::{Map, Value, json};
 
 /// Words that commands, good and bad, are made of.
 const WORDS: &[&str] = &[
@@ -129,13 +130,15 @@ fn canonical(step: &ReviewedStep) -> Vec<String> {
     serde_json::from_value(step.params["argv"].clone()).unwrap()
 }
 
-fn check(argv: Vec<String>, stdin: Option<String>, mode: Mode) {
+pub(crate) fn check(argv: Vec<String>, stdin: Option<String>, mode: Mode) {
     let gate = Gate::new(Policy::for_namespaces(["app"]));
     let mut step = StepSpec::command(argv);
     if let Some(stdin) = stdin {
         step = step.with_stdin(stdin);
     }
-    let Ok(reviewed) = gate.review(&step, mode) else { return };
+    let verdict = gate.review(&step, mode);
+    assert_eq!(gate.review(&step, mode), verdict, "two reviews of one command agree");
+    let Ok(reviewed) = verdict else { return };
     let again = StepSpec { kind: reviewed.kind.clone(), params: reviewed.params.clone() };
     assert_eq!(gate.review(&again, mode).unwrap(), reviewed);
     for argument in canonical(&reviewed) {
@@ -154,6 +157,59 @@ fn check(argv: Vec<String>, stdin: Option<String>, mode: Mode) {
     }
     if mode == Mode::Read {
         assert_eq!(reviewed.tier, Tier::Read);
+    }
+    if let Some(text) = reviewed.params["stdin"].as_str() {
+        let manifest: Value = serde_json::from_str(text).unwrap();
+        let objects = manifest["items"].as_array().cloned().unwrap_or_else(|| vec![manifest]);
+        for object in objects.iter().filter(|object| POD_KINDS.iter().any(|kind| object["kind"] == kind.1)) {
+            assert_eq!(host_power(object), None, "{}", reviewed.command_text);
+        }
+    }
+    let patches = canonical(&reviewed).into_iter().filter_map(|word| word.strip_prefix("--patch=").map(str::to_owned));
+    for patch in
+        patches.filter(|_| reviewed.targets.iter().any(|target| POD_KINDS.iter().any(|kind| kind.0 == target.kind)))
+    {
+        let body: Value = serde_json::from_str(&patch).unwrap();
+        let operations = body.as_array().cloned().unwrap_or_else(|| vec![json!({ "path": "/", "value": body })]);
+        for operation in operations {
+            let path: Vec<&str> = operation["path"].as_str().unwrap().split('/').collect();
+            // There is no pod in an object's own metadata.
+            let is_text = path.get(1) == Some(&"metadata") || path.iter().any(|segment| TEXT.contains(segment));
+            let placed = Value::Object(Map::from_iter([(path[path.len() - 1].to_owned(), operation["value"].clone())]));
+            assert!(is_text || host_power(&placed).is_none(), "{}", reviewed.command_text);
+        }
+    }
+}
+
+/// Kinds that hold pods, as targets and as manifests write them.
+pub(crate) const POD_KINDS: &[(&str, &str, &str)] = &[
+    ("pod", "Pod", "v1"),
+    ("deployment.apps", "Deployment", "apps/v1"),
+    ("statefulset.apps", "StatefulSet", "apps/v1"),
+    ("daemonset.apps", "DaemonSet", "apps/v1"),
+    ("replicaset.apps", "ReplicaSet", "apps/v1"),
+    ("job.batch", "Job", "batch/v1"),
+    ("cronjob.batch", "CronJob", "batch/v1"),
+    ("podtemplate", "PodTemplate", "v1"),
+    ("replicationcontroller", "ReplicationController", "v1"),
+];
+
+/// Maps whose keys are text of the owner's choice, never fields.
+const TEXT: &[&str] = &["labels", "annotations", "matchLabels", "nodeSelector", "selector"];
+
+/// The first field, in any case and at any depth, by which a pod would get hold of its host.
+fn host_power(value: &Value) -> Option<String> {
+    const FIELDS: [&str; 5] = ["privileged", "hostpath", "hostnetwork", "hostpid", "hostipc"];
+    let is_set = |value: &Value| ![json!(null), json!(false), json!(""), json!(0), json!([])].contains(value);
+    match value {
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            if FIELDS.contains(&key.to_ascii_lowercase().as_str()) && is_set(value) {
+                return Some(key.clone());
+            }
+            (!TEXT.contains(&key.as_str())).then(|| host_power(value)).flatten()
+        }),
+        Value::Array(items) => items.iter().find_map(host_power),
+        _ => None,
     }
 }
 
@@ -183,6 +239,10 @@ proptest! {
         }
         check(argv, None, if write { Mode::Write } else { Mode::Read });
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_argv_and_no_manifest_makes_the_gate_panic(
