@@ -16,7 +16,7 @@ fn manifest() -> String {
          replicas: 3\n  selector:\n    matchLabels: {app: web}\n  template:\n    metadata:\n      labels: {app: web}\n    spec:\n      \
          containers:\n      - name: web\n        image: registry.example.com/team/web:v1.2.3\n        env:\n",
     );
-    for i in 0..180 {
+    for i in 0..155 {
         let _ = write!(text, "        - name: SETTING_{i}\n          value: \"value number {i}\"\n");
     }
     assert!((9_500..10_500).contains(&text.len()), "{}", text.len());

@@ -3,6 +3,7 @@
 //! What one reader takes for a string and another for a number, what a reader merges, repeats, decodes or breaks into
 //! lines differently, is refused with its line: the value that is checked must be the value that is meant.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use granit_parser::{Event, Parser, ScalarStyle};
@@ -26,9 +27,12 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     }
     // The mark with which some editors begin a file is no part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let unix = text.replace("\r\n", "\n");
+    let unix = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    let plain = is_plain(&unix);
+    // Only an escape could still put something odd into a value.
+    let escapes = !plain || unix.contains('\\');
     let odd = |c: char| c == '\r' || names::is_odd(c) || (c.is_control() && c != '\n' && c != '\t');
-    if let Some(at) = if is_plain(&unix) { None } else { unix.find(odd) } {
+    if let Some(at) = if plain { None } else { unix.find(odd) } {
         let odd = unix[at..].chars().next().unwrap_or_default();
         return Err(refuse(
             Rule::OddCharacter,
@@ -42,26 +46,27 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, Refusal> {
     if unix.trim_start().starts_with(['{', '['])
         && let Ok(Strict(value)) = serde_json::from_str::<Strict>(&unix)
     {
-        plain_text(&value, 0)?;
+        plain_text(&value, 0, escapes)?;
         return Ok(vec![value]);
     }
     let documents = read_yaml(&unix)?;
-    documents.iter().try_for_each(|document| plain_text(document, 0))?;
+    documents.iter().try_for_each(|document| plain_text(document, 0, escapes))?;
     Ok(documents)
 }
 
 /// Printable ASCII, line feeds and tabs: nearly every text, told quickly.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'))
+    // Without a way out in the middle, so that many bytes are looked at together.
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\n' | b'\t'))
 }
 
 /// Escapes can put into a value what the text itself may not hold.
-fn plain_text(value: &Value, depth: usize) -> Result<(), Refusal> {
+fn plain_text(value: &Value, depth: usize, escapes: bool) -> Result<(), Refusal> {
     if depth > MAX_DEPTH {
         return Err(refuse(Rule::TooLarge, format!("more than {MAX_DEPTH} levels")));
     }
     let odd = |&c: &char| names::is_odd(c) || (c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
-    let check = |text: &str| match if is_plain(text) { None } else { text.chars().find(odd) } {
+    let check = |text: &str| match if !escapes || is_plain(text) { None } else { text.chars().find(odd) } {
         None => Ok(()),
         Some(odd) => Err(refuse(
             Rule::OddCharacter,
@@ -73,9 +78,9 @@ fn plain_text(value: &Value, depth: usize) -> Result<(), Refusal> {
     };
     match value {
         Value::Object(map) => {
-            map.iter().try_for_each(|(key, value)| check(key).and_then(|()| plain_text(value, depth + 1)))
+            map.iter().try_for_each(|(key, value)| check(key).and_then(|()| plain_text(value, depth + 1, escapes)))
         }
-        Value::Array(items) => items.iter().try_for_each(|item| plain_text(item, depth + 1)),
+        Value::Array(items) => items.iter().try_for_each(|item| plain_text(item, depth + 1, escapes)),
         Value::String(text) => check(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
