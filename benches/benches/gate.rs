@@ -1,6 +1,7 @@
 //! The Kubernetes gate: what one review costs, for a plain command, a named read, a patch, and a manifest of 10 KB.
 
 #![allow(missing_docs, reason = "criterion's macros make items of their own")]
+#![allow(clippy::expect_used, reason = "a bench whose input is refused must stop")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -18,6 +18,9 @@ use serde_json::json;
 
 use crate::harness::{Detective, Does, World, eventually, lock};
 
+/// Verbs, each with the command that leads back from it.
+type WaysBack = Vec<(&'static str, Vec<&'static str>)>;
+
 /// A system whose gate knows `restart` and `scale`, and whether `tune` exists only once the system said so.
 #[derive(Clone, Default)]
 struct Learner {
@@ -26,7 +29,7 @@ struct Learner {
     away: Arc<Mutex<bool>>,
     asked: Arc<Mutex<usize>>,
     /// What leads back from a verb; a verb that is not here has no known way back.
-    back: Arc<Mutex<Vec<(&'static str, Vec<&'static str>)>>>,
+    back: Arc<Mutex<WaysBack>>,
 }
 
 #[async_trait]
