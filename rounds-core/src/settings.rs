@@ -19,6 +19,8 @@ pub struct Settings {
     pub evaluator_refresh: Duration,
     /// How many queries run against one datasource at a time.
     pub queries_per_datasource: usize,
+    /// How many rules a process evaluates at a time; more wait in the store, for any replica.
+    pub concurrent_evaluations: usize,
     /// How long one evaluation may take.
     pub query_timeout: Duration,
     /// After how many intervals without a series an alert ends with `no_data`.
@@ -43,7 +45,7 @@ pub struct Settings {
     pub verification_deadline: Duration,
     /// Between two automatic investigations of one rule.
     pub investigation_cooldown: Duration,
-    /// How many investigations run at a time.
+    /// How many investigations run at a time, over all replicas.
     pub concurrent_investigations: usize,
     /// How long one run may take.
     pub investigation_timeout: Duration,
@@ -62,6 +64,7 @@ impl Default for Settings {
             auto_investigation: true,
             evaluator_refresh: Duration::from_secs(60),
             queries_per_datasource: 8,
+            concurrent_evaluations: 256,
             query_timeout: Duration::from_secs(30),
             no_data_intervals: 5,
             plan_approval_ttl: Duration::from_secs(86_400),
@@ -120,6 +123,7 @@ impl Settings {
         }
         let counts = [
             ("queries_per_datasource", self.queries_per_datasource),
+            ("concurrent_evaluations", self.concurrent_evaluations),
             ("concurrent_plans", self.concurrent_plans),
             ("concurrent_investigations", self.concurrent_investigations),
             ("investigation_attempts", self.investigation_attempts as usize),

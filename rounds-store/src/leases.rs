@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use rounds_core::Timestamp;
 use rounds_core::ports::StoreError;
-use rounds_core::ports::store::{ClaimQuery, Key, Lease, Record, Versioned};
+use rounds_core::ports::store::{ClaimQuery, Key, Lease, Record, RecordKind, Versioned};
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Order, Query, SelectStatement};
 
@@ -75,6 +76,12 @@ impl Db {
 
     pub(crate) async fn release(&self, lease: &Lease) -> Result<(), Fail> {
         let tx = self.begin().await?;
+        self.give_back(&tx, lease).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Gives a lease back when the transaction ends; one that is lost, or whose record is gone, stays as it is.
+    pub(crate) async fn give_back(&self, tx: &impl ConnectionTrait, lease: &Lease) -> Result<(), Fail> {
         let update = Query::update()
             .table(self.tables.record(lease.key.kind))
             .value("lease_worker", None::<String>)
@@ -82,7 +89,31 @@ impl Db {
             .and_where(of(lease))
             .take();
         tx.execute(&update).await?;
-        Ok(tx.commit().await?)
+        Ok(())
+    }
+
+    pub(crate) async fn next_due(
+        &self,
+        kind: RecordKind,
+        statuses: &[String],
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, Fail> {
+        let mut select = Query::select()
+            .column("due_at")
+            .from(self.tables.record(kind))
+            .and_where(Expr::col("due_at").gt(after.timestamp_micros()))
+            .order_by("due_at", Order::Asc)
+            .limit(1)
+            .take();
+        if !statuses.is_empty() {
+            select.and_where(Expr::col("status").is_in(statuses.iter().map(|status| column_text(status))));
+        }
+        let Some(row) = self.reader.query_one(&select).await? else { return Ok(None) };
+        Ok(Some(moment(row.try_get("", "due_at")?)?))
+    }
+
+    pub(crate) async fn time(&self) -> Result<Timestamp, Fail> {
+        Ok(moment(lease_now(&self.reader).await?)?)
     }
 
     /// Holds a lease until the transaction ends, or refuses.
@@ -107,6 +138,13 @@ fn of(lease: &Lease) -> Expr {
     let is_holder =
         Expr::col("lease_worker").eq(lease.worker.as_str()).and(Expr::col("lease_fence").eq(signed(lease.fence)));
     Expr::col("id").eq(lease.key.id).and(is_holder)
+}
+
+fn moment(micros: i64) -> Result<Timestamp, StoreError> {
+    chrono::DateTime::from_timestamp_micros(micros).ok_or_else(|| StoreError::Corrupt {
+        what: "a time".into(),
+        message: format!("{micros} µs after 1970 is none"),
+    })
 }
 
 fn until(now: i64, ttl: Duration) -> i64 {

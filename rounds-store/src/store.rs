@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rounds_core::OrgId;
 use rounds_core::audit::chain::Broken;
 use rounds_core::ports::store::{
     AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
     Record, RecordKind, Versioned,
 };
 use rounds_core::ports::{Event, Store, StoreError};
+use rounds_core::{OrgId, Timestamp};
 use sea_orm::ConnectionTrait as _;
 use sea_orm::sea_query::{Expr, Query};
 use tokio::sync::broadcast;
@@ -69,6 +69,9 @@ impl SqlStore {
         for change in &commit.changes {
             versions.push(self.db.apply(&tx, change).await?);
         }
+        for lease in &commit.released {
+            self.db.give_back(&tx, lease).await?;
+        }
         let events = self.db.append(&tx, &commit.audit, &commit.events).await?;
         tx.commit().await?;
         Ok(Committed { versions, events })
@@ -122,6 +125,19 @@ impl Store for SqlStore {
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         Ok(retrying(|| self.db.release(lease)).await?)
+    }
+
+    async fn next_due(
+        &self,
+        kind: RecordKind,
+        statuses: &[String],
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        Ok(retrying(|| self.db.next_due(kind, statuses, after)).await?)
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        Ok(retrying(|| self.db.time()).await?)
     }
 
     async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AlertRule;
+use super::{AlertRule, next_evaluation};
 use crate::id::{AlertInstanceId, AlertRuleId, HistoryId, InvestigationId, OrgId};
 use crate::time::{Timestamp, elapsed};
 
@@ -98,6 +98,10 @@ pub struct AlertInstance {
     pub pending_since: Option<Timestamp>,
     /// Since when it fires: names the episode.
     pub firing_since: Option<Timestamp>,
+    /// When it is due next; `None`: its rule is switched off. A row, so that any replica can take it up, and a restart
+    /// forgets none.
+    #[serde(default)]
+    pub next_evaluation_at: Option<Timestamp>,
     /// When the query last answered or failed.
     pub last_evaluated_at: Option<Timestamp>,
     /// The last value.
@@ -115,6 +119,10 @@ pub struct AlertInstance {
     pub empty_answers: u32,
     /// The newest investigation.
     pub investigation_id: Option<InvestigationId>,
+    /// The investigation that started last, and when: the next one by itself keeps its distance. Written with the
+    /// start, so that of two that start in the same moment one sees the other.
+    #[serde(default)]
+    pub investigated: Option<(InvestigationId, Timestamp)>,
     /// Whether it fires and nobody was told, because a silence covered it when it began to: they are told once it
     /// still fires after the silence.
     #[serde(default)]
@@ -181,6 +189,7 @@ impl AlertInstance {
             state_changed_at: now,
             pending_since: None,
             firing_since: None,
+            next_evaluation_at: rule.enabled.then_some(now),
             last_evaluated_at: None,
             last_value: None,
             last_labels: BTreeMap::new(),
@@ -189,6 +198,7 @@ impl AlertInstance {
             last_sample_at: None,
             empty_answers: 0,
             investigation_id: None,
+            investigated: None,
             silenced: false,
         }
     }
@@ -215,6 +225,7 @@ pub fn evaluate(
         return Evaluation { instance: next, history: None };
     }
     next.last_evaluated_at = Some(now);
+    next.next_evaluation_at = Some(next_evaluation(rule, now));
     let (value, labels, series) = match seen {
         Observation::Failed(error) => {
             next.last_error = Some(error.clone());
@@ -279,6 +290,7 @@ pub fn evaluate(
 #[must_use]
 pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evaluation {
     let mut next = before.clone();
+    next.next_evaluation_at = rule.enabled.then_some(now);
     next.last_value = None;
     next.last_error = None;
     next.warning = None;
@@ -310,7 +322,8 @@ pub fn disable(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Eval
     if before.state == AlertState::Disabled {
         return Evaluation { instance: before.clone(), history: None };
     }
-    moved(rule, before.clone(), AlertState::Disabled, Reason::Disabled, None, now)
+    let next = AlertInstance { next_evaluation_at: None, ..before.clone() };
+    moved(rule, next, AlertState::Disabled, Reason::Disabled, None, now)
 }
 
 /// A person switches the rule on: it starts from normal.
@@ -320,6 +333,7 @@ pub fn enable(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalu
         return Evaluation { instance: before.clone(), history: None };
     }
     let mut next = before.clone();
+    next.next_evaluation_at = Some(now);
     next.last_sample_at = None;
     next.empty_answers = 0;
     moved(rule, next, AlertState::Normal, Reason::Enabled, None, now)

@@ -206,7 +206,10 @@ impl Alerts<'_> {
                 ..rule.clone()
             };
             let evaluation = if next.watches_the_same(rule) {
-                Evaluation { instance: instance.clone(), history: None }
+                // Its interval may be another one.
+                let due = next.enabled.then_some(now);
+                let instance = AlertInstance { next_evaluation_at: due, ..instance.clone() };
+                Evaluation { instance, history: None }
             } else {
                 reset(&next, instance, now)
             };
@@ -245,7 +248,7 @@ impl Alerts<'_> {
                 // Whoever was told that it fires is told that it no longer does.
                 let ended = remove(&found.value, &firing.value, self.shared.now());
                 let silences = self.shared.store.silences(&who.org_id).await?;
-                (commit, _) = transition(self.shared, &found.value, ended, &silences);
+                (commit, _) = transition(self.shared, &found.value, ended, &silences, firing.version + 1);
             }
             commit = commit
                 .audit(self.entry(who, "alert_rule.delete", &found.value))
@@ -512,7 +515,8 @@ impl Alerts<'_> {
                 Some(_) => self.shared.store.silences(&who.org_id).await?,
                 None => Vec::new(),
             };
-            let (commit, instance) = transition(self.shared, &rule, evaluation, &silences);
+            let (commit, instance) =
+                transition(self.shared, &rule, evaluation, &silences, version.map_or(1, |version| version + 1));
             let commit = match version {
                 Some(version) => commit.update(instance.clone(), version),
                 None => commit.insert(instance.clone()),

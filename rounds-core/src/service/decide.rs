@@ -65,11 +65,17 @@ impl Plans<'_> {
                 commit = commit.expect(Key::new(RecordKind::Plan, other.value.id.as_uuid()), other.version);
             }
             if next.status != found.value.status {
-                commit = follow_up(shared, commit, &next).await?;
+                commit = follow_up(shared, commit, &next, found.version + 1).await?;
             }
             if let PlanEvent::Submit { .. } = event {
                 let kind = NoticeKind::PlanProposed;
-                commit = commit.insert(shared.plan_notice(&next, kind, "waits for approval", "submitted"));
+                commit = commit.insert(shared.plan_notice(
+                    &next,
+                    found.version + 1,
+                    kind,
+                    "waits for approval",
+                    "submitted",
+                ));
             }
             if shared.settle(commit, &mut tries).await? {
                 return Ok(next);

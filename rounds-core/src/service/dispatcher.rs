@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::cap::Cap;
 use super::error::Error;
 use super::guard::guarded;
 use super::observe::woken;
@@ -19,26 +20,16 @@ use super::shared::{Shared, millis};
 use super::toolbox::Bench;
 use super::undo;
 use crate::access::{Action, Principal, Scope};
-use crate::alert::{AlertRule, AlertState};
+use crate::alert::{AlertInstance, AlertRule, AlertState};
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::InvestigationId;
 use crate::investigation::{
     Findings, Investigation, InvestigationEvent, InvestigationStatus, Report, SkipReason, Trigger, transition,
 };
 use crate::plan::Plan;
-use crate::ports::store::{
-    ClaimQuery, Commit, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
-};
+use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, StoreExt, Versioned, Work, WorkerId};
 use crate::ports::{EventSubject, FiredAlert, Investigator};
 use crate::time::{Timestamp, after_ms, elapsed};
-
-/// Where an investigation is that was started, or may have been.
-const RAN: [InvestigationStatus; 4] = [
-    InvestigationStatus::Running,
-    InvestigationStatus::Completed,
-    InvestigationStatus::Failed,
-    InvestigationStatus::Cancelled,
-];
 
 /// At most one warning about missing tokens in this time.
 const WARN_EVERY_MS: u64 = 60_000;
@@ -46,28 +37,36 @@ const WARN_EVERY_MS: u64 = 60_000;
 pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>, stop: CancellationToken) {
     let worker = WorkerId::unique("dispatcher");
     let slots = Arc::new(Semaphore::new(shared.settings.concurrent_investigations));
+    let mut cap = Cap::new(Work::Investigation, shared.settings.concurrent_investigations);
     let warned = Arc::new(std::sync::Mutex::new(None::<Timestamp>));
     let runs = TaskTracker::new();
     let ended = Arc::new(Notify::new());
     let mut wakes = shared.store.wakes();
     loop {
+        // Where other replicas hold every place, whatever else changes brings no place: only time does.
+        let mut capped = false;
         while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-            match claim(&shared, &worker).await {
-                Ok(Some((found, lease))) => {
+            match claim(&shared, &worker, &mut cap).await {
+                Ok(Turn::Ours(found, lease, place)) => {
                     let job = Job {
                         shared: Arc::clone(&shared),
                         investigator: Arc::clone(&investigator),
                         warned: Arc::clone(&warned),
                         lease,
+                        place,
                     };
                     let (stop, ended) = (stop.clone(), Arc::clone(&ended));
                     runs.spawn(async move {
-                        job.run(found, stop).await;
+                        job.run(*found, stop).await;
                         drop(slot);
                         ended.notify_one();
                     });
                 }
-                Ok(None) => break,
+                Ok(Turn::Capped) => {
+                    capped = true;
+                    break;
+                }
+                Ok(Turn::NothingDue) => break,
                 Err(error) => {
                     tracing::warn!(%error, "investigations could not be claimed; trying again");
                     break;
@@ -77,7 +76,7 @@ pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = woken(&mut wakes, RecordKind::Investigation) => {}
+            () = woken(&mut wakes, RecordKind::Investigation), if !capped => {}
             () = ended.notified() => {}
             () = shared.clock.sleep(shared.settings.poll_interval) => {}
         }
@@ -86,7 +85,16 @@ pub(crate) async fn run(shared: Arc<Shared>, investigator: Arc<dyn Investigator>
     runs.wait().await;
 }
 
-async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(Versioned<Investigation>, Lease)>, StoreError> {
+/// What there is to do.
+enum Turn {
+    /// An investigation, with its lease and that of its place under the cap.
+    Ours(Box<Versioned<Investigation>>, Lease, Lease),
+    /// Something is due, and as many run as may.
+    Capped,
+    NothingDue,
+}
+
+async fn claim(shared: &Shared, worker: &WorkerId, cap: &mut Cap) -> Result<Turn, StoreError> {
     let claimed = shared
         .store
         .claim(&ClaimQuery {
@@ -97,7 +105,18 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(Versioned<I
             ttl: shared.settings.lease_ttl,
         })
         .await?;
-    claimed.map(|(record, lease)| Ok((record.try_map(Investigation::try_from)?, lease))).transpose()
+    let Some((record, lease)) = claimed else { return Ok(Turn::NothingDue) };
+    match cap.take(shared, worker).await {
+        Ok(Some(place)) => Ok(Turn::Ours(Box::new(record.try_map(Investigation::try_from)?), lease, place)),
+        Ok(None) => {
+            shared.store.release(&lease).await?;
+            Ok(Turn::Capped)
+        }
+        Err(error) => {
+            shared.store.release(&lease).await?;
+            Err(error)
+        }
+    }
 }
 
 struct Job {
@@ -105,22 +124,25 @@ struct Job {
     investigator: Arc<dyn Investigator>,
     warned: Arc<std::sync::Mutex<Option<Timestamp>>>,
     lease: Lease,
+    /// Under the cap on how many run in all replicas.
+    place: Lease,
 }
 
 impl Job {
     async fn run(&self, found: Versioned<Investigation>, stop: CancellationToken) {
         let id = found.value.id;
+        // Its last commit gives the leases back, so what it has to say comes before their keepers find them gone.
         let result = tokio::select! {
+            biased;
             result = self.investigate(found) => result,
             () = self.shared.keep(&self.lease) => Err(Error::Store(StoreError::LeaseLost { key: self.lease.key })),
+            () = self.shared.keep(&self.place) => Err(Error::Store(StoreError::LeaseLost { key: self.place.key })),
             // The row stays `running`; whoever starts next resumes it.
             () = stop.cancelled() => Ok(()),
         };
         match result {
             Ok(()) => {
-                if let Err(error) = self.shared.store.release(&self.lease).await {
-                    tracing::debug!(investigation = %id, %error, "the lease could not be given back; it runs out by itself");
-                }
+                self.give_back(&self.lease).await;
             }
             Err(Error::Store(StoreError::LeaseLost { .. })) => {
                 tracing::warn!(investigation = %id, "the lease on the investigation is lost; somebody else runs it");
@@ -130,29 +152,50 @@ impl Job {
                 tracing::warn!(investigation = %id, %error, "the investigation could not be stored; trying again");
             }
         }
+        self.give_back(&self.place).await;
+    }
+
+    async fn give_back(&self, lease: &Lease) {
+        if let Err(error) = self.shared.store.release(lease).await {
+            tracing::debug!(lease = %lease.key, %error, "a lease could not be given back; it runs out by itself");
+        }
     }
 
     async fn investigate(&self, found: Versioned<Investigation>) -> Result<(), Error> {
-        let rule = match found.value.rule_id() {
-            Some(id) => self.shared.store.rule(id).await?.map(|rule| rule.value),
-            None => None,
-        };
-        if found.value.status == InvestigationStatus::Queued
-            && let Some(reason) = self.reason_to_skip(&found.value, rule.as_ref()).await?
-        {
-            return self.skip(found, reason).await;
-        }
-        let Some(agent) = self.agent(&found.value).await? else {
+        let mut found = found;
+        let mut tries = 0;
+        let (running, rule) = loop {
+            let (rule, instance) = match found.value.rule_id() {
+                Some(id) => (self.shared.store.rule(id).await?, self.shared.store.instance_of(id).await?),
+                None => (None, None),
+            };
+            let rule = rule.map(|rule| rule.value);
             if found.value.status == InvestigationStatus::Queued {
-                return self.skip(found, SkipReason::NoLiveToken).await;
+                let watched = instance.as_ref().map(|instance| &instance.value);
+                if let Some(reason) = self.reason_to_skip(&found.value, rule.as_ref(), watched).await? {
+                    return self.skip(found, reason).await;
+                }
             }
-            return self.fail(found, "the service account's token was revoked while the investigation ran").await;
+            let Some(agent) = self.agent(&found.value).await? else {
+                if found.value.status == InvestigationStatus::Queued {
+                    return self.skip(found, SkipReason::NoLiveToken).await;
+                }
+                return self.fail(found, "the service account's token was revoked while the investigation ran").await;
+            };
+            if found.value.attempt >= self.shared.settings.investigation_attempts {
+                let tries = found.value.attempt;
+                return self.fail(found, &format!("it was started {tries} times and never came to an end")).await;
+            }
+            if let Some(running) = self.start(&found, instance, &agent, &mut tries).await? {
+                break ((running, agent), rule);
+            }
+            // Something moved between the look and the start: look again.
+            match self.shared.store.investigation(found.value.id).await? {
+                Some(again) if !again.value.status.is_terminal() => found = again,
+                _ => return Ok(()),
+            }
         };
-        if found.value.attempt >= self.shared.settings.investigation_attempts {
-            let tries = found.value.attempt;
-            return self.fail(found, &format!("it was started {tries} times and never came to an end")).await;
-        }
-        let running = self.start(found, &agent).await?;
+        let (running, agent) = running;
         let alert = fired(&running.value, rule);
         let datasource = alert.rule.as_ref().and_then(|rule| rule.datasource_id);
         let bench = Bench::new(Arc::clone(&self.shared), running.value.org_id.clone(), datasource).await?;
@@ -201,13 +244,14 @@ impl Job {
         &self,
         investigation: &Investigation,
         rule: Option<&AlertRule>,
+        instance: Option<&AlertInstance>,
     ) -> Result<Option<SkipReason>, Error> {
         let shared = &self.shared;
         let now = shared.now();
         if investigation.force {
             return Ok(None);
         }
-        let Trigger::Alert { rule_id, firing_since, labels, .. } = &investigation.trigger else { return Ok(None) };
+        let Trigger::Alert { firing_since, labels, .. } = &investigation.trigger else { return Ok(None) };
         if !shared.settings.auto_investigation {
             // Queued before it was switched off. What a person asked for is forced, and runs.
             return Ok(Some(SkipReason::SwitchedOff));
@@ -215,35 +259,22 @@ impl Job {
         if now > after_ms(investigation.created_at, millis(shared.settings.investigation_stale)) {
             return Ok(Some(SkipReason::Stale));
         }
-        let instance = shared.store.instance_of(*rule_id).await?.map(|instance| instance.value);
-        let lasts = instance.is_some_and(|instance| {
+        let lasts = |instance: &&AlertInstance| {
             instance.state == AlertState::Firing && instance.firing_since == Some(*firing_since)
-        });
-        let Some(rule) = rule.filter(|_| lasts) else { return Ok(Some(SkipReason::EpisodeEnded)) };
+        };
+        let (Some(rule), Some(instance)) = (rule, instance.filter(lasts)) else {
+            return Ok(Some(SkipReason::EpisodeEnded));
+        };
         let silences = shared.store.silences(&rule.org_id).await?;
         if silences.iter().any(|silence| silence.value.covers(rule, labels, now)) {
             return Ok(Some(SkipReason::Silenced));
         }
-        let page = shared
-            .store
-            .list(&ListQuery {
-                org: Some(rule.org_id.clone()),
-                parent: Some(rule_id.as_uuid()),
-                // Those that ran: a flapping alert leaves so many skipped ones that a page of them hides the rest.
-                statuses: RAN.iter().map(|status| status.as_str().to_owned()).collect(),
-                newest_first: true,
-                limit: 20,
-                ..ListQuery::new(RecordKind::Investigation)
-            })
-            .await?;
-        for record in page.records {
-            let other: Investigation = record.value.try_into()?;
-            let recent = |at| now < after_ms(at, millis(shared.settings.investigation_cooldown));
-            if other.id != investigation.id && other.started_at.is_some_and(recent) {
-                return Ok(Some(SkipReason::Cooldown));
-            }
-        }
-        Ok(None)
+        // Those that ran by anybody's wish count; this one does not, when it is resumed.
+        let recent = |at| now < after_ms(at, millis(shared.settings.investigation_cooldown));
+        Ok(instance
+            .investigated
+            .filter(|(other, at)| *other != investigation.id && recent(*at))
+            .map(|_| SkipReason::Cooldown))
     }
 
     /// Whom the run acts as: read anew for each investigation, so that a fresh token serves and a revoked one does
@@ -288,13 +319,18 @@ impl Job {
         }
     }
 
+    /// Commits the start, and with it that the rule is investigated now: of two investigations of one rule that two
+    /// replicas start in the same moment, the second finds the instance changed, looks again, and sees the first.
+    /// `None`: look again.
     async fn start(
         &self,
-        found: Versioned<Investigation>,
+        found: &Versioned<Investigation>,
+        instance: Option<Versioned<AlertInstance>>,
         agent: &Principal,
-    ) -> Result<Versioned<Investigation>, Error> {
+        tries: &mut u32,
+    ) -> Result<Option<Versioned<Investigation>>, Error> {
         let now = self.shared.now();
-        let mut next = found.value;
+        let mut next = found.value.clone();
         let event = match next.status {
             InvestigationStatus::Queued => InvestigationEvent::Start,
             _ => InvestigationEvent::Resume,
@@ -305,10 +341,13 @@ impl Job {
         next.updated_at = now;
         next.run_as = Some(agent.actor());
         next.investigator = Some(self.investigator.name().to_owned());
-        let commit = self.changed(&next, "started");
-        let committed = self.shared.store.commit(commit.update(next.clone(), found.version)).await?;
-        let version = committed.versions.first().copied().unwrap_or(found.version + 1);
-        Ok(Versioned { value: next, version })
+        let mut commit = self.changed(&next, "started").update(next.clone(), found.version);
+        if let Some(instance) = instance {
+            let investigated = Some((next.id, next.started_at.unwrap_or(now)));
+            commit = commit.update(AlertInstance { investigated, ..instance.value }, instance.version);
+        }
+        let started = self.shared.settle(commit, tries).await?;
+        Ok(started.then(|| Versioned { value: next, version: found.version + 1 }))
     }
 
     async fn complete(
@@ -457,12 +496,17 @@ impl Job {
         self.keep_result(&next, commit).await
     }
 
-    /// A commit under the lease that tells of a change; the investigation's own update goes first or last, as the
+    /// A commit under the lease that tells of a change, and gives lease and place back with the last one; the investigation's own update goes first or last, as the
     /// caller likes.
     fn changed(&self, next: &Investigation, name: &str) -> Commit {
         let data = json!({ "status": next.status, "ruleId": next.rule_id(), "planId": next.plan_id });
         let event = self.shared.event(&next.org_id, EventSubject::Investigation, next.id, name, data);
-        let mut commit = Commit::new().under(&self.lease).event(event);
+        let mut commit = Commit::new().event(event);
+        commit = if next.status.is_terminal() {
+            commit.releasing(&self.lease).releasing(&self.place)
+        } else {
+            commit.under(&self.lease)
+        };
         if let Some(agent) = &next.run_as {
             let outcome = match next.status {
                 InvestigationStatus::Failed => Outcome::Failure,

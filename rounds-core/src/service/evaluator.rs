@@ -1,18 +1,17 @@
-//! The evaluator: asks each rule's datasource on its interval and commits what follows.
+//! The evaluator: claims the rules that are due, asks each one's datasource and commits what follows.
 //!
-//! One timer queue for all rules. At start the first evaluations are spread over each rule's interval by its id, so
-//! that a thousand rules do not ask in the same instant; a new or changed rule is evaluated at once. What a firing
-//! alert leads to (history row, queued investigation, notice) is committed with the transition itself (rule 13).
+//! When a rule is due is in the row of its instance, and whoever evaluates it holds the lease on that row. So every
+//! rule is evaluated by exactly one replica at a time, replicas share the rules by taking what is due, one that joins
+//! takes its part at once, and what a dead one had in hand is due again when its leases end. What a firing alert leads
+//! to (history row, queued investigation, notice) is committed with the transition itself (rule 13).
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,145 +22,134 @@ use super::shared::{Shared, millis};
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Silence, evaluate};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
-use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::ports::store::{
+    ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
+};
 use crate::ports::{CallContext, EventSubject, NoticeKind, Query};
-use crate::time::{Timestamp, after_ms, elapsed};
-
-/// A rule in the timer queue. A rule that changed gets a new generation; entries of older ones are passed over.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
-    at: Timestamp,
-    rule: AlertRuleId,
-    generation: u64,
-}
-
-struct Scheduled {
-    rule: AlertRule,
-    generation: u64,
-}
-
-struct Schedule {
-    rules: HashMap<AlertRuleId, Scheduled>,
-    queue: BinaryHeap<Reverse<Due>>,
-    generation: u64,
-}
+use crate::time::{after_ms, elapsed};
 
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut schedule = Schedule { rules: HashMap::new(), queue: BinaryHeap::new(), generation: 0 };
+    let worker = WorkerId::unique("evaluator");
+    let slots = Arc::new(Semaphore::new(shared.settings.concurrent_evaluations));
     let limits = Arc::new(Limits::new(shared.settings.queries_per_datasource));
     let evaluations = TaskTracker::new();
+    let ended = Arc::new(Notify::new());
     let mut wakes = shared.store.wakes();
-    let (finished, mut done) = tokio::sync::mpsc::unbounded_channel::<(AlertRuleId, u64)>();
-    let mut first = true;
     let mut refresh_at = shared.now();
     loop {
         if shared.now() >= refresh_at {
-            match schedule.refresh(&shared, first).await {
-                Ok(()) => {
-                    first = false;
-                    refresh_at = after_ms(shared.now(), millis(shared.settings.evaluator_refresh));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "alert rules could not be read; trying again");
-                    refresh_at = after_ms(shared.now(), 1000);
-                }
+            refresh_at = after_ms(shared.now(), millis(shared.settings.evaluator_refresh));
+            if let Err(error) = refresh(&shared).await {
+                tracing::warn!(%error, "alert rules could not be read; trying again");
+                refresh_at = after_ms(shared.now(), 1000);
             }
         }
-        while let Some((rule, generation)) = schedule.pop_due(shared.now()) {
-            let (shared, limits, finished) = (Arc::clone(&shared), Arc::clone(&limits), finished.clone());
-            evaluations.spawn(async move {
-                let id = rule.id;
-                match AssertUnwindSafe(evaluate_rule(&shared, &limits, rule)).catch_unwind().await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(rule = %id, %error, "an evaluation could not be stored"),
-                    // A rule that is never heard of again would never be due again.
-                    Err(panic) => {
-                        tracing::error!(rule = %id, panic = panic_text(panic.as_ref()), "an evaluation panicked");
-                    }
+        let mut full = true;
+        while let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            let claimed = match claim(&shared, &worker).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "alert rules could not be claimed; trying again");
+                    None
                 }
-                // The receiver is gone only when the evaluator stops.
-                let _ = finished.send((id, generation));
+            };
+            let Some((instance, lease)) = claimed else {
+                full = false;
+                break;
+            };
+            let (shared, limits, ended) = (Arc::clone(&shared), Arc::clone(&limits), Arc::clone(&ended));
+            evaluations.spawn(async move {
+                held(&shared, &limits, instance, &lease).await;
+                drop(slot);
+                ended.notify_one();
             });
         }
-        let next = schedule.next_at().map_or(refresh_at, |at| at.min(refresh_at));
-        let wait = elapsed(shared.now(), next).max(Duration::from_millis(1));
+        // While everything is taken, the next claim waits for a slot and for nothing else.
+        let next = if full { refresh_at } else { next_due(&shared).await.min(refresh_at) };
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
-            () = shared.clock.sleep(wait) => {}
-            () = woken(&mut wakes, RecordKind::AlertRule) => refresh_at = shared.now(),
-            Some((id, generation)) = done.recv() => schedule.again(id, generation, shared.now()),
+            // What was evaluated is due again, perhaps before anything else is.
+            () = ended.notified() => {}
+            () = woken(&mut wakes, RecordKind::AlertRule) => {}
+            () = shared.clock.sleep(elapsed(shared.now(), next).max(std::time::Duration::from_millis(1))) => {}
         }
     }
     evaluations.close();
     evaluations.wait().await;
 }
 
-impl Schedule {
-    async fn refresh(&mut self, shared: &Shared, first: bool) -> Result<(), StoreError> {
-        let query = ListQuery { statuses: vec!["enabled".into()], ..ListQuery::new(RecordKind::AlertRule) };
-        let rules: Vec<Versioned<AlertRule>> = shared.store.all(query).await?;
-        let now = shared.now();
-        let mut kept = HashMap::with_capacity(rules.len());
-        for Versioned { value: rule, .. } in rules {
-            let scheduled = match self.rules.remove(&rule.id) {
-                Some(known) if known.rule == rule => known,
-                _ => {
-                    self.generation += 1;
-                    let at = if first { after_ms(now, phase_ms(&rule)) } else { now };
-                    self.queue.push(Reverse(Due { at, rule: rule.id, generation: self.generation }));
-                    Scheduled { rule, generation: self.generation }
-                }
-            };
-            kept.insert(scheduled.rule.id, scheduled);
-        }
-        self.rules = kept;
-        Ok(())
-    }
-
-    fn pop_due(&mut self, now: Timestamp) -> Option<(AlertRule, u64)> {
-        while let Some(Reverse(due)) = self.queue.peek() {
-            if due.at > now {
-                return None;
+/// A safety net, not the way it works: an enabled rule whose instance is missing or was never made due, as after a
+/// restored backup, becomes due.
+async fn refresh(shared: &Shared) -> Result<(), StoreError> {
+    let query = ListQuery { statuses: vec!["enabled".into()], ..ListQuery::new(RecordKind::AlertRule) };
+    let rules: Vec<Versioned<AlertRule>> = shared.store.all(query).await?;
+    let instances: Vec<Versioned<AlertInstance>> = shared.store.all(ListQuery::new(RecordKind::AlertInstance)).await?;
+    let known: HashMap<AlertRuleId, Versioned<AlertInstance>> =
+        instances.into_iter().map(|found| (found.value.rule_id, found)).collect();
+    for Versioned { value: rule, version } in rules {
+        let due = Some(shared.now());
+        let commit = Commit::new().expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), version);
+        let commit = match known.get(&rule.id) {
+            None => commit.insert(AlertInstance::new(&rule, shared.now())),
+            Some(found) if found.value.next_evaluation_at.is_none() => {
+                commit.update(AlertInstance { next_evaluation_at: due, ..found.value.clone() }, found.version)
             }
-            let Reverse(due) = self.queue.pop()?;
-            if let Some(known) = self.rules.get(&due.rule)
-                && known.generation == due.generation
-            {
-                return Some((known.rule.clone(), due.generation));
-            }
-        }
-        None
-    }
-
-    /// After an evaluation the rule is due one interval after it was due, or now if that has passed: a slow
-    /// datasource delays its own rules and makes no backlog.
-    fn again(&mut self, id: AlertRuleId, generation: u64, now: Timestamp) {
-        if let Some(known) = self.rules.get(&id)
-            && known.generation == generation
-        {
-            let interval = millis(known.rule.interval());
-            let phase = phase_ms(&known.rule);
-            self.queue.push(Reverse(Due { at: next_tick(now, interval, phase), rule: id, generation }));
+            Some(_) => continue,
+        };
+        match shared.store.commit(commit).await {
+            // Another replica or a person was faster.
+            Ok(_) | Err(StoreError::Conflict { .. } | StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
 
-    fn next_at(&self) -> Option<Timestamp> {
-        self.queue.peek().map(|Reverse(due)| due.at)
+async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<(AlertInstance, Lease)>, StoreError> {
+    let claimed = shared
+        .store
+        .claim(&ClaimQuery {
+            kind: RecordKind::AlertInstance,
+            statuses: Vec::new(),
+            due_by: shared.now(),
+            worker: worker.clone(),
+            ttl: shared.settings.lease_ttl,
+        })
+        .await?;
+    claimed.map(|(record, lease)| Ok((record.value.try_into()?, lease))).transpose()
+}
+
+/// When there may be something to claim again. What others hold comes free without a word, so it is never long.
+async fn next_due(shared: &Shared) -> crate::Timestamp {
+    let poll = after_ms(shared.now(), millis(shared.settings.poll_interval));
+    match shared.store.next_due(RecordKind::AlertInstance, &[], shared.now()).await {
+        Ok(due) => due.map_or(poll, |due| due.min(poll)),
+        Err(error) => {
+            tracing::warn!(%error, "nobody knows when the next alert rule is due; looking again soon");
+            poll
+        }
     }
 }
 
-/// The rule's place within its interval: spread by id, the same in every process.
-fn phase_ms(rule: &AlertRule) -> u64 {
-    // The random half of a UUID v7.
-    let spread = rule.id.as_uuid().as_u64_pair().1;
-    spread % millis(rule.interval()).max(1)
-}
-
-/// The next moment of the grid `phase + n * interval` after `now`.
-fn next_tick(now: Timestamp, interval: u64, phase: u64) -> Timestamp {
-    let now_ms = u64::try_from(now.timestamp_millis()).unwrap_or(0);
-    let into = (now_ms + interval - phase % interval) % interval;
-    after_ms(now, interval - into)
+/// One evaluation under its lease.
+async fn held(shared: &Shared, limits: &Limits, instance: AlertInstance, lease: &Lease) {
+    let id = instance.rule_id;
+    let work = AssertUnwindSafe(evaluate_rule(shared, limits, &instance, lease)).catch_unwind();
+    let result = tokio::select! {
+        biased;
+        result = work => result,
+        () = shared.keep(lease) => Ok(Err(Error::Store(StoreError::LeaseLost { key: lease.key }))),
+    };
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(Error::Store(StoreError::LeaseLost { .. }))) => {
+            tracing::debug!(rule = %id, "the lease on the rule is lost: it was deleted, or somebody else evaluates it");
+        }
+        // The lease is left to run out: a rule that fails at once must not be claimed at once, before all others.
+        Ok(Err(error)) => tracing::warn!(rule = %id, %error, "an evaluation could not be stored; trying again"),
+        Err(panic) => tracing::error!(rule = %id, panic = panic_text(panic.as_ref()), "an evaluation panicked"),
+    }
 }
 
 /// How many queries run against one datasource at a time.
@@ -181,44 +169,66 @@ impl Limits {
     }
 }
 
-async fn evaluate_rule(shared: &Shared, limits: &Limits, rule: AlertRule) -> Result<(), Error> {
+/// Evaluates the rule behind a claimed instance. Every commit is under the lease, and the last gives it back.
+async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance, lease: &Lease) -> Result<(), Error> {
+    let wakes = shared.store.wakes();
+    let Some(asked) = shared.store.rule(claimed.rule_id).await?.map(|found| found.value) else {
+        // The rule was deleted, and its instance with it or in a moment.
+        return Ok(shared.store.release(lease).await?);
+    };
     let started = shared.now();
-    let seen = observe(shared, limits, &rule).await;
+    if let Some(due) = claimed.next_evaluation_at {
+        metrics::histogram!("rounds_alert_evaluation_lag_seconds").record(elapsed(due, started).as_secs_f64());
+    }
+    let seen = tokio::select! {
+        biased;
+        seen = observe(shared, limits, &asked) => seen,
+        // Its instance is due anew; whoever claims it asks the new question.
+        () = superseded(shared, &asked, wakes) => return Ok(shared.store.release(lease).await?),
+    };
     let result = if matches!(seen, Observation::Failed(_)) { "error" } else { "ok" };
     metrics::counter!("rounds_alert_evaluations_total", "result" => result).increment(1);
     metrics::histogram!("rounds_alert_evaluation_duration_seconds")
         .record(elapsed(started, shared.now()).as_secs_f64());
     if let Observation::Failed(error) = &seen {
         // Operators search for these words.
-        tracing::warn!(rule = %rule.id, name = %rule.name, %error, "metric query failed");
+        tracing::warn!(rule = %asked.id, name = %asked.name, %error, "metric query failed");
     }
     let mut tries = 0;
     loop {
-        let Some(current) = shared.store.rule(rule.id).await? else { return Ok(()) };
-        if !current.value.enabled || !current.value.watches_the_same(&rule) {
-            // The rule changed while it was asked: what was seen answers another question.
-            return Ok(());
+        let (rule, instance) = (shared.store.rule(asked.id).await?, shared.store.instance_of(asked.id).await?);
+        let (Some(current), Some(found)) = (rule, instance) else { return Ok(()) };
+        if !current.value.enabled || !current.value.watches_the_same(&asked) {
+            // The rule changed while it was asked: what was seen answers another question. Its instance is due anew.
+            return Ok(shared.store.release(lease).await?);
         }
-        let found = shared.store.instance_of(rule.id).await?;
         let now = shared.now();
-        let (before, version) = match found {
-            Some(found) => (found.value, Some(found.version)),
-            None => (AlertInstance::new(&rule, now), None),
-        };
-        let next = evaluate(&current.value, &before, &seen, now, shared.settings.no_data_intervals);
+        let next = evaluate(&current.value, &found.value, &seen, now, shared.settings.no_data_intervals);
         // It fires, and a silence kept that from everybody. Only a sample says that it still does.
         let untold = next.instance.silenced && matches!(seen, Observation::Sample { .. });
         let silences =
-            if untold || next.history.is_some() { shared.store.silences(&rule.org_id).await? } else { Vec::new() };
-        let (commit, instance) = transition(shared, &current.value, next, &silences);
-        let commit = match version {
-            Some(version) => commit.update(instance, version),
-            None => commit.insert(instance),
-        };
-        // A rule that was deleted meanwhile must not get an instance that nobody deletes any more.
-        let commit = commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), current.version);
+            if untold || next.history.is_some() { shared.store.silences(&asked.org_id).await? } else { Vec::new() };
+        let (commit, instance) = transition(shared, &current.value, next, &silences, found.version + 1);
+        let commit = commit
+            .update(instance, found.version)
+            // A rule that was changed or deleted meanwhile is not spoken for.
+            .expect(Key::new(RecordKind::AlertRule, asked.id.as_uuid()), current.version)
+            .releasing(lease);
         if shared.settle(commit, &mut tries).await? {
             return Ok(());
+        }
+    }
+}
+
+/// Returns once a person changed what the rule asks: a slow answer to the old question keeps nobody from the new one.
+async fn superseded(shared: &Shared, asked: &AlertRule, mut wakes: broadcast::Receiver<RecordKind>) {
+    loop {
+        woken(&mut wakes, RecordKind::AlertRule).await;
+        match shared.store.rule(asked.id).await {
+            Ok(Some(found)) if found.value.enabled && found.value.watches_the_same(asked) => {}
+            Ok(_) => return,
+            // Whether it still speaks for the rule is looked at again before anything is stored.
+            Err(error) => tracing::debug!(rule = %asked.id, %error, "nobody knows whether the rule was changed"),
         }
     }
 }
@@ -248,12 +258,13 @@ async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Observat
     }
 }
 
-/// What an evaluation leads to beside the instance itself, and the instance to be stored with it.
+/// What an evaluation leads to beside the instance itself, and the instance to be stored with it, at `version`.
 pub(crate) fn transition(
     shared: &Shared,
     rule: &AlertRule,
     evaluation: Evaluation,
     silences: &[Versioned<Silence>],
+    version: u64,
 ) -> (Commit, AlertInstance) {
     let Evaluation { mut instance, history } = evaluation;
     let now = shared.now();
@@ -268,7 +279,7 @@ pub(crate) fn transition(
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
             let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
             let title = format!("{} is {}", rule.name, instance.state.as_str());
-            commit = told(shared, commit, rule, NoticeKind::AlertFiring, key, title);
+            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, key, title);
         }
         return (commit, instance);
     };
@@ -298,7 +309,7 @@ pub(crate) fn transition(
     }
     if let (Some((kind, what)), false) = (notice, silenced) {
         let key = format!("alert/{}/{}", rule.id, row.id);
-        commit = told(shared, commit, rule, kind, key, format!("{} {what}", rule.name));
+        commit = told(shared, commit, rule, version, kind, key, format!("{} {what}", rule.name));
     }
     let commit = commit
         .event(shared.event(
@@ -337,9 +348,18 @@ fn investigated(
 }
 
 /// And a notice about a rule.
-fn told(shared: &Shared, commit: Commit, rule: &AlertRule, kind: NoticeKind, key: String, title: String) -> Commit {
+fn told(
+    shared: &Shared,
+    commit: Commit,
+    rule: &AlertRule,
+    version: u64,
+    kind: NoticeKind,
+    key: String,
+    title: String,
+) -> Commit {
     let link = format!("/alerts/{}", rule.id);
-    let mut notice = shared.notice(&rule.org_id, kind, key, title, rule.description.clone(), link);
+    let place = (rule.id.as_uuid(), version);
+    let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
     notice.notice.severity = rule.severity.to_string();
     notice.notice.labels.clone_from(&rule.labels);
     commit.insert(notice)
@@ -374,18 +394,5 @@ fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance, after_sil
         finished_at: None,
         report: None,
         plan_id: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_tick_is_on_the_grid_and_after_now() {
-        let now = chrono::DateTime::from_timestamp_millis(1_000_250).unwrap();
-        for (interval, phase, expected) in [(1000, 0, 1_001_000), (1000, 300, 1_000_300), (1000, 250, 1_001_250)] {
-            assert_eq!(next_tick(now, interval, phase).timestamp_millis(), expected);
-        }
     }
 }

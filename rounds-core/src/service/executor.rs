@@ -169,10 +169,16 @@ async fn apply(
     if let PlanEvent::RequestStep { ordinal, request_id, .. } = event {
         let part = format!("step/{ordinal}/{request_id}");
         let kind = NoticeKind::StepAwaitingApproval;
-        commit = commit.insert(shared.plan_notice(&next, kind, "waits for the approval of a step", &part));
+        commit = commit.insert(shared.plan_notice(
+            &next,
+            found.version + 1,
+            kind,
+            "waits for the approval of a step",
+            &part,
+        ));
     }
     if next.status != found.value.status {
-        commit = follow_up(shared, commit, &next).await?;
+        commit = follow_up(shared, commit, &next, found.version + 1).await?;
     }
     match shared.store.commit(commit.update(next.clone(), found.version)).await {
         Ok(_) => Ok(Some(next)),
@@ -191,9 +197,10 @@ async fn recover(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let Some(step) = found.value.step(ordinal) else { return Ok(()) };
-    let deadline = step.effect_deadline.unwrap_or_else(|| shared.now());
+    let deadline = step.effect_deadline.unwrap_or_default();
     let over = after_ms(deadline, millis(shared.settings.effect_grace));
-    let now = shared.now();
+    // By the store's time, which is the one that the deadline is of: this may be another machine than the one that set it.
+    let now = shared.store.time().await?;
     if now < over {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -264,7 +271,8 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
         }
         Ready::Unable(reason) => {
             let limit = shared.settings.step_timeout;
-            let Some((started, attempt)) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
+            let Some(started) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
+            let attempt = started.step(ordinal).map_or(0, |step| step.attempt);
             let message = format!("{reason}; nothing was run");
             let result = StepResult::Failed { message, output: StepOutput::default() };
             return finish(shared, started.id, ordinal, attempt, result, lease, Duration::ZERO).await;
@@ -272,13 +280,13 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
     };
     let at = shared.now();
     let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
-    let Some((started, _)) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
+    let Some(started) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
-    let effect_deadline = step.effect_deadline.unwrap_or(at);
     tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.command_text, "step started");
 
     let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
-    let left = elapsed(shared.now(), effect_deadline);
+    // Counted from before the deadline was set, so that the effect is over by then whatever the two clocks say.
+    let left = limit.saturating_sub(elapsed(at, shared.now()));
     let result = effect(live.port, approved, left, shared.settings.effect_grace).await;
     let took = elapsed(at, shared.now());
     finish(shared, started.id, ordinal, step.attempt, result, lease, took).await
@@ -292,14 +300,12 @@ async fn intend(
     ordinal: u32,
     limit: Duration,
     lease: &Lease,
-) -> Result<Option<(Plan, u32)>, Error> {
+) -> Result<Option<Plan>, Error> {
     let alert_firing = alert_fires(shared, &found.value).await?;
-    let at = shared.now();
-    let effect_deadline = after_ms(at, millis(limit));
-    let intent = PlanEvent::StartStep { at, ordinal, effect_deadline, alert_firing };
-    let Some(started) = apply(shared, found, intent, lease, None).await? else { return Ok(None) };
-    let attempt = started.step(ordinal).map_or(0, |step| step.attempt);
-    Ok(Some((started, attempt)))
+    // Of the store's time: whoever judges after a crash may be another machine.
+    let effect_deadline = after_ms(shared.store.time().await?, millis(limit));
+    let intent = PlanEvent::StartStep { at: shared.now(), ordinal, effect_deadline, alert_firing };
+    apply(shared, found, intent, lease, None).await
 }
 
 /// Calls the adapter in a task of its own, so that a panic is an outcome and not the end of the executor.

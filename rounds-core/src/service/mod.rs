@@ -7,6 +7,7 @@
 mod alerts;
 mod approvals;
 mod audit_log;
+mod cap;
 mod connectors;
 mod decide;
 mod dispatcher;

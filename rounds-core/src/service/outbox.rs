@@ -1,4 +1,7 @@
 //! The outbox: routes notices to channels and delivers each at least once, with backoff and dead letters.
+//!
+//! A channel is told of one plan, or of one alert, in the order in which it happened: while an earlier notice about the
+//! same thing is on its way to it, by whichever replica, a later one waits. A dead letter holds nothing up.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -12,13 +15,14 @@ use tokio_util::task::TaskTracker;
 use super::error::Error;
 use super::guard::{SLACK, guarded};
 use super::observe::woken;
-use super::shared::Shared;
+use super::shared::{Shared, millis};
 use crate::connector::Connector;
 use crate::id::{ConnectorId, NoticeId};
 use crate::plugin::Role;
 use crate::ports::CallContext;
 use crate::ports::store::{
-    ClaimQuery, Commit, Key, Lease, NoticeStatus, OutboxNotice, RecordKind, StoreExt, Versioned, WorkerId,
+    ClaimQuery, Commit, Key, Lease, ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned,
+    WorkerId,
 };
 use crate::time::after_ms;
 
@@ -91,7 +95,6 @@ impl Outbox {
             let Some((found, lease)) = claim(&self.shared, &self.worker).await? else { return Ok(()) };
             let Some(channel) = found.value.channel else {
                 route(&self.shared, found, &lease).await?;
-                self.shared.store.release(&lease).await?;
                 continue;
             };
             match self.busy.entry(channel) {
@@ -129,11 +132,7 @@ impl Outbox {
         let (shared, ended) = (Arc::clone(&self.shared), Ended(self.ended.clone(), channel));
         self.deliveries.spawn(async move {
             let _ended = ended;
-            let sent = async {
-                deliver(&shared, found, &lease).await?;
-                Ok::<_, Error>(shared.store.release(&lease).await?)
-            };
-            if let Err(error) = sent.await {
+            if let Err(error) = in_turn(&shared, found, &lease).await {
                 tracing::warn!(%error, "a notice could not be sent on its way; trying again");
             }
         });
@@ -150,7 +149,7 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Er
         .store
         .claim(&ClaimQuery {
             kind: RecordKind::Notice,
-            statuses: vec!["pending".into()],
+            statuses: vec![NoticeStatus::Pending.as_str().into()],
             due_by: shared.now(),
             worker: worker.clone(),
             ttl: ttl(shared),
@@ -169,7 +168,7 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
         .map(|channel| channel.value)
         .filter(|channel| channel.role == Role::Notifier)
         .collect();
-    let mut commit = Commit::new().under(lease);
+    let mut commit = Commit::new().releasing(lease);
     for channel in channels {
         let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..found.value.clone() };
         commit = commit.insert(delivery);
@@ -177,6 +176,34 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());
     shared.store.commit(commit.delete(key, found.version)).await?;
     Ok(())
+}
+
+/// Delivers a notice, or puts it off while the channel has not been told what came before.
+async fn in_turn(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
+    let Some(earlier) = earlier(shared, &found.value).await? else { return deliver(shared, found, lease).await };
+    // Soon, or when the one before it is tried again.
+    let soon = after_ms(shared.now(), millis(shared.settings.lease_ttl / 10).max(1));
+    let mut next = found.value;
+    next.next_attempt_at = earlier.next_attempt_at.max(soon);
+    let put_off = Commit::new().update(next, found.version).releasing(lease);
+    shared.store.commit(put_off).await?;
+    Ok(())
+}
+
+/// What the channel is to be told first: an undelivered notice about the same thing with an earlier place. None can
+/// still come: places are versions, and what has a later one was committed later.
+async fn earlier(shared: &Shared, notice: &OutboxNotice) -> Result<Option<OutboxNotice>, StoreError> {
+    let Some(about) = notice.about else { return Ok(None) };
+    let query = ListQuery {
+        parent: Some(about),
+        statuses: vec![NoticeStatus::Pending.as_str().into()],
+        ..ListQuery::new(RecordKind::Notice)
+    };
+    let others: Vec<Versioned<OutboxNotice>> = shared.store.all(query).await?;
+    let ahead = |other: &OutboxNotice| {
+        other.place < notice.place && (other.channel.is_none() || other.channel == notice.channel)
+    };
+    Ok(others.into_iter().map(|found| found.value).filter(ahead).max_by_key(|other| other.next_attempt_at))
 }
 
 async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
@@ -194,7 +221,7 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
         Err(Error::Store(error)) => return Err(error.into()),
         Err(error) => Err((false, error.to_string())),
     };
-    let commit = Commit::new().under(lease);
+    let commit = Commit::new().releasing(lease);
     let commit = match result {
         Ok(()) => commit.delete(key, found.version),
         Err((transient, error)) => {

@@ -288,9 +288,9 @@ fn can_be_rescued(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// What else a change of a plan's status means: a rejected or expired primary takes its draft along, an ended plan
+/// What else a change of a plan's status, committed at `version`, means: a rejected or expired primary takes its draft along, an ended plan
 /// is told of.
-pub(crate) async fn follow_up(shared: &Shared, commit: Commit, plan: &Plan) -> Result<Commit, Error> {
+pub(crate) async fn follow_up(shared: &Shared, commit: Commit, plan: &Plan, version: u64) -> Result<Commit, Error> {
     let mut commit = commit;
     let gone = match plan.status {
         PlanStatus::Rejected => Some("rejected"),
@@ -309,7 +309,7 @@ pub(crate) async fn follow_up(shared: &Shared, commit: Commit, plan: &Plan) -> R
         // A plan can fail more than once, and each time tells anew: a key that comes back while the first notice is
         // still on its way would have the store refuse the change itself.
         let part = format!("{}/{}", plan.status.as_str(), NoticeId::new());
-        commit = commit.insert(shared.plan_notice(plan, NoticeKind::PlanEnded, plan.status.as_str(), &part));
+        commit = commit.insert(shared.plan_notice(plan, version, NoticeKind::PlanEnded, plan.status.as_str(), &part));
     }
     Ok(commit)
 }
@@ -331,7 +331,7 @@ pub(crate) fn proposal_commit(shared: &Shared, plan: &Plan, rescue: Option<&Plan
         .insert(plan.clone())
         .audit(entry)
         .event(shared.plan_event(plan, "proposed"))
-        .insert(shared.plan_notice(plan, NoticeKind::PlanProposed, "waits for approval", "proposed"));
+        .insert(shared.plan_notice(plan, 1, NoticeKind::PlanProposed, "waits for approval", "proposed"));
     if let Some(rescue) = rescue {
         commit = commit.insert(rescue.clone()).event(shared.plan_event(rescue, "proposed"));
     }

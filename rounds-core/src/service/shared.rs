@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::error::Error;
 use super::live::LiveConnectors;
@@ -105,10 +106,12 @@ impl Shared {
         self.event(&plan.org_id, EventSubject::Plan, plan.id, name, data)
     }
 
-    /// A notice for the outbox, not yet routed.
+    /// A notice for the outbox, not yet routed: about a plan or a rule, in the place that its version gives it.
+    #[allow(clippy::too_many_arguments, reason = "a notice has that many parts")]
     pub fn notice(
         &self,
         org: &OrgId,
+        (about, place): (Uuid, u64),
         kind: NoticeKind,
         key: String,
         title: String,
@@ -131,6 +134,8 @@ impl Shared {
                 labels: Default::default(),
             },
             channel: None,
+            about: Some(about),
+            place,
             status: NoticeStatus::Pending,
             attempts: 0,
             next_attempt_at: at,
@@ -138,9 +143,11 @@ impl Shared {
         }
     }
 
-    pub fn plan_notice(&self, plan: &Plan, kind: NoticeKind, what: &str, part: &str) -> OutboxNotice {
+    /// A notice about a plan that is committed at `version`.
+    pub fn plan_notice(&self, plan: &Plan, version: u64, kind: NoticeKind, what: &str, part: &str) -> OutboxNotice {
         self.notice(
             &plan.org_id,
+            (plan.id.as_uuid(), version),
             kind,
             format!("plan/{}/{part}", plan.id),
             format!("Plan {what}: {}", plan.summary),

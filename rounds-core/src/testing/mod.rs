@@ -5,6 +5,7 @@ mod clock;
 mod datasource;
 mod identity;
 mod investigator;
+mod layer;
 mod store;
 
 pub use adapter::{FakeAdapter, FakeOutcome};
@@ -12,4 +13,5 @@ pub use clock::ManualClock;
 pub use datasource::FakeDatasource;
 pub use identity::StaticIdentity;
 pub use investigator::ScriptedInvestigator;
+pub use layer::{Layered, StoreLayer};
 pub use store::{Fault, MemoryStore};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rounds_core::access::{Actor, ActorType};
 use rounds_core::alert::{
     AlertInstance, AlertRule, AlertState, Condition, Evaluation, Observation, Operator, Reason, Severity, Silence,
-    disable, enable, evaluate, reset,
+    disable, enable, evaluate, next_evaluation, reset,
 };
 use rounds_core::investigation::{InvestigationEvent, InvestigationStatus, transition};
 use rounds_core::{AlertRuleId, InvestigationId, OrgId, SilenceId, Timestamp};
@@ -316,6 +316,7 @@ fn a_failed_query_changes_nothing_but_is_recorded_until_one_works() {
         let expected = AlertInstance {
             last_error: Some("connection refused".into()),
             last_evaluated_at: Some(at(1_000)),
+            next_evaluation_at: Some(next_evaluation(&watch.rule, at(1_000))),
             ..before
         };
         assert_eq!(watch.instance, expected);

@@ -1,6 +1,7 @@
 //! The evaluator: what it sees becomes state, whatever datasources, restarts and other evaluators do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rounds_core::alert::{AlertState, Reason};
 use rounds_core::ports::store::{RecordKind, Store, StoreExt};
@@ -351,14 +352,21 @@ async fn a_slow_datasource_delays_its_rules_and_makes_no_backlog() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_a_start_the_first_evaluations_are_spread_over_the_interval() {
+async fn after_an_outage_every_rule_is_asked_at_once_a_few_at_a_time_and_then_spread_over_its_interval() {
     let world = World::new().await;
     world.errors.set(0.1);
     for number in 0..60 {
         world.rule(&format!("rule {number}"), json!({ "evaluationIntervalSec": 60 })).await;
     }
-    let (began, made) = (Instant::now(), world.errors.asked().len());
+    let made = world.errors.asked().len();
+    *lock(&world.errors.takes) = Duration::from_millis(100);
     let _running = world.start();
+    pass(secs(2)).await;
+    let first: std::collections::BTreeSet<_> =
+        world.errors.asked().into_iter().skip(made).map(|(_, expr)| expr).collect();
+    assert_eq!(first.len(), 60, "nobody waits for an interval to pass after an outage");
+    assert_eq!(world.errors.peak(), world.settings.queries_per_datasource, "the datasource is not run over");
+    let (began, made) = (Instant::now(), world.errors.asked().len());
     pass(secs(61)).await;
     let mut at: Vec<u64> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();

@@ -263,7 +263,8 @@ impl World {
 
     /// A world whose Rounds is assembled with something more; nothing runs yet.
     pub async fn built(settings: Settings, more: impl FnOnce(Builder) -> Builder) -> Self {
-        let store = MemoryStore::new();
+        let clock = Arc::new(TokioClock::new());
+        let store = MemoryStore::with_clock(clock.clone());
         let org = OrgId::default();
         let admin = Principal::user(org.clone(), "admin", OrgRole::Admin);
         let editor = Principal::user(org.clone(), "editor", OrgRole::Editor);
@@ -274,7 +275,6 @@ impl World {
         let people = [&admin, &editor, &auto_editor, &viewer, &agent].map(Clone::clone);
         let identity = Arc::new(StaticIdentity::new(people));
         let (cluster, errors, channel) = (Cluster::default(), Metrics::default(), Channel::default());
-        let clock = Arc::new(TokioClock::new());
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let builder = builder(shared, &identity, &clock, &cluster, &errors, &channel).settings(settings.clone());
         let rounds = more(builder).build().unwrap();

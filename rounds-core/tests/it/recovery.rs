@@ -1,20 +1,16 @@
 //! A worker that lost its lease, and one that died: what the others find, and when they may judge.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rounds_core::audit::chain::Broken;
+use rounds_core::Settings;
 use rounds_core::plan::{PlanStatus, StepStatus};
-use rounds_core::ports::Event;
 use rounds_core::ports::store::{
-    AuditHead, AuditPage, AuditQuery, ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record,
-    RecordKind, Store, StoreError, Versioned, WorkerId,
+    ClaimQuery, Commit, Committed, Lease, Record, RecordKind, Store, StoreError, Versioned, WorkerId,
 };
-use rounds_core::testing::MemoryStore;
-use rounds_core::{OrgId, Settings};
-use tokio::sync::{Notify, broadcast};
+use rounds_core::testing::{Layered, MemoryStore, StoreLayer};
+use tokio::sync::Notify;
 
 use crate::harness::{World, later, lock, ok, pass, secs, steps, until};
 
@@ -26,15 +22,9 @@ struct Spied {
 }
 
 #[async_trait]
-impl Store for Spied {
-    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
-        self.inner.load(lookup).await
-    }
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.inner.list(query).await
-    }
-    async fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> Result<BTreeMap<String, u64>, StoreError> {
-        self.inner.count(kind, org).await
+impl StoreLayer for Spied {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let result = self.inner.commit(commit).await;
@@ -50,27 +40,6 @@ impl Store for Spied {
         }
         Ok(claimed)
     }
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
-        self.inner.renew(lease, ttl).await
-    }
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.release(lease).await
-    }
-    async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.inner.events(org, after, limit).await
-    }
-    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
-        self.inner.audit(query).await
-    }
-    async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
-        self.inner.verify_audit(org).await
-    }
-    fn wakes(&self) -> broadcast::Receiver<RecordKind> {
-        self.inner.wakes()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +49,7 @@ async fn rule_5_a_worker_that_lost_its_lease_commits_nothing() {
         let world = World::new().await;
         let (plans, refused) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let spied = Spied { inner: world.store.clone(), plans: plans.clone(), refused: refused.clone() };
-        let loser = world.replica(Arc::new(spied)).build().unwrap();
+        let loser = world.replica(Arc::new(Layered(spied))).build().unwrap();
         let started = Arc::new(Notify::new());
         let says = started.clone();
         world.cluster.does(move |_, _| {

@@ -9,7 +9,7 @@ use rounds_core::ports::store::RecordKind;
 use sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};
 use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait};
 
-use crate::tables::{self, Tables};
+use crate::tables::{self, Tables, has_secret};
 
 pub(super) struct Migration {
     pub(super) tables: Tables,
@@ -37,7 +37,7 @@ const KINDS: [RecordKind; 8] = [
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for kind in KINDS {
-            self.record_table(manager, kind).await?;
+            record_table(&self.tables, manager, kind).await?;
         }
         self.parts_table(manager, RecordKind::Plan).await?;
         self.logs(manager).await?;
@@ -55,37 +55,6 @@ impl MigrationTrait for Migration {
 }
 
 impl Migration {
-    async fn record_table(&self, manager: &SchemaManager<'_>, kind: RecordKind) -> Result<(), DbErr> {
-        let mut table = Table::create()
-            .table(self.tables.record(kind))
-            .col(ColumnDef::new("id").uuid().not_null().primary_key())
-            .col(ColumnDef::new("org_id").text().not_null())
-            .col(ColumnDef::new("version").big_integer().not_null())
-            .col(ColumnDef::new("status").text().null())
-            .col(ColumnDef::new("parent").uuid().null())
-            .col(ColumnDef::new("unique_key").text().null())
-            .col(ColumnDef::new("due_at").big_integer().null())
-            .col(ColumnDef::new("lease_fence").big_integer().not_null().default(0))
-            .col(ColumnDef::new("lease_worker").text().null())
-            .col(ColumnDef::new("lease_until").big_integer().null())
-            .col(ColumnDef::new("body").text().not_null())
-            .take();
-        if tables::has_secret(kind) {
-            table.col(ColumnDef::new("secret").text().null());
-        }
-        manager.create_table(table).await?;
-        for (suffix, columns, unique) in [
-            // Errors name the index on PostgreSQL and the column on SQLite: both say `unique_key`.
-            ("unique_key", &["unique_key"][..], true),
-            ("status", &["org_id", "status", "id"], false),
-            ("parent", &["parent", "id"], false),
-            ("due", &["due_at", "id"], false),
-        ] {
-            self.index(manager, kind.as_str(), suffix, columns, unique).await?;
-        }
-        Ok(())
-    }
-
     async fn parts_table(&self, manager: &SchemaManager<'_>, kind: RecordKind) -> Result<(), DbErr> {
         let name = format!("{kind}_part");
         let owner = ForeignKey::create()
@@ -159,6 +128,38 @@ impl Migration {
     ) -> Result<(), DbErr> {
         manager.create_index(index(&self.tables, table, suffix, columns, unique)).await
     }
+}
+
+/// The table of a kind: the header that all kinds have, and what they are found by.
+pub(super) async fn record_table(tables: &Tables, manager: &SchemaManager<'_>, kind: RecordKind) -> Result<(), DbErr> {
+    let mut table = Table::create()
+        .table(tables.record(kind))
+        .col(ColumnDef::new("id").uuid().not_null().primary_key())
+        .col(ColumnDef::new("org_id").text().not_null())
+        .col(ColumnDef::new("version").big_integer().not_null())
+        .col(ColumnDef::new("status").text().null())
+        .col(ColumnDef::new("parent").uuid().null())
+        .col(ColumnDef::new("unique_key").text().null())
+        .col(ColumnDef::new("due_at").big_integer().null())
+        .col(ColumnDef::new("lease_fence").big_integer().not_null().default(0))
+        .col(ColumnDef::new("lease_worker").text().null())
+        .col(ColumnDef::new("lease_until").big_integer().null())
+        .col(ColumnDef::new("body").text().not_null())
+        .take();
+    if has_secret(kind) {
+        table.col(ColumnDef::new("secret").text().null());
+    }
+    manager.create_table(table).await?;
+    for (suffix, columns, unique) in [
+        // Errors name the index on PostgreSQL and the column on SQLite: both say `unique_key`.
+        ("unique_key", &["unique_key"][..], true),
+        ("status", &["org_id", "status", "id"], false),
+        ("parent", &["parent", "id"], false),
+        ("due", &["due_at", "id"], false),
+    ] {
+        manager.create_index(index(tables, kind.as_str(), suffix, columns, unique)).await?;
+    }
+    Ok(())
 }
 
 pub(super) fn index(

@@ -4,6 +4,7 @@
 
 mod m0001_records;
 mod m0002_identity;
+mod m0003_work_slots;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -24,6 +25,7 @@ impl MigratorTraitSelf for Migrator {
         vec![
             Box::new(m0001_records::Migration { tables: self.tables.clone() }),
             Box::new(m0002_identity::Migration { tables: self.tables.clone() }),
+            Box::new(m0003_work_slots::Migration { tables: self.tables.clone() }),
         ]
     }
 

@@ -16,26 +16,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rounds_core::access::{Action, OrgRole, Principal, Scope};
 use rounds_core::alert::{AlertInstance, AlertState, HistoryRow};
-use rounds_core::audit::chain::Broken;
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
 use rounds_core::plan::{Plan, PlanOutcome, PlanStatus, StepStatus};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{
-    AuditHead, AuditPage, AuditQuery, ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record,
-    RecordKind, Versioned,
-};
+use rounds_core::ports::store::{AuditQuery, Commit, Committed, ListQuery, Record, RecordKind, Versioned};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Event, ExecutionAdapter, FiredAlert, Investigator,
-    Mode, Notice, Notifier, PortError, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store,
-    StoreError, StoreExt as _, Toolbox,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Mode,
+    Notice, Notifier, PortError, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, StoreError,
+    StoreExt as _, Toolbox,
 };
 use rounds_core::service::{Approval, ProposeRequest, ServiceName};
-use rounds_core::testing::{FakeAdapter, FakeDatasource, StaticIdentity};
+use rounds_core::testing::{FakeAdapter, FakeDatasource, Layered, StaticIdentity, StoreLayer};
 use rounds_core::time::after_ms;
 use rounds_core::{OrgId, Rounds, Settings};
 use rounds_store::SqlStore;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
 use crate::support::{Place, options};
 
@@ -124,15 +119,9 @@ struct Deadly {
 }
 
 #[async_trait]
-impl Store for Deadly {
-    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
-        self.inner.load(lookup).await
-    }
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.inner.list(query).await
-    }
-    async fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> Result<BTreeMap<String, u64>, StoreError> {
-        self.inner.count(kind, org).await
+impl StoreLayer for Deadly {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let concerns = commit.changes.iter().any(|change| change.key().kind == self.kind);
@@ -144,30 +133,6 @@ impl Store for Deadly {
         let committed = self.inner.commit(commit).await;
         self.fate.reached(Point::After(number));
         committed
-    }
-    async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
-        self.inner.claim(query).await
-    }
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
-        self.inner.renew(lease, ttl).await
-    }
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.release(lease).await
-    }
-    async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.inner.events(org, after, limit).await
-    }
-    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
-        self.inner.audit(query).await
-    }
-    async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
-        self.inner.verify_audit(org).await
-    }
-    fn wakes(&self) -> broadcast::Receiver<RecordKind> {
-        self.inner.wakes()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
     }
 }
 
@@ -288,7 +253,7 @@ async fn process(folder: &Path, about: &str, kind: RecordKind, point: Option<Poi
         Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors))),
         Registration::ready("channel", "A channel", Built::Notifier(Arc::new(Channel(fate.clone())))),
     ]);
-    let mut builder = Rounds::builder(Arc::new(deadly), Arc::new(identity))
+    let mut builder = Rounds::builder(Arc::new(Layered(deadly)), Arc::new(identity))
         .registry(registry.unwrap())
         .investigator(Arc::new(Detective(fate)))
         .settings(settings(point.is_some()));

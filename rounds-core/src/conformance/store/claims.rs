@@ -197,3 +197,56 @@ pub async fn a_person_can_change_a_record_that_a_worker_holds(store: AnyStore) {
     assert!(matches!(stale, Err(StoreError::Conflict { .. })), "{stale:?}");
     store.renew(&lease, LONG).await.expect("the lease outlives the change");
 }
+
+/// The work is done and the lease given back in one moment: nobody has to wait, and nobody can come in between.
+pub async fn a_lease_is_given_back_with_the_commit_that_says_so(store: AnyStore) {
+    let work = investigation(at(0));
+    insert(&*store, [work.clone()]).await;
+    let (record, first) = claim(&store, 1, LONG).await.unwrap();
+    store.commit(Commit::new().update(work.clone(), record.version).releasing(&first)).await.unwrap();
+    assert!(is_lost(store.renew(&first, LONG).await, first.key), "it was given back");
+    let (record, second) = claim(&store, 1, LONG).await.expect("it can be claimed at once");
+    assert!(second.fence > first.fence);
+    let late = store.commit(Commit::new().update(work.clone(), record.version).releasing(&first)).await;
+    assert!(is_lost(late, first.key), "to give back one must hold");
+    assert!(claim(&store, 1, LONG).await.is_none(), "and the holder is not disturbed");
+    store.commit(Commit::new().delete(second.key, record.version).releasing(&second)).await.unwrap();
+}
+
+/// A refused commit changes nothing, and a lease is something.
+pub async fn a_refused_commit_gives_no_lease_back(store: AnyStore) {
+    let work = investigation(at(0));
+    insert(&*store, [work.clone()]).await;
+    let (_, lease) = claim(&store, 1, LONG).await.unwrap();
+    let refused = store.commit(Commit::new().update(work.clone(), 7).releasing(&lease)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    assert!(claim(&store, 1, LONG).await.is_none(), "it is still held");
+    store.commit(Commit::new().update(work, 1).under(&lease)).await.expect("by the one who held it");
+}
+
+/// Whoever found nothing to claim knows how long to sleep.
+pub async fn the_next_due_moment_is_told(store: AnyStore) {
+    let running = Investigation { status: InvestigationStatus::Running, ..investigation(at(7)) };
+    let done = Investigation { status: InvestigationStatus::Completed, ..investigation(at(3)) };
+    insert(&*store, [investigation(at(5)), running, done]).await;
+    let next = async |after: u64, statuses: &[&str]| {
+        let statuses: Vec<String> = statuses.iter().map(|status| (*status).to_owned()).collect();
+        store.next_due(RecordKind::Investigation, &statuses, at(after)).await.unwrap()
+    };
+    assert_eq!(next(0, &[]).await, Some(at(5)), "what is ended is never due");
+    assert_eq!(next(5, &[]).await, Some(at(7)), "later than the moment asked for, and not at it");
+    assert_eq!(next(0, &["running"]).await, Some(at(7)));
+    assert_eq!(next(7, &[]).await, None);
+    assert_eq!(store.next_due(RecordKind::Plan, &[], at(0)).await.unwrap(), None);
+}
+
+/// Deadlines are of the store's time, which only goes forward.
+pub async fn the_stores_time_goes_forward(store: AnyStore) {
+    let mut before = store.time().await.unwrap();
+    for _ in 0..50 {
+        let now = store.time().await.unwrap();
+        assert!(now >= before, "{now} after {before}");
+        assert_eq!(now, crate::time::truncate(now), "whole microseconds");
+        before = now;
+    }
+}

@@ -21,7 +21,7 @@ use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
 use crate::plugin::Role;
-use crate::ports::store::{Commit, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned};
+use crate::ports::store::{Commit, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
 use crate::ports::{Event, EventSubject, Notice, NoticeKind, StepSpec, Store, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
@@ -72,6 +72,7 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         state_changed_at: at(1),
         pending_since: Some(at(1)),
         firing_since: None,
+        next_evaluation_at: Some(at(17)),
         last_evaluated_at: Some(at(2)),
         last_value: Some(0.25),
         last_labels: BTreeMap::from([("pod".into(), "shop-1".into())]),
@@ -80,6 +81,7 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         last_sample_at: Some(at(2)),
         empty_answers: 0,
         investigation_id: Some(InvestigationId::new()),
+        investigated: Some((InvestigationId::new(), at(1))),
         silenced: false,
     }
 }
@@ -299,6 +301,8 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             labels: BTreeMap::new(),
         },
         channel: Some(ConnectorId::new()),
+        about: Some(PlanId::new().as_uuid()),
+        place: 3,
         status: NoticeStatus::Pending,
         attempts: 1,
         next_attempt_at: due,
@@ -319,6 +323,7 @@ pub(super) fn one_of_each() -> Vec<Record> {
         plan().into(),
         connector("cluster", inline("a secret")).into(),
         notice(at(9)).into(),
+        WorkSlot { id: Uuid::now_v7(), work: Work::Investigation, number: 2 }.into(),
     ];
     let kinds: Vec<RecordKind> = all.iter().map(Record::kind).collect();
     assert_eq!(kinds, RecordKind::ALL, "the suite has a fixture for every kind of record");

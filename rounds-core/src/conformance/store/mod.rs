@@ -1,12 +1,6 @@
 //! What a [`Store`] must do, as checks.
 //!
-//! ```no_run
-//! # use rounds_core::testing::MemoryStore as MyStore;
-//! # async fn test() {
-//! // In a test of the crate that implements the port; `open` makes a store that is empty.
-//! rounds_core::conformance::store::store_suite(|| async { MyStore::new() }).await;
-//! # }
-//! ```
+//! [`store_conformance!`](crate::store_conformance) makes a test of each; [`store_suite`] runs them all in one.
 //!
 //! A check is named after the rule it protects. Checks wait for conditions, never for a time to pass, so their
 //! outcome does not depend on how fast the machine is. They need a runtime with tokio's real time.
@@ -40,13 +34,37 @@ pub type AnyStore = Arc<dyn Store>;
 pub type Check = (&'static str, fn(AnyStore) -> BoxFuture<'static, ()>);
 
 macro_rules! checks {
-    ($($name:ident,)*) => {
+    (($d:tt) $($name:ident,)*) => {
         /// Every check that needs no more than an empty store.
         pub const CHECKS: &[Check] = &[$((stringify!($name), |store| Box::pin($name(store))),)*];
+
+        /// The behaviour suite as tests of the crate that implements a [`Store`](crate::ports::Store): one test for
+        /// each check. It takes an async function that makes an empty store, and whatever must live as long as the
+        /// store does (a temporary folder, say; `()` if nothing).
+        ///
+        /// ```
+        /// use rounds_core::testing::MemoryStore;
+        ///
+        /// async fn empty() -> (MemoryStore, ()) {
+        ///     (MemoryStore::new(), ())
+        /// }
+        ///
+        /// rounds_core::store_conformance!(empty);
+        /// ```
+        #[macro_export]
+        macro_rules! store_conformance {
+            ($d open:path) => {
+                $(#[test]
+                fn $name() {
+                    $crate::conformance::store::hold($crate::conformance::store::$name, $d open);
+                })*
+            };
+        }
     };
 }
 
 checks! {
+    ($)
     a_record_is_inserted_updated_and_deleted_by_version,
     a_stale_version_is_a_conflict_and_changes_nothing,
     a_commit_that_expects_a_version_holds_only_at_that_version,
@@ -71,6 +89,10 @@ checks! {
     a_released_record_can_be_claimed_at_once,
     claiming_renewing_and_releasing_do_not_change_the_version,
     a_person_can_change_a_record_that_a_worker_holds,
+    a_lease_is_given_back_with_the_commit_that_says_so,
+    a_refused_commit_gives_no_lease_back,
+    the_next_due_moment_is_told,
+    the_stores_time_goes_forward,
     concurrent_claims_never_hand_out_a_record_twice,
     concurrent_read_modify_write_loses_nothing,
     concurrent_inserts_of_one_unique_key_let_one_pass,
@@ -88,6 +110,26 @@ checks! {
     inline_and_referenced_secrets_come_back_and_are_not_in_the_body,
     a_commit_wakes_whoever_listens_to_its_kinds,
     an_empty_store_answers,
+}
+
+/// Runs one check on a store of its own, in a runtime of its own: what [`store_conformance!`](crate::store_conformance)
+/// makes tests of.
+///
+/// # Panics
+/// The check does not hold, or there is no runtime to be had.
+pub fn hold<C, CF, O, OF, S, G>(check: C, open: O)
+where
+    C: FnOnce(AnyStore) -> CF,
+    CF: Future<Output = ()> + Send + 'static,
+    O: FnOnce() -> OF,
+    OF: Future<Output = (S, G)>,
+    S: Store + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (store, _keep) = open().await;
+        check(Arc::new(store)).await;
+    });
 }
 
 /// Runs every check of [`CHECKS`], each on a store of its own.

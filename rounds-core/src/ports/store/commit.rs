@@ -78,6 +78,8 @@ pub struct Commit {
     pub events: Vec<Event>,
     /// The leases that must be held at the moment of the commit.
     pub leases: Vec<Lease>,
+    /// Those of them that are given back with it, and with it only.
+    pub released: Vec<Lease>,
 }
 
 impl Commit {
@@ -126,6 +128,13 @@ impl Commit {
     pub fn under(mut self, lease: &Lease) -> Self {
         self.leases.push(lease.clone());
         self
+    }
+
+    /// Provided that a lease is held, and given back in the same moment: the work is done, and whoever is next need
+    /// not wait.
+    pub fn releasing(mut self, lease: &Lease) -> Self {
+        self.released.push(lease.clone());
+        self.under(lease)
     }
 }
 

@@ -20,11 +20,12 @@ pub use commit::{Change, Commit, Committed, Lease, WorkerId};
 pub use error::StoreError;
 pub use ext::StoreExt;
 pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page};
-pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned};
+pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
 
 use super::Event;
 use crate::audit::chain::Broken;
 use crate::id::OrgId;
+use crate::time::Timestamp;
 
 /// Keeps records, leases, the audit log and the event log.
 ///
@@ -34,7 +35,7 @@ use crate::id::OrgId;
 ///
 /// An implementation MUST:
 /// - apply a [`Commit`] whole or not at all, and have it survive power loss once `commit` has returned;
-/// - refuse a commit whose expected versions, uniqueness or leases do not hold, changing nothing;
+/// - refuse a commit whose expected versions, uniqueness or leases do not hold, changing nothing and giving no lease back;
 /// - own lease time: durations come in, its own clock decides, and a lease that is over can commit nothing until it is renewed;
 /// - number audit rows and events per organisation from 1 without gaps, in the order of commits, and chain the
 ///   audit rows ([`chain`](crate::audit::chain));
@@ -71,6 +72,19 @@ pub trait Store: Send + Sync {
 
     /// Gives a lease back. Releasing one that is lost is not an error.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// When the next record of a kind becomes due, after `after`; of any status when none is named. Workers that
+    /// found nothing to claim sleep until then. `None`: nothing will become due unless something changes.
+    async fn next_due(
+        &self,
+        kind: RecordKind,
+        statuses: &[String],
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The time that leases run by, in UTC: one clock for all replicas. Deadlines that one process sets and another
+    /// judges are of this time, so that no two machines' clocks are ever compared.
+    async fn time(&self) -> Result<Timestamp, StoreError>;
 
     /// Reads the events of an organisation after a number, at most `limit`.
     async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;

@@ -112,6 +112,8 @@ kinds! {
     Connector(Connector) = "connector";
     /// A notice on its way to a channel.
     Notice(OutboxNotice) = "notice";
+    /// A place under a cap that holds over all replicas.
+    WorkSlot(WorkSlot) = "work_slot";
 }
 
 impl fmt::Display for RecordKind {
@@ -172,6 +174,17 @@ pub enum NoticeStatus {
     Dead,
 }
 
+impl NoticeStatus {
+    /// The word that rows and queries use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// A notice on its way: first unrouted, then one per channel. A delivered one is deleted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -182,6 +195,12 @@ pub struct OutboxNotice {
     pub notice: Notice,
     /// The channel; `None`: not yet routed.
     pub channel: Option<ConnectorId>,
+    /// What it is about: the plan, or the alert rule. A channel is told of one thing in the order in which it happened.
+    #[serde(default)]
+    pub about: Option<Uuid>,
+    /// Its place in that order: the version of what it is about. No clock says it, so no two clocks can disagree.
+    #[serde(default)]
+    pub place: u64,
     /// Where it is.
     pub status: NoticeStatus,
     /// How often it was tried.
@@ -192,6 +211,47 @@ pub struct OutboxNotice {
     pub last_error: Option<String>,
 }
 
+/// Work that is capped over all replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Work {
+    /// Running an investigation.
+    Investigation,
+}
+
+impl Work {
+    /// The word that rows and queries use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Investigation => "investigation",
+        }
+    }
+}
+
+/// A place under a cap that holds over all replicas: whoever holds its lease may do one piece of the work. A cap of
+/// four is four of these, and a replica that dies gives its places back when their leases end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkSlot {
+    /// The place.
+    pub id: Uuid,
+    /// Which work.
+    pub work: Work,
+    /// Which of the places, from 0. A replica with a smaller cap takes only the first ones.
+    pub number: u32,
+}
+
+impl WorkSlot {
+    /// The due time of a place: so many microseconds after 1970 as its number says. Asking for what is due by the time
+    /// of the last place under a cap claims only the places under it.
+    #[must_use]
+    pub fn due(number: u32) -> Timestamp {
+        chrono::DateTime::from_timestamp_micros(number.into()).unwrap_or_default()
+    }
+}
+
 /// What a record is found by. Stores keep exactly this beside the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
@@ -199,7 +259,8 @@ pub struct Index {
     pub org: OrgId,
     /// Its status, for kinds that have one.
     pub status: Option<&'static str>,
-    /// What it belongs to: the rule of an instance, history row or investigation; the investigation of a plan.
+    /// What it belongs to: the rule of an instance, history row or investigation; the investigation of a plan; what a
+    /// notice is about.
     pub parent: Option<Uuid>,
     /// What no two records of its kind may share.
     pub unique: Option<String>,
@@ -231,6 +292,7 @@ impl Record {
             Self::Plan(plan) => plan.id.as_uuid(),
             Self::Connector(connector) => connector.id.as_uuid(),
             Self::Notice(notice) => notice.id.as_uuid(),
+            Self::WorkSlot(slot) => slot.id,
         };
         Key { kind: self.kind(), id }
     }
@@ -257,6 +319,7 @@ impl Record {
                 parent: Some(instance.rule_id.as_uuid()),
                 // One instance per rule today: two evaluators must not make two.
                 unique: Some(instance.rule_id.to_string()),
+                due_at: instance.next_evaluation_at,
                 ..bare(&instance.org_id)
             },
             Self::AlertHistory(row) => {
@@ -291,16 +354,21 @@ impl Record {
                 Index { unique: Some(format!("{}/{}", connector.org_id, connector.name)), ..bare(&connector.org_id) }
             }
             Self::Notice(notice) => Index {
-                status: Some(match notice.status {
-                    NoticeStatus::Pending => "pending",
-                    NoticeStatus::Dead => "dead",
-                }),
+                status: Some(notice.status.as_str()),
                 unique: Some(match notice.channel {
                     Some(channel) => format!("{}/{channel}", notice.notice.idempotency_key),
                     None => notice.notice.idempotency_key.clone(),
                 }),
+                parent: notice.about,
                 due_at: (notice.status == NoticeStatus::Pending).then_some(notice.next_attempt_at),
                 ..bare(&notice.notice.org_id)
+            },
+            // It belongs to the installation; every record names an organisation.
+            Self::WorkSlot(slot) => Index {
+                status: Some(slot.work.as_str()),
+                unique: Some(format!("{}/{}", slot.work.as_str(), slot.number)),
+                due_at: Some(WorkSlot::due(slot.number)),
+                ..bare(&OrgId::default())
             },
         }
     }
@@ -331,9 +399,9 @@ fn plan_due(plan: &Plan) -> Option<Timestamp> {
             NextStep::Waiting(ordinal) => {
                 plan.open_request(RequestKind::Step { ordinal }).map(|request| request.expires_at)
             }
-            // While the lease is held nobody else looks; when it is lost, not before the effect must be over.
-            NextStep::Running(_) => plan.running_step().and_then(|step| step.effect_deadline),
-            NextStep::Run(_) | NextStep::Ask(_) | NextStep::None => Some(plan.created_at),
+            // While the lease is held nobody else looks. Whoever takes it over waits until the effect must be over: its
+            // deadline is of the store's time, and so nothing to compare with anybody's clock here.
+            NextStep::Running(_) | NextStep::Run(_) | NextStep::Ask(_) | NextStep::None => Some(plan.created_at),
         },
         PlanStatus::Completed => {
             plan.verification.since.filter(|_| plan.verification.status == VerificationStatus::Watching)

@@ -18,8 +18,8 @@ use crate::ports::store::{
     AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
     Record, RecordKind, Store, StoreError, Versioned,
 };
-use crate::ports::{Clock, Event};
-use crate::time::{Timestamp, elapsed};
+use crate::ports::{Clock, Event, SystemClock};
+use crate::time::{Timestamp, after_ms, elapsed};
 
 /// What a [`MemoryStore`] does wrong when a test asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,8 @@ struct Faults {
 }
 
 enum LeaseTime {
-    Tokio(Instant),
+    /// When it was made, by the machine's clock and by tokio's.
+    Tokio(Timestamp, Instant),
     Clock(Timestamp, Arc<dyn Clock>),
 }
 
@@ -78,7 +79,7 @@ impl MemoryStore {
     /// An empty store; leases run by tokio's time, which a test may pause.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_time(LeaseTime::Tokio(Instant::now()))
+        Self::with_time(LeaseTime::Tokio(SystemClock.now(), Instant::now()))
     }
 
     /// An empty store whose leases run by a clock.
@@ -121,7 +122,7 @@ impl MemoryStore {
     /// Lease time: how long this store has lived.
     fn now(&self) -> Duration {
         match &self.inner.time {
-            LeaseTime::Tokio(start) => start.elapsed(),
+            LeaseTime::Tokio(_, start) => start.elapsed(),
             LeaseTime::Clock(start, clock) => elapsed(*start, clock.now()),
         }
     }
@@ -221,6 +222,7 @@ impl Store for MemoryStore {
             state.check_leases(&commit.leases, self.now())?;
             let versions = state.apply(&commit.changes)?;
             // Nothing can be refused from here on.
+            commit.released.iter().for_each(|lease| state.release(lease));
             for entry in commit.audit {
                 state.append_audit(AUDIT_KEY, entry);
             }
@@ -254,6 +256,24 @@ impl Store for MemoryStore {
         self.enter().await?;
         self.state().release(lease);
         Ok(())
+    }
+
+    async fn next_due(
+        &self,
+        kind: RecordKind,
+        statuses: &[String],
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().next_due(kind, statuses, after))
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.enter().await?;
+        Ok(match &self.inner.time {
+            LeaseTime::Tokio(begun, start) => after_ms(*begun, millis(start.elapsed())),
+            LeaseTime::Clock(_, clock) => clock.now(),
+        })
     }
 
     async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
@@ -298,6 +318,10 @@ impl Store for MemoryStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.enter().await
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unavailable() -> StoreError {

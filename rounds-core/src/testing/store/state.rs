@@ -14,6 +14,7 @@ use crate::ports::store::{
     AuditHead, Change, ClaimQuery, Cursor, Index, Key, Lease, ListQuery, Lookup, Page, Record, RecordKind, StoreError,
     Versioned, WorkerId,
 };
+use crate::time::Timestamp;
 
 /// One record as a database would keep it: the body as text, so that reading goes through the same decoding.
 #[derive(Debug, Clone)]
@@ -141,10 +142,9 @@ impl State {
             return Ok(None);
         };
         let (key, row) = row;
-        let record = row.read(key.kind)?;
         row.fence += 1;
         row.holder = Some((query.worker.clone(), now.saturating_add(query.ttl)));
-        Ok(Some((record, Lease { key, worker: query.worker.clone(), fence: row.fence })))
+        Ok(Some((row.read(key.kind)?, Lease { key, worker: query.worker.clone(), fence: row.fence })))
     }
 
     pub(super) fn renew(&mut self, lease: &Lease, until: Duration) -> Result<(), StoreError> {
@@ -162,6 +162,11 @@ impl State {
         if let Some(row) = self.rows.get_mut(&lease.key).filter(|row| row.is_of(lease)) {
             row.holder = None;
         }
+    }
+
+    pub(super) fn next_due(&self, kind: RecordKind, statuses: &[String], after: Timestamp) -> Option<Timestamp> {
+        let wanted = self.of_kind(kind).filter(|(_, row)| has_status(statuses, &row.index));
+        wanted.filter_map(|(_, row)| row.index.due_at.filter(|due| *due > after)).min()
     }
 
     pub(super) fn check_leases(&self, leases: &[Lease], now: Duration) -> Result<(), StoreError> {
