@@ -18,6 +18,7 @@ mod feed;
 mod guard;
 mod investigations;
 mod live;
+mod metered;
 mod observe;
 mod outbox;
 mod plans;

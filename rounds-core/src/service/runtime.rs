@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::panic_text;
 use super::live::LiveConnectors;
+use super::metered::Metered;
 use super::shared::Shared;
 use super::{Alerts, Approvals, AuditLog, Connectors, Investigations, Plans};
 use super::{dispatcher, evaluator, executor, feed, outbox, sweeper, verifier};
@@ -165,7 +166,7 @@ impl Builder {
     pub fn build(self) -> Result<Rounds, InvalidSetting> {
         self.settings.validate()?;
         let shared = Shared {
-            store: self.store,
+            store: Arc::new(Metered(self.store)),
             clock: self.clock,
             authorizer: self.authorizer,
             identity: self.identity,
