@@ -26,7 +26,7 @@ deps-demo:
 	.ci/install cc kubectl
 
 deps-test:
-	.ci/install cc kubectl prometheus chromium chromedriver nextest
+	.ci/install cc kubectl postgresql prometheus chromium chromedriver nextest
 
 fmt:
 	$(CARGO) fmt --all --check

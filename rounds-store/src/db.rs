@@ -1,15 +1,20 @@
 //! An open database: pools, table names and keys.
 
+use std::sync::OnceLock;
+
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::RecordKind;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::broadcast;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::dialect::Listener;
 use crate::error::Fail;
 use crate::seal::Sealer;
 use crate::tables::{META, Tables};
+use crate::tx::finish;
 use crate::{MasterKey, StoreOptions, dialect, migration};
 
 pub(crate) struct Db {
@@ -19,6 +24,10 @@ pub(crate) struct Db {
     pub(crate) sealer: Sealer,
     pub(crate) audit_key: Zeroizing<[u8; 32]>,
     pub(crate) wakes: broadcast::Sender<RecordKind>,
+    /// Which open store this is, so that it does not hear of its own commits twice.
+    pub(crate) me: String,
+    /// Ends with the last clone of the store.
+    listener: OnceLock<Listener>,
 }
 
 /// The row of `meta` that says which master key the data belongs to.
@@ -31,6 +40,9 @@ impl Db {
             migration::migrate(&db).await?;
         }
         db.check_key(&options.key).await?;
+        if let Some(listener) = dialect::listen(&db.reader, &db.tables, &db.me, &db.wakes).await? {
+            let _ = db.listener.set(listener);
+        }
         Ok(db)
     }
 
@@ -45,6 +57,8 @@ impl Db {
             sealer: Sealer::new(&options.key),
             audit_key: options.key.derive("audit-chain"),
             wakes: broadcast::Sender::new(1024),
+            me: Uuid::now_v7().simple().to_string(),
+            listener: OnceLock::new(),
         })
     }
 
@@ -98,6 +112,6 @@ impl Db {
             .take();
         let tx = self.begin().await?;
         tx.execute(&insert).await.map_err(Fail::from)?;
-        Ok(tx.commit().await.map_err(Fail::from)?)
+        Ok(finish(tx).await?)
     }
 }

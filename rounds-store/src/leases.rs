@@ -12,6 +12,7 @@ use crate::db::Db;
 use crate::dialect::lease_now;
 use crate::error::{Fail, signed, unsigned};
 use crate::tables::column_text;
+use crate::tx::finish;
 
 impl Db {
     pub(crate) async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, Fail> {
@@ -37,7 +38,7 @@ impl Db {
             .and_where(Expr::col("id").eq(lease.key.id))
             .take();
         tx.execute(&update).await?;
-        tx.commit().await?;
+        finish(tx).await?;
         // Decoded only now: a row that cannot be read stays leased for its time, so that those behind it get their
         // turn. Were it read first, it would be picked for ever.
         Ok(Some((self.read(query.kind, &row)?, lease)))
@@ -71,13 +72,13 @@ impl Db {
         if tx.execute(&update).await?.rows_affected() == 0 {
             return Err(StoreError::LeaseLost { key: lease.key }.into());
         }
-        Ok(tx.commit().await?)
+        finish(tx).await
     }
 
     pub(crate) async fn release(&self, lease: &Lease) -> Result<(), Fail> {
         let tx = self.begin().await?;
         self.give_back(&tx, lease).await?;
-        Ok(tx.commit().await?)
+        finish(tx).await
     }
 
     /// Gives a lease back when the transaction ends; one that is lost, or whose record is gone, stays as it is.
@@ -118,17 +119,20 @@ impl Db {
 
     /// Holds a lease until the transaction ends, or refuses.
     pub(crate) async fn check_lease(&self, tx: &impl ConnectionTrait, lease: &Lease) -> Result<(), Fail> {
-        let now = lease_now(tx).await?;
         let select = Query::select()
-            .column("lease_fence")
+            .column("lease_until")
             .from(self.tables.record(lease.key.kind))
             .and_where(of(lease))
-            .and_where(Expr::col("lease_until").gt(now))
             .lock(LockType::Update)
             .take();
-        match tx.query_one(&select).await? {
-            Some(_) => Ok(()),
-            None => Err(StoreError::LeaseLost { key: lease.key }.into()),
+        let until: Option<i64> = match tx.query_one(&select).await? {
+            Some(row) => row.try_get("", "lease_until")?,
+            None => None,
+        };
+        // Asked once the row is locked: waiting for it may have taken the rest of the lease's time.
+        match until {
+            Some(until) if until > lease_now(tx).await? => Ok(()),
+            _ => Err(StoreError::LeaseLost { key: lease.key }.into()),
         }
     }
 }

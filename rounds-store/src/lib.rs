@@ -1,5 +1,5 @@
-//! The Rounds [`Store`](rounds_core::ports::Store) and [`Identity`](rounds_core::ports::Identity) on SQL: SQLite
-//! today, written so that PostgreSQL needs one file more.
+//! The Rounds [`Store`](rounds_core::ports::Store) and [`Identity`](rounds_core::ports::Identity) on SQL: SQLite for one
+//! process, PostgreSQL for many replicas.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,7 +12,12 @@
 //! # }
 //! ```
 //!
-//! The library reads no environment variables, installs no tracing subscriber and starts no tasks of its own.
+//! With `postgres://user:password@host:5432/database` the same store serves many replicas: leases run by the server's
+//! clock, and replicas hear of each other's commits by `LISTEN`.
+//!
+//! The library reads no environment variables (the PostgreSQL driver takes what an address leaves out from libpq's own,
+//! such as `PGPASSWORD`) and installs no tracing subscriber. On PostgreSQL an open store has one task, which listens
+//! and ends with its last clone.
 
 mod db;
 mod dialect;
@@ -27,6 +32,8 @@ mod records;
 mod seal;
 mod store;
 mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tx;
 
 pub use identity::{IdentityError, SqlIdentity};

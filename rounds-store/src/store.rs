@@ -17,8 +17,8 @@ use tokio::sync::broadcast;
 
 use crate::db::Db;
 use crate::error::Fail;
-use crate::tx::retrying;
-use crate::{SqlIdentity, StoreOptions, migration};
+use crate::tx::{finish, retrying};
+use crate::{SqlIdentity, StoreOptions, dialect, migration};
 
 /// The store on SQL. Clones share one database.
 #[derive(Clone)]
@@ -73,7 +73,11 @@ impl SqlStore {
             self.db.give_back(&tx, lease).await?;
         }
         let events = self.db.append(&tx, &commit.audit, &commit.events).await?;
-        tx.commit().await?;
+        let kinds = changed(commit);
+        if !kinds.is_empty() {
+            dialect::notify(&tx, &self.db.tables, &self.db.me, &kinds).await?;
+        }
+        finish(tx).await?;
         Ok(Committed { versions, events })
     }
 }
@@ -82,6 +86,12 @@ impl fmt::Debug for SqlStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlStore").finish_non_exhaustive()
     }
+}
+
+/// The kinds of records that a commit changes.
+fn changed(commit: &Commit) -> BTreeSet<RecordKind> {
+    let changes = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
+    changes.map(|change| change.key().kind).collect()
 }
 
 #[async_trait]
@@ -107,8 +117,7 @@ impl Store for SqlStore {
             return Err(StoreError::Invalid(format!("{twice} appears twice in one commit")));
         }
         let committed = retrying(|| self.try_commit(&commit)).await?;
-        let changed = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
-        for kind in changed.map(|change| change.key().kind).collect::<BTreeSet<_>>() {
+        for kind in changed(&commit) {
             // Nobody may be listening.
             let _ = self.db.wakes.send(kind);
         }

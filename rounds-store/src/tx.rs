@@ -9,7 +9,10 @@ use std::time::Duration;
 use rand::Rng as _;
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _};
 
+use rounds_core::ports::StoreError;
+
 use crate::db::Db;
+use crate::dialect;
 use crate::error::Fail;
 
 /// How often work is tried while the database is busy. Each try has already waited for the busy timeout.
@@ -25,6 +28,18 @@ impl Db {
         };
         retrying(|| async { self.writer.begin_with_options(immediate).await.map_err(Fail::from) }).await
     }
+}
+
+/// Ends a write. An error of the database undid it, and the work may be tried again; when the answer was lost, nobody
+/// knows whether it is there, and it must not be done twice: that is the caller's to find out.
+pub(crate) async fn finish(tx: DatabaseTransaction) -> Result<(), Fail> {
+    tx.commit().await.map_err(|error| {
+        if dialect::is_undone(&error) {
+            return Fail::Db(error);
+        }
+        let message = format!("{error}; whether the commit happened is unknown");
+        Fail::Store(StoreError::Unavailable { message })
+    })
 }
 
 /// Tries work again, after a growing and uneven pause, while the database is only busy.

@@ -28,6 +28,7 @@ use self::password::Passwords;
 use crate::db::Db;
 use crate::error::Fail;
 use crate::tables::META;
+use crate::tx::finish;
 
 pub use account::{Account, AccountChange, NewServiceAccount, NewUser};
 pub use error::IdentityError;
@@ -60,7 +61,7 @@ impl SqlIdentity {
     /// Ends a change: what the audit log says of it, and the commit.
     async fn finish(&self, tx: DatabaseTransaction, audit: &[AuditEntry]) -> Result<(), IdentityError> {
         self.db.append(&tx, audit, &[]).await?;
-        Ok(tx.commit().await.map_err(Fail::from)?)
+        Ok(finish(tx).await?)
     }
 
     async fn begin(&self) -> Result<DatabaseTransaction, IdentityError> {

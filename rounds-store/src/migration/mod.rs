@@ -15,6 +15,7 @@ use crate::db::Db;
 use crate::dialect;
 use crate::error::Fail;
 use crate::tables::{MIGRATIONS, Tables};
+use crate::tx::finish;
 
 struct Migrator {
     tables: Tables,
@@ -53,8 +54,8 @@ pub(crate) async fn migrate(db: &Db) -> Result<(), StoreError> {
         return Ok(());
     }
     let tx = db.begin().await?;
-    dialect::lock_migrations(&tx).await.map_err(Fail::from)?;
+    dialect::lock_migrations(&tx, &db.tables).await.map_err(Fail::from)?;
     // Asks again what is pending, now that nobody else can change it.
     migrator.up(&tx, None).await.map_err(Fail::from)?;
-    Ok(tx.commit().await.map_err(Fail::from)?)
+    Ok(finish(tx).await?)
 }

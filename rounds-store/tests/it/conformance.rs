@@ -1,11 +1,9 @@
 //! The SQL store is a store, alone and beside others on the same file.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rounds_core::conformance::store::{
-    AnyStore, everything_survives_a_reopen, store_suite, tampering_with_an_audit_row_is_noticed,
-};
+use rounds_core::conformance::store::{AnyStore, everything_survives_a_reopen, tampering_with_an_audit_row_is_noticed};
 use rounds_core::investigation::Investigation;
 use rounds_core::ports::store::{
     AuditQuery, ClaimQuery, Commit, Key, ListQuery, Lookup, RecordKind, StoreError, WorkerId,
@@ -14,23 +12,36 @@ use rounds_core::ports::{Store as _, StoreExt as _};
 use rounds_store::SqlStore;
 use tokio::task::JoinSet;
 
-use crate::support::{Place, entry, investigation, later, org, rule};
+use rstest::rstest;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sqlite_holds_every_rule_of_a_store() {
-    let places = Mutex::new(Vec::new());
-    store_suite(|| async {
-        let place = Place::new();
-        let store = place.open().await;
-        places.lock().unwrap().push(place);
-        store
-    })
-    .await;
+use crate::support::{Database, Place, entry, investigation, later, org, rule};
+
+mod sqlite {
+    use super::*;
+
+    async fn empty() -> (SqlStore, Place) {
+        let place = Place::on(Database::Sqlite).await;
+        (place.open().await, place)
+    }
+
+    rounds_core::store_conformance!(empty);
 }
 
+mod postgres {
+    use super::*;
+
+    async fn empty() -> (SqlStore, Place) {
+        let place = Place::on(Database::Postgres).await;
+        (place.open().await, place)
+    }
+
+    rounds_core::store_conformance!(empty);
+}
+
+#[rstest]
 #[tokio::test]
-async fn sqlite_keeps_everything_over_a_reopen() {
-    let place = Place::new();
+async fn everything_is_kept_over_a_reopen(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
+    let place = Place::on(database).await;
     let store: AnyStore = Arc::new(place.open().await);
     everything_survives_a_reopen(store, async || Arc::new(place.open().await) as AnyStore).await;
 }
@@ -46,9 +57,12 @@ async fn with_a_damaged_one(place: &Place) -> (SqlStore, Vec<Investigation>) {
     (store, all)
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_named_and_lets_the_others_be_claimed() {
-    let place = Place::new();
+async fn a_record_that_cannot_be_read_is_named_and_lets_the_others_be_claimed(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let (store, all) = with_a_damaged_one(&place).await;
     let query = ClaimQuery {
         kind: RecordKind::Investigation,
@@ -66,9 +80,12 @@ async fn a_record_that_cannot_be_read_is_named_and_lets_the_others_be_claimed() 
     assert!(store.claim(&query).await.unwrap().is_none(), "the damaged one stays leased for its time");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_left_out_of_lists_and_loading_it_says_why() {
-    let place = Place::new();
+async fn a_record_that_cannot_be_read_is_left_out_of_lists_and_loading_it_says_why(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let (store, all) = with_a_damaged_one(&place).await;
     let mut query = ListQuery { limit: 1, ..ListQuery::new(RecordKind::Investigation) };
     let mut listed = Vec::new();
@@ -86,9 +103,10 @@ async fn a_record_that_cannot_be_read_is_left_out_of_lists_and_loading_it_says_w
     assert!(matches!(strict, Err(StoreError::Corrupt { .. })), "{strict:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_changed_audit_entry_is_noticed() {
-    let place = Place::new();
+async fn a_changed_audit_entry_is_noticed(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
+    let place = Place::on(database).await;
     let store = Arc::new(place.open().await);
     tampering_with_an_audit_row_is_noticed(store, async |org, seq| {
         let changed = format!(
@@ -100,8 +118,11 @@ async fn a_changed_audit_entry_is_noticed() {
     .await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_audit_row_that_is_relisted_removed_or_cut_off_is_noticed() {
+async fn an_audit_row_that_is_relisted_removed_or_cut_off_is_noticed(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
     for (sql, at) in [
         ("UPDATE rounds_audit SET actor_id = 'nobody' WHERE seq = 2", 2),
         ("UPDATE rounds_audit SET at = at + 1 WHERE seq = 3", 3),
@@ -110,7 +131,7 @@ async fn an_audit_row_that_is_relisted_removed_or_cut_off_is_noticed() {
         ("DELETE FROM rounds_audit", 1),
         ("UPDATE rounds_org_head SET audit_hash = 'x'", 4),
     ] {
-        let place = Place::new();
+        let place = Place::on(database).await;
         let store = place.open().await;
         for action in ["a", "b", "c", "d"] {
             store.commit(Commit::new().audit(entry(action))).await.unwrap();
@@ -123,10 +144,13 @@ async fn an_audit_row_that_is_relisted_removed_or_cut_off_is_noticed() {
 }
 
 /// Eight stores, each with connections of its own, as eight processes would have.
+#[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn eight_writers_on_one_file_never_meet_a_locked_database() {
+async fn eight_writers_lose_nothing_and_never_meet_a_busy_database(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
     const EACH: u64 = 10;
-    let place = Place::new();
+    let place = Place::on(database).await;
     let first = place.open().await;
     let counter = rule("counter");
     let id = counter.id;

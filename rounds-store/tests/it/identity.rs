@@ -15,7 +15,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::{Place, entry, later, now, org};
+use rstest::rstest;
+
+use crate::support::{Database, Place, entry, later, now, org};
 
 const PASSWORD: &str = "correct horse";
 
@@ -26,8 +28,8 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
-        let place = Place::new();
+    async fn new(database: Database) -> Self {
+        let place = Place::on(database).await;
         let store = place.open().await;
         let identity = store.identity();
         assert!(identity.bootstrap(&org(), "Main", now(), &[]).await.unwrap());
@@ -73,9 +75,12 @@ fn token(account: PrincipalId) -> NewToken {
     NewToken { id: TokenId::new(), account, name: "a token".into(), created_by: "ada".into(), expires_at: None }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_agent_is_seeded_once_with_its_organisation() {
-    let world = World::new().await;
+async fn the_agent_is_seeded_once_with_its_organisation(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let agents = world.identity.service_accounts(&org()).await.unwrap();
     assert_eq!(agents.len(), 1);
     let agent = &agents[0];
@@ -90,9 +95,12 @@ async fn the_agent_is_seeded_once_with_its_organisation() {
     assert_eq!(world.identity.service_accounts(&OrgId::new("other")).await.unwrap().len(), 1);
 }
 
+#[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_first_admin_is_made_once_even_when_raced_and_never_again() {
-    let world = World::new().await;
+async fn the_first_admin_is_made_once_even_when_raced_and_never_again(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     assert!(!world.identity.has_users().await.unwrap());
     let mut tasks = JoinSet::new();
     for i in 0..6 {
@@ -116,14 +124,17 @@ async fn the_first_admin_is_made_once_even_when_raced_and_never_again() {
     let again = world.identity.first_admin(user("eve"), now(), &[]).await;
     assert!(matches!(again, Err(IdentityError::UsersExist)), "{again:?}");
     // A user that was made otherwise counts too.
-    let other = World::new().await;
+    let other = World::new(database).await;
     other.identity.create_user(user("ada"), now(), &[]).await.unwrap();
     assert!(matches!(other.identity.first_admin(user("eve"), now(), &[]).await, Err(IdentityError::UsersExist)));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_person_signs_in_by_login_or_address_with_the_right_password_only() {
-    let world = World::new().await;
+async fn a_person_signs_in_by_login_or_address_with_the_right_password_only(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let ada = world.ada().await;
     let verify = async |login: &str, password: &str| {
         world.identity.verify_password(login, &secret(password)).await.unwrap().map(|account| account.id)
@@ -148,9 +159,12 @@ async fn a_person_signs_in_by_login_or_address_with_the_right_password_only() {
     assert_eq!(verify(SqlIdentity::AGENT_LOGIN, PASSWORD).await, None, "programs have no password");
 }
 
+#[rstest]
 #[tokio::test]
-async fn logins_and_addresses_are_taken_once_and_checked() {
-    let world = World::new().await;
+async fn logins_and_addresses_are_taken_once_and_checked(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     world.ada().await;
     let create = async |user: NewUser| world.identity.create_user(user, now(), &[entry("create")]).await;
     let same_login = NewUser { email: None, ..user("ADA") };
@@ -170,9 +184,10 @@ async fn logins_and_addresses_are_taken_once_and_checked() {
     assert_eq!(world.audited().await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_last_server_admin_cannot_be_removed() {
-    let world = World::new().await;
+async fn the_last_server_admin_cannot_be_removed(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
+    let world = World::new(database).await;
     let ada = world.ada().await;
     let change = |change: AccountChange| world.identity.change_account(ada, change, &[]);
     let demote = AccountChange { is_server_admin: Some(false), ..AccountChange::default() };
@@ -188,9 +203,12 @@ async fn the_last_server_admin_cannot_be_removed() {
     assert!(world.identity.account(ada).await.unwrap().is_none());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_revoked_expired_or_disabled_token_is_dead_at_once() {
-    let world = World::new().await;
+async fn a_revoked_expired_or_disabled_token_is_dead_at_once(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let agent = world.agent().await;
     let authenticate = async |text: &SecretString, at| world.identity.authenticate(text, at).await.unwrap();
     let (kept_id, kept) = world.mint(agent).await;
@@ -223,9 +241,12 @@ async fn a_revoked_expired_or_disabled_token_is_dead_at_once() {
     assert!(authenticate(&kept, now()).await.is_none());
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_agent_is_live_while_it_has_a_live_token() {
-    let world = World::new().await;
+async fn the_agent_is_live_while_it_has_a_live_token(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let agent = world.agent().await;
     let live = async |at| world.identity.live_agent(&org(), at).await.unwrap().map(|found| found.token_id);
     assert_eq!(live(now()).await, None);
@@ -254,9 +275,12 @@ async fn the_agent_is_live_while_it_has_a_live_token() {
     assert!(world.identity.live_agent(&OrgId::new("other"), now()).await.unwrap().is_none());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_token_is_minted_together_with_its_audit_row_or_not_at_all() {
-    let world = World::new().await;
+async fn a_token_is_minted_together_with_its_audit_row_or_not_at_all(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let agent = world.agent().await;
     let nobody = world.identity.mint_token(token(PrincipalId::new()), now(), &[entry("mint")]).await;
     assert!(matches!(nobody, Err(IdentityError::NotFound { what: "account", .. })));
@@ -271,9 +295,12 @@ async fn a_token_is_minted_together_with_its_audit_row_or_not_at_all() {
     assert_eq!(world.store.verify_audit(&org()).await.unwrap().unwrap().seq, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_last_use_of_a_token_is_written_down_at_most_once_a_minute() {
-    let world = World::new().await;
+async fn the_last_use_of_a_token_is_written_down_at_most_once_a_minute(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let (id, text) = world.mint(world.agent().await).await;
     let last_use = async || world.identity.token(id).await.unwrap().unwrap().last_used_at;
     assert_eq!(last_use().await, None);
@@ -285,9 +312,12 @@ async fn the_last_use_of_a_token_is_written_down_at_most_once_a_minute() {
     assert_eq!((listed.len(), listed[0].created_by.as_str()), (1, "ada"));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_session_ends_by_time_by_sign_out_by_a_new_password_and_with_its_account() {
-    let world = World::new().await;
+async fn a_session_ends_by_time_by_sign_out_by_a_new_password_and_with_its_account(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let ada = world.ada().await;
     world.identity.create_user(NewUser { is_server_admin: true, ..user("grace") }, now(), &[]).await.unwrap();
     let begin = async || world.identity.create_session(ada, now(), Duration::from_secs(60), &[]).await.unwrap();
@@ -322,9 +352,12 @@ async fn a_session_ends_by_time_by_sign_out_by_a_new_password_and_with_its_accou
     assert!(matches!(nobody, Err(IdentityError::NotFound { .. })));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_principal_holds_its_own_grants_and_its_teams_and_no_others() {
-    let world = World::new().await;
+async fn a_principal_holds_its_own_grants_and_its_teams_and_no_others(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let ada = world.ada().await;
     let bob = world.identity.create_user(user("bob"), now(), &[]).await.unwrap().id;
     let team = NewTeam { id: TeamId::new(), org_id: org(), name: "On call".into() };
@@ -369,9 +402,12 @@ async fn a_principal_holds_its_own_grants_and_its_teams_and_no_others() {
 }
 
 /// Each of these transactions reads before it writes: what SQLite refuses when it began as a reader.
+#[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn eight_stores_that_read_before_they_write_never_meet_a_locked_database() {
-    let world = World::new().await;
+async fn eight_stores_that_read_before_they_write_never_meet_a_locked_database(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     let agent = world.agent().await;
     let mut tasks = JoinSet::new();
     for _ in 0..8 {
@@ -387,9 +423,12 @@ async fn eight_stores_that_read_before_they_write_never_meet_a_locked_database()
     assert_eq!(world.audited().await, 80);
 }
 
+#[rstest]
 #[tokio::test]
-async fn settings_are_kept_by_name_and_can_be_removed() {
-    let world = World::new().await;
+async fn settings_are_kept_by_name_and_can_be_removed(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
     assert_eq!(world.identity.setting("theme").await.unwrap(), None);
     for value in [json!({ "dark": true }), json!(null), json!("text")] {
         world.identity.set_setting("theme", Some(&value), &[entry("set")]).await.unwrap();

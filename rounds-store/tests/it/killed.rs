@@ -32,7 +32,7 @@ use rounds_core::{OrgId, Rounds, Settings};
 use rounds_store::SqlStore;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Place, options};
+use crate::support::{Place, each, options};
 
 const SCENE: &str = "ROUNDS_KILLED_SCENE";
 const HERE: &str = "KILL ME NOW";
@@ -425,34 +425,20 @@ fn query() -> AuditQuery {
     AuditQuery::new(OrgId::default())
 }
 
-/// A few at a time: each waits most of the while for a deadline.
-fn each<S: Copy + Send + Sync>(scenes: &[S], play: impl AsyncFn(S) + Sync) {
-    for some in scenes.chunks(4) {
-        std::thread::scope(|scope| {
-            for scene in some {
-                scope.spawn(|| {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(play(*scene));
-                });
-            }
-        });
-    }
-}
-
 #[test]
 fn rule_4_a_plan_killed_before_any_of_its_commits_runs_nothing_twice() {
-    each(&[1, 2, 3, 4, 5], async |number| a_plan_killed_at(Point::Before(number)).await);
+    each(4, &[1, 2, 3, 4, 5], async |number| a_plan_killed_at(Point::Before(number)).await);
 }
 
 #[test]
 fn rule_4_a_plan_killed_after_any_of_its_commits_runs_nothing_twice() {
-    each(&[1, 2, 3, 4, 5], async |number| a_plan_killed_at(Point::After(number)).await);
+    each(4, &[1, 2, 3, 4, 5], async |number| a_plan_killed_at(Point::After(number)).await);
 }
 
 #[test]
 fn rule_4_a_plan_killed_during_an_effect_or_right_after_it_runs_nothing_twice() {
-    each(&[1, 2], async |step| a_plan_killed_at(Point::EffectBegins(step)).await);
-    each(&[1, 2], async |step| a_plan_killed_at(Point::EffectHappened(step)).await);
+    each(4, &[1, 2], async |step| a_plan_killed_at(Point::EffectBegins(step)).await);
+    each(4, &[1, 2], async |step| a_plan_killed_at(Point::EffectHappened(step)).await);
 }
 
 async fn an_alert_killed_at(point: Point) {
@@ -493,7 +479,7 @@ async fn an_alert_killed_at(point: Point) {
 #[test]
 fn rule_13_an_alert_in_flight_survives_a_kill() {
     // The commits: pending, firing with its investigation.
-    each(&[Point::Before(1), Point::After(1), Point::Before(2), Point::After(2)], an_alert_killed_at);
+    each(4, &[Point::Before(1), Point::After(1), Point::Before(2), Point::After(2)], an_alert_killed_at);
 }
 
 async fn an_investigation_killed_at(point: Point, runs: usize) {
@@ -534,7 +520,7 @@ fn rule_13_an_investigation_killed_anywhere_is_resumed_and_proposes_once() {
         (Point::Before(3), 2),
         (Point::After(3), 1),
     ];
-    each(&scenes, async |(point, runs)| an_investigation_killed_at(point, runs).await);
+    each(4, &scenes, async |(point, runs)| an_investigation_killed_at(point, runs).await);
 }
 
 async fn a_notice_killed_at(point: Point, told: usize) {
@@ -559,5 +545,5 @@ async fn a_notice_killed_at(point: Point, told: usize) {
 fn a_notice_killed_on_its_way_is_delivered_at_least_once_with_the_same_key() {
     // The commits: routed, delivered.
     let scenes = [(Point::Before(1), 1), (Point::After(1), 1), (Point::Before(2), 2), (Point::After(2), 1)];
-    each(&scenes, async |(point, told)| a_notice_killed_at(point, told).await);
+    each(4, &scenes, async |(point, told)| a_notice_killed_at(point, told).await);
 }

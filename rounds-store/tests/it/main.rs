@@ -4,6 +4,7 @@
 
 mod conformance;
 mod crash;
+mod crash_points;
 mod identity;
 mod keys;
 mod killed;

@@ -7,7 +7,9 @@ use rounds_core::ports::store::{Commit, ListQuery, RecordKind, StoreError};
 use rounds_core::ports::{Store as _, StoreExt as _};
 use rounds_store::{SqlStore, StoreOptions};
 
-use crate::support::{Place, key, rule};
+use rstest::rstest;
+
+use crate::support::{Database, Place, key, rule};
 
 #[tokio::test]
 async fn the_database_and_the_files_beside_it_are_for_their_owner() {
@@ -24,9 +26,12 @@ async fn the_database_and_the_files_beside_it_are_for_their_owner() {
     assert_eq!(seen, ["rounds.db", "rounds.db-shm", "rounds.db-wal"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn migrations_run_once_and_again_without_effect() {
-    let place = Place::new();
+async fn migrations_run_once_and_again_without_effect(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     SqlStore::migrate(&place.options()).await.unwrap();
     SqlStore::migrate(&place.options()).await.unwrap();
     let store = SqlStore::open(place.options().with_migrate(false)).await.unwrap();
@@ -36,14 +41,15 @@ async fn migrations_run_once_and_again_without_effect() {
     let store = place.open().await;
     assert_eq!(store.rule(first.id).await.unwrap().unwrap().value, first);
     // An empty file, as `touch` makes one, is an empty database.
-    let other = Place::new();
+    let other = Place::on(database).await;
     fs::write(other.database(), "").unwrap();
     other.open().await.ping().await.unwrap();
 }
 
+#[rstest]
 #[tokio::test]
-async fn starts_at_the_same_time_migrate_once() {
-    let place = Place::new();
+async fn starts_at_the_same_time_migrate_once(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
+    let place = Place::on(database).await;
     let starts = (0..6).map(|_| {
         let options = place.options();
         tokio::spawn(SqlStore::open(options))
@@ -53,9 +59,12 @@ async fn starts_at_the_same_time_migrate_once() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_failed_migration_leaves_nothing_of_any_step() {
-    let place = Place::new();
+async fn a_failed_migration_leaves_nothing_of_any_step(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     // Stands in the way of the second step.
     place.sql("CREATE TABLE rounds_account (x TEXT)").await;
     SqlStore::open(place.options()).await.unwrap_err();
@@ -88,9 +97,12 @@ async fn a_database_of_a_newer_version_and_one_without_tables_are_refused_with_w
     assert!(nowhere.contains("its folder must exist"), "{nowhere}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_prefixes_share_a_database_without_seeing_each_other() {
-    let place = Place::new();
+async fn two_prefixes_share_a_database_without_seeing_each_other(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let one = place.open().await;
     let two = SqlStore::open(place.options().with_prefix("acme_rounds_")).await.unwrap();
     one.commit(Commit::new().insert(rule("a"))).await.unwrap();
@@ -103,9 +115,12 @@ async fn two_prefixes_share_a_database_without_seeing_each_other() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn another_master_key_is_refused_with_the_one_that_is_expected() {
-    let place = Place::new();
+async fn another_master_key_is_refused_with_the_one_that_is_expected(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     place.open().await.close().await;
     let mut options = place.options();
     options.key = key(8);
@@ -116,9 +131,12 @@ async fn another_master_key_is_refused_with_the_one_that_is_expected() {
     place.open().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_closed_store_is_unavailable_and_does_not_hang() {
-    let place = Place::new();
+async fn a_closed_store_is_unavailable_and_does_not_hang(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let store = place.open().await;
     store.close().await;
     let error = store.commit(Commit::new()).await.unwrap_err();

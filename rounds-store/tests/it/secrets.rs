@@ -9,11 +9,16 @@ use rounds_core::{PrincipalId, TokenId};
 use rounds_store::identity::{NewToken, NewUser};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::support::{Place, connector, later, now, org};
+use rstest::rstest;
 
+use crate::support::{Database, Place, connector, later, now, org};
+
+#[rstest]
 #[tokio::test]
-async fn rule_12_no_secret_is_in_the_database_in_clear() {
-    let place = Place::new();
+async fn rule_12_no_secret_is_in_the_database_in_clear(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let store = place.open().await;
     let identity = store.identity();
     let kubeconfig = "kubeconfig-of-the-test-0123456789";
@@ -42,7 +47,7 @@ async fn rule_12_no_secret_is_in_the_database_in_clear() {
     let token = identity.mint_token(token, now(), &[]).await.unwrap();
     let session = identity.create_session(ada, now(), std::time::Duration::from_secs(60), &[]).await.unwrap();
 
-    let bytes = place.bytes();
+    let bytes = place.bytes().await;
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("cluster") && holds("ada"), "the search finds what is there");
     for secret in [kubeconfig, password, token.expose_secret(), session.id.expose_secret(), &hex::encode([7; 32])] {
@@ -52,9 +57,12 @@ async fn rule_12_no_secret_is_in_the_database_in_clear() {
     assert!(bytes.windows(32).all(|window| window != [7; 32]), "the master key");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_sealed_secret_that_is_moved_or_changed_is_corrupt_and_named() {
-    let place = Place::new();
+async fn a_sealed_secret_that_is_moved_or_changed_is_corrupt_and_named(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
     let store = place.open().await;
     let (one, two) = (connector("one", "first"), connector("two", "second"));
     store.commit(Commit::new().insert(one.clone()).insert(two.clone())).await.unwrap();

@@ -10,19 +10,48 @@ use rounds_core::investigation::{Investigation, InvestigationStatus, Trigger};
 use rounds_core::plugin::Role;
 use rounds_core::time::after_ms;
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, Timestamp};
+use rounds_store::testing::TestDatabase;
 use rounds_store::{MasterKey, SqlStore, StoreOptions};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-/// A folder with a database in it.
+/// Which database a test runs on: each runs on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// A folder with a database in it, or beside it.
 pub(crate) struct Place {
     folder: TempDir,
+    postgres: Option<TestDatabase>,
+}
+
+/// Where a database is, for another process to open it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Address(String);
+
+impl Address {
+    pub(crate) fn options(&self) -> StoreOptions {
+        StoreOptions::new(self.0.clone(), key(7))
+    }
 }
 
 impl Place {
+    /// On SQLite.
     pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self { folder: TempDir::new().unwrap(), postgres: None }
+    }
+
+    pub(crate) async fn on(database: Database) -> Self {
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(TestDatabase::create().await),
+        };
+        Self { folder: TempDir::new().unwrap(), postgres }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -33,27 +62,66 @@ impl Place {
         self.path("rounds.db")
     }
 
+    pub(crate) fn address(&self) -> Address {
+        Address(match &self.postgres {
+            Some(postgres) => postgres.url(),
+            None => format!("sqlite://{}", self.database().display()),
+        })
+    }
+
     pub(crate) fn options(&self) -> StoreOptions {
-        options(&self.database())
+        self.address().options()
     }
 
     pub(crate) async fn open(&self) -> SqlStore {
         SqlStore::open(self.options()).await.unwrap()
     }
 
+    async fn behind(&self) -> DatabaseConnection {
+        let url = match &self.postgres {
+            Some(postgres) => postgres.url(),
+            None => format!("sqlite://{}?mode=rwc", self.database().display()),
+        };
+        sea_orm::Database::connect(url).await.unwrap()
+    }
+
     /// Runs SQL behind the store's back.
     pub(crate) async fn sql(&self, sql: &str) -> u64 {
-        let db = Database::connect(format!("sqlite://{}?mode=rwc", self.database().display())).await.unwrap();
+        let db = self.behind().await;
         let done = db.execute_unprepared(sql).await.unwrap().rows_affected();
         db.close().await.unwrap();
         done
     }
 
-    /// The bytes of the database and of the files beside it.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
-        files.flat_map(|file| std::fs::read(file).unwrap()).collect()
+    /// The bytes of the database and of the files beside it; on a server, every text in every table.
+    pub(crate) async fn bytes(&self) -> Vec<u8> {
+        if self.postgres.is_none() {
+            let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path());
+            return files.flat_map(|file| std::fs::read(file).unwrap()).collect();
+        }
+        let db = self.behind().await;
+        let all = "SELECT string_agg(query_to_xml('SELECT * FROM ' || quote_ident(tablename), true, false, '')::text, '') \
+                   AS everything FROM pg_tables WHERE schemaname = 'public'";
+        let row = db.query_one_raw(Statement::from_string(DbBackend::Postgres, all)).await.unwrap().unwrap();
+        let text: String = row.try_get("", "everything").unwrap();
+        db.close().await.unwrap();
+        text.into_bytes()
     }
+}
+
+/// A few at a time: each waits most of the while for a deadline.
+pub(crate) fn each<S: Copy + Send + Sync>(at_a_time: usize, scenes: &[S], play: impl AsyncFn(S) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                while let Some(scene) = scenes.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    runtime.block_on(play(*scene));
+                }
+            });
+        }
+    });
 }
 
 pub(crate) fn options(database: &Path) -> StoreOptions {

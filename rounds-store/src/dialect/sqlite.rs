@@ -1,25 +1,20 @@
-//! Everything that differs between databases: how one is opened, what its errors mean, whose clock counts.
-//! PostgreSQL joins here (row locks are already asked for everywhere; SQLite, with one writer, ignores them).
+//! SQLite: one file on this machine, one connection that writes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rounds_core::ports::StoreError;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, sqlx};
+use sea_orm::sqlx::error::DatabaseError as _;
+use sea_orm::sqlx::sqlite::{SqliteError, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, sqlx};
 
+use super::{Pools, not_opened, sqlx_error};
 use crate::StoreOptions;
 use crate::error::Fail;
 use crate::key::owners_only;
 use crate::tx::retrying;
 
-/// The pools: one connection that writes, some that read.
-pub(crate) struct Pools {
-    pub(crate) writer: DatabaseConnection,
-    pub(crate) reader: DatabaseConnection,
-}
-
-pub(crate) async fn connect(options: &StoreOptions) -> Result<Pools, StoreError> {
+pub(super) async fn connect(options: &StoreOptions) -> Result<Pools, StoreError> {
     let path = sqlite_path(&options.url)?;
     create_private(&path)?;
     let url = "sqlite:placeholder";
@@ -48,16 +43,7 @@ pub(crate) async fn connect(options: &StoreOptions) -> Result<Pools, StoreError>
             });
         connect
     };
-    let fail = |error: DbErr| match explain(&error) {
-        StoreError::Unavailable { message } => {
-            StoreError::Unavailable { message: format!("{} cannot be opened: {message}", path.display()) }
-        }
-        other => other,
-    };
-    let told = |failed: Fail| match failed {
-        Fail::Db(error) => fail(error),
-        other => other.into(),
-    };
+    let told = |failed: Fail| not_opened(&path.display().to_string(), failed);
     let writer = opened(&open(1, false)).await.map_err(told)?;
     let reader = opened(&open(options.readers.max(1), true)).await.map_err(told)?;
     Ok(Pools { writer, reader })
@@ -69,13 +55,7 @@ async fn opened(options: &ConnectOptions) -> Result<DatabaseConnection, Fail> {
 }
 
 fn sqlite_path(url: &str) -> Result<PathBuf, StoreError> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    let Some(rest) = url.strip_prefix("sqlite:") else {
-        // Never the whole address: it may hold a password.
-        return Err(StoreError::Invalid(format!(
-            "a database address `{scheme}:…` is not known here; `sqlite:///absolute/path/rounds.db` is accepted"
-        )));
-    };
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
     if !matches!(parameters, "" | "mode=rw" | "mode=rwc") {
@@ -120,40 +100,20 @@ fn warn_if_exposed(path: &Path) {
 #[cfg(not(unix))]
 fn warn_if_exposed(_path: &Path) {}
 
-/// The time that leases run by, in microseconds. All processes that share a SQLite file share a machine, so its
-/// clock is the store's; a database server's own clock counts otherwise.
+/// Microseconds since 1970 by this machine's clock.
 #[allow(clippy::disallowed_methods, reason = "the one place that reads lease time")]
-pub(crate) async fn lease_now(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    match db.get_database_backend() {
-        DbBackend::Sqlite => {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            Ok(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-        }
-        other => Err(DbErr::Custom(format!("{other:?} is not supported yet"))),
-    }
-}
-
-/// Takes what keeps a second process from migrating at the same time. SQLite's write lock already does.
-pub(crate) async fn lock_migrations(db: &impl ConnectionTrait) -> Result<(), DbErr> {
-    match db.get_database_backend() {
-        DbBackend::Sqlite => Ok(()),
-        other => Err(DbErr::Custom(format!("{other:?} is not supported yet"))),
-    }
-}
-
-fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
-        _ => None,
-    }
+pub(super) fn lease_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// SQLite's primary result code; extended codes hold it in their low byte.
 fn sqlite_code(error: &DbErr) -> Option<u32> {
     match sqlx_error(error)? {
-        sqlx::Error::Database(error) => error.code()?.parse::<u32>().ok().map(|code| code & 0xff),
+        sqlx::Error::Database(error) => {
+            let error = error.try_downcast_ref::<SqliteError>()?;
+            error.code()?.parse::<u32>().ok().map(|code| code & 0xff)
+        }
         _ => None,
     }
 }
@@ -165,33 +125,22 @@ const NOT_A_DATABASE: u32 = 26;
 const ERROR: u32 = 1;
 
 /// Whether another writer was in the way.
-pub(crate) fn is_busy(error: &DbErr) -> bool {
+pub(super) fn is_busy(error: &DbErr) -> bool {
     matches!(sqlite_code(error), Some(BUSY | LOCKED))
 }
 
-/// What a unique constraint refused, as the database says it; `None` for any other error.
-pub(crate) fn unique_violation(error: &DbErr) -> Option<String> {
-    match error.sql_err() {
-        Some(sea_orm::SqlErr::UniqueConstraintViolation(message)) => Some(message),
-        _ => None,
-    }
-}
-
-/// An error of the database, for the person who must act.
-pub(crate) fn explain(error: &DbErr) -> StoreError {
+/// What only SQLite's codes say.
+pub(super) fn explain(error: &DbErr) -> Option<StoreError> {
     let message = error.to_string();
-    let corrupt = |message: String| StoreError::Corrupt { what: "the database".into(), message };
-    match (sqlite_code(error), sqlx_error(error), error) {
-        (Some(CORRUPT | NOT_A_DATABASE), ..) => {
+    let corrupt = |message: String| Some(StoreError::Corrupt { what: "the database".into(), message });
+    match sqlite_code(error)? {
+        CORRUPT | NOT_A_DATABASE => {
             corrupt(format!("{message}: it is damaged or no SQLite database; restore a backup"))
         }
-        (Some(ERROR), ..) if message.contains("no such") => {
+        ERROR if message.contains("no such") => {
             corrupt(format!("{message}: its tables are not those of this version; run the migrations"))
         }
-        (_, Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_)), _)
-        | (_, None, DbErr::Type(_) | DbErr::TryIntoErr { .. } | DbErr::Json(_)) => corrupt(message),
-        (_, None, DbErr::Migration(_) | DbErr::Custom(_)) => corrupt(message),
-        _ => StoreError::Unavailable { message },
+        _ => None,
     }
 }
 
@@ -201,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_are_accepted_and_passwords_are_not_repeated() {
+    fn only_files_are_accepted() {
         for (url, path) in [
             ("sqlite:///var/lib/rounds.db", "/var/lib/rounds.db"),
             ("sqlite://rounds.db?mode=rwc", "rounds.db"),
@@ -209,10 +158,8 @@ mod tests {
         ] {
             assert_eq!(sqlite_path(url).unwrap(), Path::new(path));
         }
-        for url in ["sqlite::memory:", "sqlite:", "sqlite://x.db?cache=shared", "rounds.db", ""] {
+        for url in ["sqlite::memory:", "sqlite:", "sqlite://x.db?cache=shared", ""] {
             assert!(matches!(sqlite_path(url), Err(StoreError::Invalid(_))), "{url}");
         }
-        let refused = sqlite_path("postgres://ada:hunter2@db/rounds").unwrap_err().to_string();
-        assert!(refused.contains("`postgres:…`") && !refused.contains("hunter2"), "{refused}");
     }
 }
