@@ -10,4 +10,5 @@ mod keys;
 mod killed;
 mod opening;
 mod secrets;
+mod storm;
 mod support;
