@@ -5,27 +5,28 @@ use std::time::Duration;
 use rounds_core::Timestamp;
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::{ClaimQuery, Key, Lease, Record, RecordKind, Versioned};
-use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Order, Query, SelectStatement};
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::db::Db;
-use crate::dialect::lease_now;
+use crate::dialect::{self, lease_now};
 use crate::error::{Fail, signed, unsigned};
-use crate::tables::column_text;
+use crate::tables::{column_text, has_secret};
 use crate::tx::finish;
 
 impl Db {
     pub(crate) async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, Fail> {
+        if self.writer.get_database_backend() == DbBackend::Postgres {
+            return self.claim_at_once(query).await;
+        }
         // Idle workers ask often: they look before they take the write lock.
         let now = lease_now(&self.reader).await?;
-        if self.reader.query_one(&self.claimable(query, now)).await?.is_none() {
+        if self.reader.query_one(&self.claimable(query, &Expr::val(now))).await?.is_none() {
             return Ok(None);
         }
         let tx = self.begin().await?;
         let now = lease_now(&tx).await?;
-        let mut select = self.claimable(query, now);
-        // Others pass over a row that is being claimed instead of waiting for it.
-        select.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let select = self.claimable(query, &Expr::val(now));
         let Some(row) = tx.query_one(&select).await? else { return Ok(None) };
         let fence: i64 = row.try_get("", "lease_fence")?;
         let key = Key::new(query.kind, row.try_get("", "id")?);
@@ -44,8 +45,33 @@ impl Db {
         Ok(Some((self.read(query.kind, &row)?, lease)))
     }
 
-    fn claimable(&self, query: &ClaimQuery, now: i64) -> SelectStatement {
-        let free = Expr::col("lease_until").is_null().or(Expr::col("lease_until").lte(now));
+    /// A claim in one statement: others pass over a row that is being claimed instead of waiting for it, and an idle
+    /// worker locks nothing.
+    async fn claim_at_once(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, Fail> {
+        let now = dialect::lease_clock();
+        let mut due = self.claimable(query, &now);
+        due.clear_selects().column("id").lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let ttl = i64::try_from(query.ttl.as_micros()).unwrap_or(i64::MAX / 2);
+        let mut returning = vec!["id", "version", "body", "lease_fence"];
+        returning.extend(has_secret(query.kind).then_some("secret"));
+        let update = Query::update()
+            .table(self.tables.record(query.kind))
+            .value("lease_fence", Expr::col("lease_fence").add(1_i64))
+            .value("lease_worker", query.worker.as_str())
+            .value("lease_until", now.add(ttl))
+            .and_where(Expr::col("id").in_subquery(due))
+            .returning(Query::returning().columns(returning))
+            .take();
+        let Some(row) = self.writer.query_one(&update).await? else { return Ok(None) };
+        let fence: i64 = row.try_get("", "lease_fence")?;
+        let key = Key::new(query.kind, row.try_get("", "id")?);
+        let lease = Lease { key, worker: query.worker.clone(), fence: unsigned("a fence", fence)? };
+        // A row that cannot be read stays leased for its time, as below.
+        Ok(Some((self.read(query.kind, &row)?, lease)))
+    }
+
+    fn claimable(&self, query: &ClaimQuery, now: &Expr) -> SelectStatement {
+        let free = Expr::col("lease_until").is_null().or(Expr::col("lease_until").lte(now.clone()));
         let mut select = self.select(query.kind);
         select
             .column("lease_fence")

@@ -205,6 +205,7 @@ async fn a_read_that_hangs_ends_with_its_time_and_one_that_nobody_waits_for_at_o
 async fn rule_2_a_step_that_was_not_rendered_by_the_gate_does_not_run() {
     let cluster = TestCluster::start().await;
     let adapter = cluster.adapter();
+    let prepared = cluster.requests().len();
     let mut step = adapter.review(&spec("get pods"), Mode::Read).unwrap();
     step.command_text = "kubectl get nothing".into();
     let error = adapter.read(&cx(), ReadStep::new(step.clone()).unwrap()).await.unwrap_err();

@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::observe::drain;
 use super::shared::Shared;
 use crate::id::OrgId;
 use crate::ports::Event;
@@ -27,6 +28,7 @@ pub(crate) async fn run(shared: Arc<Shared>, subscribers: broadcast::Sender<Even
                 if matches!(received, Err(broadcast::error::RecvError::Closed)) {
                     shared.clock.sleep(shared.settings.poll_interval).await;
                 }
+                drain(&mut wakes);
             }
             () = shared.clock.sleep(shared.settings.poll_interval) => {}
         }

@@ -48,6 +48,11 @@ pub(crate) async fn lease_now(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     }
 }
 
+/// The same inside of a statement, where the database has a clock.
+pub(crate) fn lease_clock() -> Expr {
+    postgres::clock()
+}
+
 /// Keeps a second process from migrating until the transaction has ended. SQLite's write lock already does.
 pub(crate) async fn lock_migrations(db: &impl ConnectionTrait, tables: &Tables) -> Result<(), DbErr> {
     match db.get_database_backend() {

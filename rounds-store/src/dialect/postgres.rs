@@ -88,8 +88,12 @@ async fn opened(target: &PgConnectOptions, connections: u32) -> Result<DatabaseC
 }
 
 /// Microseconds since 1970 by the server's clock, now and not at the transaction's start.
+pub(super) fn clock() -> Expr {
+    Expr::cust("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
+}
+
 pub(super) async fn lease_now(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    ask(db, Expr::cust("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")).await
+    ask(db, clock()).await
 }
 
 /// An advisory lock that ends with the transaction. Its number is made of the prefix, so that two installations in one

@@ -286,7 +286,12 @@ impl KubectlExecutionAdapter {
     async fn again(&self, call: &Call<'_>, step: &ReviewedStep, mode: Mode) -> Result<Command, StepError> {
         let spec = StepSpec { kind: step.kind.clone(), params: step.params.clone() };
         // Whether a custom kind lives in namespaces is the cluster's word, and it may have changed.
-        if !matches!(self.gate().command(&spec, mode), Ok(command) if command.is_built_in()) {
+        let needs_to_know = match self.gate().command(&spec, mode) {
+            Ok(command) => !command.is_built_in(),
+            // Whatever else refuses it, refuses it whatever the cluster serves.
+            Err(refusal) => refusal.rule == Rule::UnknownKind.word(),
+        };
+        if needs_to_know {
             self.discover_kinds(call).await?;
         }
         let gate = self.gate();

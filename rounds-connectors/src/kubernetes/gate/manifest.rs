@@ -147,26 +147,30 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
+/// Whether objects of a kind have a top-level field.
+pub(super) fn has_field(kind: &Kind, field: &str) -> bool {
+    match field {
+        _ if kind.is_custom() => true,
+        "apiVersion" | "kind" | "metadata" | "status" => true,
+        "spec" => !matches!(
+            &*kind.kind,
+            "ConfigMap" | "ServiceAccount" | "Role" | "RoleBinding" | "Endpoints" | "EndpointSlice"
+        ),
+        "data" | "binaryData" | "immutable" => kind.kind == "ConfigMap",
+        "template" => kind.kind == "PodTemplate",
+        "rules" => kind.kind == "Role",
+        "subjects" | "roleRef" => kind.kind == "RoleBinding",
+        "imagePullSecrets" | "automountServiceAccountToken" | "secrets" => kind.kind == "ServiceAccount",
+        "subsets" => kind.kind == "Endpoints",
+        "addressType" | "endpoints" | "ports" => kind.kind == "EndpointSlice",
+        _ => false,
+    }
+}
+
 /// Top-level fields that an object of a kind has; `status` is the cluster's to write.
 fn known_fields(map: &Map<String, Value>, kind: &Kind) -> Result<(), Refusal> {
     for key in map.keys() {
-        let known = match key.as_str() {
-            "status" => false,
-            _ if kind.is_custom() => true,
-            "apiVersion" | "kind" | "metadata" => true,
-            "spec" => !matches!(
-                &*kind.kind,
-                "ConfigMap" | "ServiceAccount" | "Role" | "RoleBinding" | "Endpoints" | "EndpointSlice"
-            ),
-            "data" | "binaryData" | "immutable" => kind.kind == "ConfigMap",
-            "template" => kind.kind == "PodTemplate",
-            "rules" => kind.kind == "Role",
-            "subjects" | "roleRef" => kind.kind == "RoleBinding",
-            "imagePullSecrets" | "automountServiceAccountToken" | "secrets" => kind.kind == "ServiceAccount",
-            "subsets" => kind.kind == "Endpoints",
-            "addressType" | "endpoints" | "ports" => kind.kind == "EndpointSlice",
-            _ => false,
-        };
+        let known = key != "status" && has_field(kind, key);
         if !known {
             return Err(refuse(
                 Rule::DeniedField,

@@ -73,29 +73,15 @@ fn partial(map: &Map<String, Value>, kind: &Kind, policy: &Policy) -> Result<(),
     for (key, value) in map {
         match key.as_str() {
             "metadata" => metadata(value)?,
-            _ if kind.is_custom() && !matches!(key.as_str(), "apiVersion" | "kind" | "status") => {}
-            "spec"
-            | "data"
-            | "binaryData"
-            | "immutable"
-            | "template"
-            | "rules"
-            | "subjects"
-            | "roleRef"
-            | "subsets"
-            | "endpoints"
-            | "ports"
-            | "addressType"
-            | "imagePullSecrets"
-            | "automountServiceAccountToken"
-            | "secrets" => {}
             "apiVersion" | "kind" => return Err(bad(format!("`{key}` is not patched; leave it out"))),
             "status" => return Err(refuse(Rule::DeniedField, "`status` is the cluster's to write")),
+            field if manifest::has_field(kind, field) => {}
             _ => {
                 return Err(refuse(
                     Rule::DeniedField,
                     format!(
-                        "{} is not a field that is patched; accepted: metadata.labels, metadata.annotations, metadata.finalizers, spec, data",
+                        "{} has no field {} that is patched; accepted: metadata.labels, metadata.annotations, metadata.finalizers and the kind's own, such as spec",
+                        kind.canonical(),
                         quote(key)
                     ),
                 ));

@@ -20,7 +20,8 @@ pub(super) fn check(value: &Value, policy: &Policy) -> Result<(), Refusal> {
         Value::Object(map) => map.iter().try_for_each(|(key, value)| {
             field(key, value, policy)?;
             match key.as_str() {
-                "metadata" => metadata(value),
+                // Only its labels and annotations are free text; what else stands in it is looked at like any field.
+                "metadata" => metadata(value).and_then(|()| check(value, policy)),
                 // Text of the owner's choice: selectors and node labels, not fields.
                 "labels" | "annotations" | "matchLabels" | "nodeSelector" | "selector" => Ok(()),
                 _ => check(value, policy),
