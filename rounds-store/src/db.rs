@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::dialect::Listener;
 use crate::error::Fail;
+use crate::key::AUDIT_CHAIN;
 use crate::seal::Sealer;
 use crate::tables::{META, Tables};
 use crate::tx::finish;
@@ -55,7 +56,7 @@ impl Db {
             reader: pools.reader,
             tables,
             sealer: Sealer::new(&options.key),
-            audit_key: options.key.derive("audit-chain"),
+            audit_key: options.key.derive(AUDIT_CHAIN),
             wakes: broadcast::Sender::new(1024),
             me: Uuid::now_v7().simple().to_string(),
             listener: OnceLock::new(),

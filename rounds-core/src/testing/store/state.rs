@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::audit::chain;
-use crate::audit::{AuditEntry, AuditRow};
+use crate::audit::{AuditEntry, AuditRow, Checkpoint, Prune};
 use crate::connector::StoredSecret;
 use crate::id::OrgId;
 use crate::ports::Event;
@@ -63,6 +63,7 @@ impl Row {
 struct Logs {
     events: Vec<Event>,
     audit: Vec<Entry>,
+    checkpoint: Option<Checkpoint>,
 }
 
 /// An audit row with the text that was hashed.
@@ -265,9 +266,13 @@ impl State {
     }
 
     pub(super) fn append_audit(&mut self, key: &[u8], entry: AuditEntry) {
-        let log = &mut self.logs.entry(entry.org_id.clone()).or_default().audit;
-        let seq = log.len() as u64 + 1;
-        let previous = log.last().map_or_else(|| chain::GENESIS.to_owned(), |last| last.row.hash.clone());
+        let logs = self.logs.entry(entry.org_id.clone()).or_default();
+        let (last, previous) = match (logs.audit.last(), &logs.checkpoint) {
+            (Some(last), _) => (last.row.seq, last.row.hash.clone()),
+            (None, Some(checkpoint)) => (checkpoint.seq, checkpoint.hash.clone()),
+            (None, None) => (0, chain::GENESIS.to_owned()),
+        };
+        let (seq, log) = (last + 1, &mut logs.audit);
         let text = chain::entry_text(&entry);
         let hash = chain::hash(key, &entry.org_id, seq, &previous, &text);
         log.push(Entry { row: AuditRow { seq, previous, hash, entry }, text });
@@ -284,12 +289,31 @@ impl State {
     }
 
     pub(super) fn verify_audit(&self, org: &OrgId, key: &[u8]) -> Result<AuditHead, chain::Broken> {
-        let mut verifier = chain::Verifier::new(org.clone(), key);
+        let mut verifier = match self.checkpoint(org) {
+            Some(checkpoint) => chain::Verifier::after(checkpoint, org.clone(), key)?,
+            None => chain::Verifier::new(org.clone(), key),
+        };
         for entry in self.logs.get(org).map(|logs| logs.audit.as_slice()).unwrap_or_default() {
             verifier.next(entry.row.seq, &entry.row.previous, &entry.row.hash, &entry.text)?;
         }
         let (seq, hash) = verifier.head();
         Ok(AuditHead { seq, hash: hash.into() })
+    }
+
+    pub(super) fn checkpoint(&self, org: &OrgId) -> Option<&Checkpoint> {
+        self.logs.get(org)?.checkpoint.as_ref()
+    }
+
+    pub(super) fn prune_audit(&mut self, prune: &Prune, key: &[u8]) -> Option<Checkpoint> {
+        let log = &mut self.logs.get_mut(prune.org())?.audit;
+        let old = log.iter().take_while(|entry| entry.row.entry.at < prune.before()).count();
+        let last = log.get(old.checked_sub(1)?)?;
+        let checkpoint = prune.checkpoint(key, last.row.seq, &last.row.hash);
+        log.drain(..old);
+        let entry = prune.entry(&checkpoint);
+        self.logs.entry(prune.org().clone()).or_default().checkpoint = Some(checkpoint.clone());
+        self.append_audit(key, entry);
+        Some(checkpoint)
     }
 
     /// Changes the stored text of an audit row without its hash, as somebody with the database in hand would.
