@@ -22,6 +22,7 @@ pub(crate) async fn run(shared: Arc<Shared>, subscribers: broadcast::Sender<Even
             tracing::warn!(%error, "events could not be read; trying again");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             // Whatever changed may have brought an event.
             received = wakes.recv() => {

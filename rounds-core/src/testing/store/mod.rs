@@ -89,6 +89,13 @@ impl MemoryStore {
         Self::with_time(LeaseTime::Clock(clock.now(), clock))
     }
 
+    /// The same store, that keeps what it is given as it is. Only what reads back as it was written stays the same.
+    #[cfg(test)]
+    pub(crate) fn plain(self) -> Self {
+        self.state().plain = true;
+        self
+    }
+
     fn with_time(time: LeaseTime) -> Self {
         let wakes = broadcast::Sender::new(1024);
         Self { inner: Arc::new(Inner { state: Mutex::default(), faults: Mutex::default(), wakes, time }) }
