@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Query, State};
-use axum::{Json, Router};
+use axum::extract::State;
+use axum::{Form, Json, Router};
 use reqwest::Client;
 use rounds_store::testing::TestDatabase;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ struct Metrics(Arc<Mutex<HashMap<String, Vec<Instant>>>>);
 
 impl Metrics {
     async fn serve(&self) -> String {
-        let answer = async |State(metrics): State<Self>, Query(query): Query<HashMap<String, String>>| {
+        let answer = async |State(metrics): State<Self>, Form(query): Form<HashMap<String, String>>| {
             let asked = query.get("query").cloned().unwrap_or_default();
             metrics.0.lock().unwrap().entry(asked).or_default().push(Instant::now());
             let sample = json!({ "metric": {}, "value": [1_700_000_000, "1"] });
