@@ -17,6 +17,7 @@ mod plan_walk;
 mod recovery;
 mod rule_1;
 mod runtime;
+mod sinks;
 mod store_conformance;
 mod verification;
 mod way_back;
