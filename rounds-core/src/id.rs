@@ -87,6 +87,8 @@ ids! {
     HistoryId = "alert history";
     /// A notice waiting in the outbox.
     NoticeId = "notice";
+    /// What could not be delivered: a notice to a channel, or an event to a sink.
+    DeadLetterId = "dead letter";
 }
 
 /// A new UUID v7.

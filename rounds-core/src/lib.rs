@@ -25,8 +25,8 @@ pub mod time;
 
 pub use error::IllegalTransition;
 pub use id::{
-    AlertInstanceId, AlertRuleId, ConnectorId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId, PlanId,
-    PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
+    AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId,
+    PlanId, PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
 };
 pub use service::{Error, Rounds, Running};
 pub use settings::Settings;

@@ -231,7 +231,7 @@ impl Db {
         let key = record.key();
         let values: [Value; HEADER.len()] = [
             column_text(index.org.as_str()).into(),
-            index.status.into(),
+            index.status.as_deref().into(),
             index.parent.into(),
             index.unique.as_deref().map(column_text).into(),
             index.due_at.map(|due| due.timestamp_micros()).into(),

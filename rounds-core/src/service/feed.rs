@@ -1,4 +1,4 @@
-//! The feed: hands every committed event to sinks and subscribers, in order.
+//! The feed: hands every committed event to the subscribers of this process, in order, and feeds the sinks.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::observe::drain;
 use super::shared::Shared;
+use super::sink;
 use crate::id::OrgId;
 use crate::ports::Event;
 
@@ -15,10 +16,15 @@ use crate::ports::Event;
 const PAGE: u32 = 500;
 
 pub(crate) async fn run(shared: Arc<Shared>, subscribers: broadcast::Sender<Event>, stop: CancellationToken) {
+    let sinks = shared.sinks.iter().map(|sink| sink::run(Arc::clone(&shared), Arc::clone(sink), stop.clone()));
+    tokio::join!(subscribe(&shared, subscribers, &stop), futures::future::join_all(sinks));
+}
+
+async fn subscribe(shared: &Shared, subscribers: broadcast::Sender<Event>, stop: &CancellationToken) {
     let mut wakes = shared.store.wakes();
     let mut after = None;
     loop {
-        if let Err(error) = pass_on(&shared, &subscribers, &mut after).await {
+        if let Err(error) = pass_on(shared, &subscribers, &mut after).await {
             tracing::warn!(%error, "events could not be read; trying again");
         }
         tokio::select! {
@@ -51,9 +57,6 @@ async fn pass_on(
         let more = events.len() == PAGE as usize;
         for event in events {
             place = event.seq;
-            for sink in &shared.sinks {
-                sink.event(&event).await;
-            }
             // An error only says that nobody listens.
             let _ = subscribers.send(event);
         }

@@ -12,10 +12,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::dead_letters::died;
 use super::error::Error;
 use super::guard::{SLACK, guarded};
 use super::observe::woken;
-use super::shared::{Shared, millis};
+use super::shared::{Shared, backoff_ms, millis};
 use crate::connector::Connector;
 use crate::id::{ConnectorId, NoticeId};
 use crate::plugin::Role;
@@ -218,7 +219,9 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
                 Err(broken) => Err((true, format!("the channel did not answer: {broken}"))),
             }
         }
-        Err(Error::Store(error)) => return Err(error.into()),
+        Err(Error::Store(error)) if error.is_transient() => return Err(error.into()),
+        // A row that cannot be read may be mended (another key): tried again, and not for ever.
+        Err(Error::Store(error)) => Err((true, error.to_string())),
         Err(error) => Err((false, error.to_string())),
     };
     let commit = Commit::new().releasing(lease);
@@ -232,10 +235,11 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
                 next.status = NoticeStatus::Dead;
                 tracing::error!(notice = %next.id, %error, "a notice could not be delivered; it is a dead letter");
             }
-            // 1 s, 2 s, 4 s, … at most 5 min.
-            let wait = 1000u64.saturating_mul(1 << next.attempts.min(12).saturating_sub(1)).min(300_000);
+            let wait = if dead { 0 } else { backoff_ms(next.attempts) };
             next.next_attempt_at = after_ms(shared.now(), wait);
             next.last_error = Some(error);
+            let told = if dead { died(shared, &next) } else { None };
+            let commit = told.into_iter().fold(commit, Commit::event);
             commit.update(next, found.version)
         }
     };

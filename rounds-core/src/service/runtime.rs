@@ -15,8 +15,8 @@ use super::guard::panic_text;
 use super::live::LiveConnectors;
 use super::metered::Metered;
 use super::shared::Shared;
-use super::{Alerts, Approvals, AuditLog, Connectors, Investigations, Plans};
-use super::{dispatcher, evaluator, executor, feed, outbox, sweeper, verifier};
+use super::{Alerts, Approvals, AuditLog, Backlog, Connectors, DeadLetters, Investigations, Plans, Recipient};
+use super::{dead_letters, dispatcher, evaluator, executor, feed, outbox, sink, sweeper, verifier};
 use crate::id::OrgId;
 use crate::plugin::{Host, Registry};
 use crate::ports::{
@@ -126,7 +126,7 @@ impl Builder {
         self
     }
 
-    /// Somebody else who hears of every event.
+    /// Somebody who is given every event, at least once and in order: see [`EventSink`].
     #[must_use]
     pub fn event_sink(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.sinks.push(sink);
@@ -171,9 +171,10 @@ impl Builder {
     /// Assembles it. Nothing runs before [`Rounds::start`].
     ///
     /// # Errors
-    /// A setting cannot work.
+    /// A setting cannot work, or a sink has no name of its own.
     pub fn build(self) -> Result<Rounds, InvalidSetting> {
         self.settings.validate()?;
+        sink::check_names(&self.sinks)?;
         let shared = Shared {
             store: Arc::new(Metered(self.store)),
             clock: self.clock,
@@ -252,6 +253,12 @@ impl Rounds {
         Connectors { shared: &self.shared }
     }
 
+    /// What could not be delivered to a channel or a sink.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters<'_> {
+        DeadLetters { shared: &self.shared }
+    }
+
     /// The audit log.
     #[must_use]
     pub fn audit(&self) -> AuditLog<'_> {
@@ -289,8 +296,8 @@ impl Rounds {
         self.shared.now()
     }
 
-    /// Hears of every event from now on, while the feed runs. A slow receiver misses some and is told so; the store
-    /// has them all.
+    /// Hears of every event from now on, while the feed of this process runs. A slow receiver misses some and is told so;
+    /// the store has them all, and an [`EventSink`] is given them all.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -303,6 +310,16 @@ impl Rounds {
     /// The store cannot be read.
     pub async fn last_event(&self, org: &OrgId) -> Result<u64, super::Error> {
         feed::last(&self.shared, org).await
+    }
+
+    /// How much waits for each notification channel and each sink, under `None` what is not routed yet: for metrics, and
+    /// so without a principal. Counted from the oldest 10,000 records of each kind; the store's
+    /// [`count`](Store::count) is exact.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn backlog(&self, org: &OrgId) -> Result<BTreeMap<Option<Recipient>, Backlog>, super::Error> {
+        dead_letters::backlog(&self.shared, org).await
     }
 
     /// Starts the services on the current tokio runtime.

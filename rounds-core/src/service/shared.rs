@@ -218,6 +218,11 @@ fn about(plan: &Plan, event: &str) -> (Option<u32>, Option<RequestId>) {
     }
 }
 
+/// How many milliseconds to wait after so many tries in vain: 1 s, 2 s, 4 s, … at most 5 min.
+pub(crate) fn backoff_ms(attempts: u32) -> u64 {
+    1000u64.saturating_mul(1 << attempts.min(12).saturating_sub(1)).min(300_000)
+}
+
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -227,7 +227,7 @@ fn what(record: &Record) -> String {
             let steps: Vec<_> = plan.steps.iter().map(|step| step.status.as_str()).collect();
             format!("{} [{}]", plan.status.as_str(), steps.join(" "))
         }
-        other => other.index().status.unwrap_or_default().to_owned(),
+        other => other.index().status.map(|status| status.to_string()).unwrap_or_default(),
     };
     format!("{} {} {status}", record.kind(), short(&id))
 }

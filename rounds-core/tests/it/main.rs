@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod alert_walk;
+mod dead_letters;
 mod decisions;
 mod digest;
 mod dispatcher;
@@ -17,6 +18,7 @@ mod plan_walk;
 mod recovery;
 mod rule_1;
 mod runtime;
+mod sinks;
 mod store_conformance;
 mod verification;
 mod way_back;

@@ -1,9 +1,16 @@
 //! The outbox: every channel is told, at least once, and what cannot be delivered is kept.
 
-use rounds_core::Settings;
-use rounds_core::ports::store::{ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreExt, Versioned};
-use rounds_core::ports::{NoticeKind, PortErrorKind};
-use rounds_core::testing::Fault;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rounds_core::ports::store::{
+    Commit, ListQuery, Lookup, NoticeStatus, OutboxNotice, Record, RecordKind, Store, StoreError, StoreExt, Versioned,
+};
+use rounds_core::ports::{Notice, NoticeKind, PortErrorKind};
+use rounds_core::testing::{Fault, Layered, MemoryStore, StoreLayer};
+use rounds_core::time::after_ms;
+use rounds_core::{ConnectorId, DeadLetterId, NoticeId, OrgId, Settings};
+use uuid::Uuid;
 
 use crate::harness::{Channel, World, draft, lock, pass, secs, until};
 
@@ -109,4 +116,143 @@ async fn a_fault_at_any_commit_tells_at_least_once_with_the_same_key() {
             assert!(keys.iter().all(|key| *key == keys[0]));
         }
     }
+}
+
+/// A notice about something, in its place, for a channel or for whatever channels there are; its key is its name.
+fn told_of(world: &World, about: Uuid, place: u64, channel: Option<ConnectorId>, name: &str) -> OutboxNotice {
+    let at = world.now();
+    OutboxNotice {
+        id: NoticeId::new(),
+        notice: Notice {
+            id: NoticeId::new(),
+            org_id: OrgId::default(),
+            idempotency_key: name.into(),
+            kind: NoticeKind::PlanEnded,
+            at,
+            title: name.into(),
+            body: String::new(),
+            severity: String::new(),
+            link: "/plans/1".into(),
+            labels: Default::default(),
+        },
+        channel,
+        about: Some(about),
+        place,
+        status: NoticeStatus::Pending,
+        attempts: 0,
+        next_attempt_at: at,
+        last_error: None,
+    }
+}
+
+async fn channels(world: &World) -> Vec<ConnectorId> {
+    let all = world.store.connectors(&OrgId::default()).await.unwrap();
+    all.into_iter().map(|found| found.value).filter(|c| c.kind == "channel").map(|c| c.id).collect()
+}
+
+async fn put(world: &World, notices: impl IntoIterator<Item = OutboxNotice>) {
+    world.store.commit(notices.into_iter().fold(Commit::new(), Commit::insert)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_told_of_each_plan_in_order_by_two_replicas_and_with_retries_between() {
+    let world = with_channels(Settings::default(), &["chat"]).await;
+    let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
+    // The order of insertion, and so of claims, is not the order in which things happened.
+    for place in [4, 2, 8, 1, 6, 3, 7, 5] {
+        put(&world, [told_of(&world, a, place, None, &format!("a{place}"))]).await;
+        put(&world, [told_of(&world, b, place, None, &format!("b{place}"))]).await;
+    }
+    for _ in 0..2 {
+        lock(&world.channel.fails).extend([PortErrorKind::Unavailable; 5]);
+    }
+    let _first = world.start();
+    let _second = world.replica(Arc::new(world.store.clone())).build().unwrap().start();
+    until("everything is told", async || waiting(&world).await.is_empty()).await;
+    let told = keys(&world.channel);
+    for plan in ["a", "b"] {
+        let of_plan: Vec<&String> = told.iter().filter(|key| key.starts_with(plan)).collect();
+        let expected: Vec<String> = (1..=8).map(|place| format!("{plan}{place}")).collect();
+        assert_eq!(of_plan, expected.iter().collect::<Vec<_>>(), "{told:?}");
+    }
+    assert_eq!(lock(&world.channel.tried).len(), 16 + 10, "nothing was tried before its turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_routed_yet_comes_before_what_happened_later() {
+    let world = with_channels(Settings::default(), &["chat"]).await;
+    let (about, channel) = (Uuid::now_v7(), channels(&world).await[0]);
+    let mut earlier = told_of(&world, about, 1, None, "earlier");
+    earlier.next_attempt_at = after_ms(world.now(), 60_000);
+    put(&world, [told_of(&world, about, 2, Some(channel), "later"), earlier]).await;
+    put(&world, [told_of(&world, Uuid::now_v7(), 2, Some(channel), "of another plan")]).await;
+    let _running = world.start();
+    until("another plan is told of", async || keys(&world.channel) == ["of another plan"]).await;
+    pass(secs(55)).await;
+    assert_eq!(keys(&world.channel), ["of another plan"]);
+    until("both are told", async || keys(&world.channel) == ["of another plan", "earlier", "later"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_not_told_yet_holds_up_no_other_channel() {
+    let world = with_channels(Settings::default(), &["chat", "pager"]).await;
+    let (about, channels) = (Uuid::now_v7(), channels(&world).await);
+    let mut slow = told_of(&world, about, 1, Some(channels[0]), "first, to the chat");
+    slow.next_attempt_at = after_ms(world.now(), 60_000);
+    put(&world, [slow, told_of(&world, about, 2, Some(channels[1]), "second, to the pager")]).await;
+    let _running = world.start();
+    until("the pager is told", async || keys(&world.channel) == ["second, to the pager"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_holds_nothing_up_and_once_retried_it_has_its_old_place() {
+    let world = with_channels(Settings { notice_attempts: 2, ..Settings::default() }, &["chat"]).await;
+    let about = Uuid::now_v7();
+    put(&world, [told_of(&world, about, 1, None, "1")]).await;
+    let _running = world.start();
+    until("the first is told", async || keys(&world.channel) == ["1"]).await;
+    // The second cannot be delivered.
+    lock(&world.channel.fails).push_back(PortErrorKind::Unauthorized);
+    put(&world, [2, 3].map(|place| told_of(&world, about, place, None, &format!("{place}")))).await;
+    until("the third is told", async || keys(&world.channel) == ["1", "3"]).await;
+    let dead = waiting(&world).await.remove(0);
+    assert_eq!((dead.status, dead.notice.idempotency_key.as_str()), (NoticeStatus::Dead, "2"));
+    // A person has it tried again, which fails at first; what comes now waits for it.
+    lock(&world.channel.fails).push_back(PortErrorKind::Unavailable);
+    let id = DeadLetterId::from(dead.id.as_uuid());
+    world.rounds.dead_letters().retry(&world.admin, id).await.unwrap();
+    until("it failed", async || lock(&world.channel.fails).is_empty()).await;
+    put(&world, [told_of(&world, about, 4, None, "4")]).await;
+    until("everything is told", async || waiting(&world).await.is_empty()).await;
+    assert_eq!(keys(&world.channel), ["1", "3", "2", "4"]);
+}
+
+/// A store whose connectors cannot be read, as with another key; the outbox sees them listed all the same.
+struct Sealed(MemoryStore);
+
+#[async_trait]
+impl StoreLayer for Sealed {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
+        match lookup {
+            Lookup::Key(key) if key.kind == RecordKind::Connector => {
+                Err(StoreError::Corrupt { what: key.to_string(), message: "it was sealed with another key".into() })
+            }
+            _ => self.0.load(lookup).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_whose_row_cannot_be_read_is_tried_as_often_as_any_and_then_shown() {
+    let world = with_channels(Settings { notice_attempts: 3, ..Settings::default() }, &["chat"]).await;
+    let _running = world.replica(Arc::new(Layered(Sealed(world.store.clone())))).build().unwrap().start();
+    world.propose(&["restart app/web"]).await;
+    until("it is given up", async || waiting(&world).await.iter().any(|n| n.status == NoticeStatus::Dead)).await;
+    let dead = waiting(&world).await.remove(0);
+    assert_eq!(dead.attempts, 3);
+    assert!(dead.last_error.as_deref().unwrap().contains("another key"), "{dead:?}");
 }

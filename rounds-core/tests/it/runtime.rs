@@ -3,31 +3,40 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rounds_core::Settings;
-use rounds_core::ports::{Event, EventSink};
+use rounds_core::ports::store::StoreError;
+use rounds_core::ports::{Event, Store};
 use rounds_core::service::{ServiceHealth, ServiceName};
+use rounds_core::testing::{Layered, MemoryStore, StoreLayer};
+use rounds_core::{OrgId, Settings};
 
 use crate::harness::{World, secs};
 
-struct Fragile;
+/// A store that panics when the events of a plan are read.
+struct Fragile(MemoryStore);
 
 #[async_trait]
-impl EventSink for Fragile {
-    async fn event(&self, event: &Event) {
-        assert!(event.name != "proposed", "a fault in the embedder's sink");
+impl StoreLayer for Fragile {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn events(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let events = self.0.events(org, after, limit).await?;
+        assert!(events.iter().all(|event| event.name != "proposed"), "a fault in the store");
+        Ok(events)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_service_surfaces_through_the_handle_with_what_it_said() {
-    let world = World::built(Settings::default(), |builder| builder.event_sink(Arc::new(Fragile))).await;
-    let running = world.start();
+    let world = World::new().await;
+    let running = world.replica(Arc::new(Layered(Fragile(world.store.clone())))).build().unwrap().start();
     tokio::time::sleep(secs(1)).await;
     assert!(running.health().values().all(|state| *state == ServiceHealth::Running));
     world.propose(&["restart app/web"]).await;
     let health = running.join().await;
     let ServiceHealth::Panicked(said) = &health[&ServiceName::Feed] else { panic!("{health:?}") };
-    assert!(said.contains("a fault in the embedder's sink"), "{said}");
+    assert!(said.contains("a fault in the store"), "{said}");
     assert_eq!(running.health(), health, "and it stays said");
     assert_eq!(health[&ServiceName::Executor], ServiceHealth::Running, "the others go on");
     let ended = running.shutdown(secs(5)).await;

@@ -11,8 +11,8 @@ use crate::alert::{AlertInstance, AlertRule, AlertState, Condition, HistoryRow, 
 use crate::audit::{AuditEntry, Outcome};
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::{
-    AlertInstanceId, AlertRuleId, ConnectorId, HistoryId, InvestigationId, NoticeId, OrgId, PlanId, RequestId,
-    SilenceId, StepId,
+    AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvestigationId, NoticeId, OrgId, PlanId,
+    RequestId, SilenceId, StepId,
 };
 use crate::investigation::{
     Evidence, EvidenceSource, Investigation, InvestigationStatus, ReadingId, Report, RootCause, Section, Trigger,
@@ -21,7 +21,9 @@ use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
 use crate::plugin::Role;
-use crate::ports::store::{Commit, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
+use crate::ports::store::{
+    Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
+};
 use crate::ports::{Event, EventSubject, Notice, NoticeKind, StepSpec, Store, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
@@ -310,6 +312,33 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
     }
 }
 
+/// How far a sink got; due.
+pub(super) fn cursor(sink: &str) -> EventCursor {
+    EventCursor {
+        id: Uuid::now_v7(),
+        org_id: org(),
+        sink: sink.into(),
+        seq: 7,
+        attempts: 2,
+        next_attempt_at: at(12),
+        last_error: Some("refused".into()),
+    }
+}
+
+/// An event that a sink could not be given.
+pub(super) fn letter(cursor: &EventCursor) -> EventLetter {
+    EventLetter {
+        id: DeadLetterId::new(),
+        cursor: cursor.id,
+        sink: cursor.sink.clone(),
+        event: Event { seq: 6, ..event(&org(), "e") },
+        status: NoticeStatus::Dead,
+        attempts: 8,
+        next_attempt_at: at(13),
+        last_error: Some("refused".into()),
+    }
+}
+
 /// One record of every kind.
 pub(super) fn one_of_each() -> Vec<Record> {
     let rule = rule("errors");
@@ -324,6 +353,8 @@ pub(super) fn one_of_each() -> Vec<Record> {
         connector("cluster", inline("a secret")).into(),
         notice(at(9)).into(),
         WorkSlot { id: Uuid::now_v7(), work: Work::Investigation, number: 2 }.into(),
+        cursor("bus").into(),
+        letter(&cursor("search")).into(),
     ];
     let kinds: Vec<RecordKind> = all.iter().map(Record::kind).collect();
     assert_eq!(kinds, RecordKind::ALL, "the suite has a fixture for every kind of record");

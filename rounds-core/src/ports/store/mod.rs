@@ -7,6 +7,7 @@
 mod commit;
 mod error;
 mod ext;
+mod feed;
 mod query;
 mod record;
 
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 pub use commit::{Change, Commit, Committed, Lease, WorkerId};
 pub use error::StoreError;
 pub use ext::StoreExt;
+pub use feed::{EventCursor, EventLetter};
 pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page};
 pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
 

@@ -1,9 +1,10 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{EventCursor, EventLetter, StoreError};
 use crate::alert::{AlertInstance, AlertRule, HistoryRow, Silence};
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, NoticeId, OrgId};
@@ -114,6 +115,10 @@ kinds! {
     Notice(OutboxNotice) = "notice";
     /// A place under a cap that holds over all replicas.
     WorkSlot(WorkSlot) = "work_slot";
+    /// How far a sink got in the events of an organisation.
+    EventCursor(EventCursor) = "event_cursor";
+    /// An event that a sink could not be given.
+    EventLetter(EventLetter) = "event_letter";
 }
 
 impl fmt::Display for RecordKind {
@@ -205,7 +210,7 @@ pub struct OutboxNotice {
     pub status: NoticeStatus,
     /// How often it was tried.
     pub attempts: u32,
-    /// When it is tried next.
+    /// When it is tried next; of a dead one, when it was tried last.
     pub next_attempt_at: Timestamp,
     /// What the last try said.
     pub last_error: Option<String>,
@@ -257,10 +262,11 @@ impl WorkSlot {
 pub struct Index {
     /// Its organisation.
     pub org: OrgId,
-    /// Its status, for kinds that have one.
-    pub status: Option<&'static str>,
+    /// Its status, for kinds that have one: what it is claimed, listed and counted by. The work of a slot and the sink
+    /// of a cursor stand here too.
+    pub status: Option<Cow<'static, str>>,
     /// What it belongs to: the rule of an instance, history row or investigation; the investigation of a plan; what a
-    /// notice is about.
+    /// notice is about; the cursor of the sink that an event could not be given to.
     pub parent: Option<Uuid>,
     /// What no two records of its kind may share.
     pub unique: Option<String>,
@@ -293,6 +299,8 @@ impl Record {
             Self::Connector(connector) => connector.id.as_uuid(),
             Self::Notice(notice) => notice.id.as_uuid(),
             Self::WorkSlot(slot) => slot.id,
+            Self::EventCursor(cursor) => cursor.id,
+            Self::EventLetter(letter) => letter.id.as_uuid(),
         };
         Key { kind: self.kind(), id }
     }
@@ -310,24 +318,26 @@ impl Record {
         };
         match self {
             Self::AlertRule(rule) => Index {
-                status: Some(if rule.enabled { "enabled" } else { "disabled" }),
+                status: Some(if rule.enabled { "enabled" } else { "disabled" }.into()),
                 unique: Some(format!("{}/{}", rule.org_id, rule.name)),
                 ..bare(&rule.org_id)
             },
             Self::AlertInstance(instance) => Index {
-                status: Some(instance.state.as_str()),
+                status: Some(instance.state.as_str().into()),
                 parent: Some(instance.rule_id.as_uuid()),
                 // One instance per rule today: two evaluators must not make two.
                 unique: Some(instance.rule_id.to_string()),
                 due_at: instance.next_evaluation_at,
                 ..bare(&instance.org_id)
             },
-            Self::AlertHistory(row) => {
-                Index { status: Some(row.to_state.as_str()), parent: Some(row.rule_id.as_uuid()), ..bare(&row.org_id) }
-            }
+            Self::AlertHistory(row) => Index {
+                status: Some(row.to_state.as_str().into()),
+                parent: Some(row.rule_id.as_uuid()),
+                ..bare(&row.org_id)
+            },
             Self::Silence(silence) => Index { parent: silence.rule_id.map(|id| id.as_uuid()), ..bare(&silence.org_id) },
             Self::Investigation(investigation) => Index {
-                status: Some(investigation.status.as_str()),
+                status: Some(investigation.status.as_str().into()),
                 parent: investigation.rule_id().map(|id| id.as_uuid()),
                 unique: investigation.episode_key(),
                 due_at: match investigation.status {
@@ -340,7 +350,7 @@ impl Record {
                 ..bare(&investigation.org_id)
             },
             Self::Plan(plan) => Index {
-                status: Some(plan.status.as_str()),
+                status: Some(plan.status.as_str().into()),
                 parent: plan.investigation_id.map(|id| id.as_uuid()),
                 due_at: plan_due(plan),
                 children: plan
@@ -354,7 +364,7 @@ impl Record {
                 Index { unique: Some(format!("{}/{}", connector.org_id, connector.name)), ..bare(&connector.org_id) }
             }
             Self::Notice(notice) => Index {
-                status: Some(notice.status.as_str()),
+                status: Some(notice.status.as_str().into()),
                 unique: Some(match notice.channel {
                     Some(channel) => format!("{}/{channel}", notice.notice.idempotency_key),
                     None => notice.notice.idempotency_key.clone(),
@@ -365,10 +375,24 @@ impl Record {
             },
             // It belongs to the installation; every record names an organisation.
             Self::WorkSlot(slot) => Index {
-                status: Some(slot.work.as_str()),
+                status: Some(slot.work.as_str().into()),
                 unique: Some(format!("{}/{}", slot.work.as_str(), slot.number)),
                 due_at: Some(WorkSlot::due(slot.number)),
                 ..bare(&OrgId::default())
+            },
+            Self::EventCursor(cursor) => Index {
+                // A replica claims the cursors of the sinks that it has, and no others.
+                status: Some(cursor.sink.clone().into()),
+                unique: Some(EventCursor::unique(&cursor.org_id, &cursor.sink)),
+                due_at: Some(cursor.next_attempt_at),
+                ..bare(&cursor.org_id)
+            },
+            Self::EventLetter(letter) => Index {
+                status: Some(letter.status.as_str().into()),
+                parent: Some(letter.cursor),
+                unique: Some(format!("{}/{}", letter.cursor, letter.event.seq)),
+                due_at: (letter.status == NoticeStatus::Pending).then_some(letter.next_attempt_at),
+                ..bare(&letter.event.org_id)
             },
         }
     }

@@ -137,7 +137,7 @@ impl State {
     pub(super) fn count(&self, kind: RecordKind, org: Option<&OrgId>) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for (_, row) in self.of_kind(kind).filter(|(_, row)| org.is_none_or(|org| *org == row.index.org)) {
-            *counts.entry(row.index.status.unwrap_or_default().to_owned()).or_default() += 1;
+            *counts.entry(row.index.status.as_deref().unwrap_or_default().to_owned()).or_default() += 1;
         }
         counts
     }
@@ -346,5 +346,5 @@ impl State {
 }
 
 fn has_status(wanted: &[String], index: &Index) -> bool {
-    wanted.is_empty() || wanted.iter().any(|status| index.status == Some(status.as_str()))
+    wanted.is_empty() || wanted.iter().any(|status| index.status.as_deref() == Some(status.as_str()))
 }
