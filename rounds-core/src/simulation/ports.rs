@@ -16,9 +16,9 @@ use crate::id::ConnectorId;
 use crate::investigation::{Findings, Proposal, ProposedStep, RootCause};
 use crate::plugin::{BuildContext, BuildError, Registration};
 use crate::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, ExecutionAdapter,
-    FiredAlert, Investigator, Mode, Notice, Notifier, Point, PortError, PortErrorKind, Query, ReadStep, Refusal,
-    ReviewedStep, Series, StepError, StepOutput, StepSpec, Toolbox,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, Event, EventSink,
+    ExecutionAdapter, FiredAlert, Investigator, Mode, Notice, Notifier, Point, PortError, PortErrorKind, Query,
+    ReadStep, Refusal, ReviewedStep, Series, StepError, StepOutput, StepSpec, Toolbox,
 };
 use crate::registration;
 use crate::testing::FakeAdapter;
@@ -318,4 +318,17 @@ pub(super) fn steps(sim: &Sim, connector: ConnectorId) -> Vec<ProposedStep> {
             risk_note: None,
         })
         .collect()
+}
+
+/// Hears of every event.
+pub(super) struct Listener {
+    pub sim: Arc<Sim>,
+    pub node: Node,
+}
+
+#[async_trait]
+impl EventSink for Listener {
+    async fn event(&self, event: &Event) {
+        self.sim.book(|book| book.heard(self.node, event.seq));
+    }
 }

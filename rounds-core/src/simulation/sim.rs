@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ impl Sim {
     pub(super) fn new(seed: u64) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let weather = Weather::of(&mut rng);
-        let time = Arc::new(TrueTime { start: Instant::now() });
+        let base = chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
+        let time = Arc::new(TrueTime { base, start: Instant::now() });
         let store = MemoryStore::with_clock(Arc::<TrueTime>::clone(&time)).plain();
         Arc::new(Self {
             store,
@@ -170,14 +172,14 @@ impl Sim {
 
 /// The time that nobody in the world can read but the store: tokio's, which jumps whenever nobody has anything to do.
 pub(super) struct TrueTime {
+    base: Timestamp,
     start: Instant,
 }
 
 #[async_trait]
 impl Clock for TrueTime {
     fn now(&self) -> Timestamp {
-        let base = chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
-        truncate(base + self.start.elapsed())
+        truncate(self.base + self.start.elapsed())
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -233,13 +235,14 @@ impl Gate {
 pub(super) struct SkewedClock {
     pub sim: Arc<Sim>,
     pub gate: Arc<Gate>,
-    pub ahead_ms: i64,
+    /// By how much; somebody sets it now and then.
+    pub ahead_ms: Arc<AtomicI64>,
 }
 
 #[async_trait]
 impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
-        self.sim.now() + chrono::TimeDelta::milliseconds(self.ahead_ms)
+        self.sim.now() + chrono::TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Relaxed))
     }
 
     async fn sleep(&self, duration: Duration) {
