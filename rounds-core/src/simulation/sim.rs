@@ -21,7 +21,7 @@ use crate::testing::MemoryStore;
 use crate::time::{Timestamp, truncate};
 
 /// How many lines of the trace are kept for the report.
-const KEPT: usize = 120;
+const KEPT: usize = 300;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Sim>>> = const { RefCell::new(None) };
@@ -74,6 +74,8 @@ pub(super) struct Sim {
     pub signals: Mutex<BTreeMap<String, f64>>,
     /// What today's gate appends to every command it renders.
     pub renders: Mutex<u64>,
+    /// Whether each replica lives.
+    pub gates: Mutex<BTreeMap<Node, Arc<Gate>>>,
     /// Who hears of commits.
     pub ears: Mutex<BTreeMap<Node, broadcast::Sender<RecordKind>>>,
     book: Mutex<Book>,
@@ -105,6 +107,7 @@ impl Sim {
             weather: Mutex::new(weather),
             signals: Mutex::default(),
             renders: Mutex::default(),
+            gates: Mutex::default(),
             ears: Mutex::default(),
             book: Mutex::default(),
             rng: Mutex::new(rng),
@@ -135,6 +138,18 @@ impl Sim {
 
     pub(super) fn millis(&self, most: u64) -> Duration {
         Duration::from_millis(self.below(most))
+    }
+
+    /// Goes on once a replica does: whatever reaches it from outside finds a process that runs.
+    pub(super) async fn process(&self, node: Node) {
+        let gate = lock(&self.gates).get(&node).cloned();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+    }
+
+    pub(super) fn died(&self, node: Node) -> bool {
+        lock(&self.gates).get(&node).is_some_and(|gate| gate.state() == State::Dead)
     }
 
     /// Looks at, or writes into, the book. What it finds wrong goes into the trace as well.

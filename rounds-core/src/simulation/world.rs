@@ -124,11 +124,12 @@ impl World {
         let (sim, node) = (Arc::clone(&self.sim), self.nodes);
         self.nodes += 1;
         let gate = Arc::new(Gate::default());
+        lock(&sim.gates).insert(node, Arc::clone(&gate));
         let out_until = Arc::new(Mutex::new(Timestamp::UNIX_EPOCH));
         let ahead_ms = Arc::new(AtomicI64::new(skew(&sim)));
         let wire = Wire { sim: Arc::clone(&sim), node, gate: Arc::clone(&gate), out_until: Arc::clone(&out_until) };
         let host = Host { child_env: [("node".to_owned(), node.to_string())].into(), ..Host::default() };
-        let detective = Detective { sim: Arc::clone(&sim), node, gate: Arc::clone(&gate) };
+        let detective = Detective { sim: Arc::clone(&sim), node };
         let clock = SkewedClock { sim: Arc::clone(&sim), gate: Arc::clone(&gate), ahead_ms: Arc::clone(&ahead_ms) };
         let rounds = Rounds::builder(Arc::new(Layered(wire)) as Arc<dyn Store>, Arc::clone(&self.people.identity) as _)
             .registry(Registry::new(kinds()).expect("three kinds"))
