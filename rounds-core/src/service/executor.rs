@@ -287,7 +287,7 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
             return finish(shared, started.id, ordinal, attempt, result, lease, Duration::ZERO).await;
         }
     };
-    let at = shared.now();
+    let (at, begun) = (shared.now(), tokio::time::Instant::now());
     let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
     let Some(started) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
@@ -295,7 +295,8 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
 
     let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
     // Counted from before the deadline was set, so that the effect is over by then whatever the two clocks say.
-    let left = limit.saturating_sub(elapsed(at, shared.now()));
+    // The longer of the two: the clock may have been set back since, and tokio's stands still in a machine that sleeps.
+    let left = limit.saturating_sub(elapsed(at, shared.now()).max(begun.elapsed()));
     let result = effect(live.port, approved, left, shared.settings.effect_grace).await;
     let took = elapsed(at, shared.now());
     finish(shared, started.id, ordinal, step.attempt, result, lease, took).await

@@ -206,6 +206,14 @@ impl Book {
         });
     }
 
+    /// Whoever listens to a replica hears of everything, in order, from where it began.
+    pub(super) fn heard(&mut self, node: Node, seq: u64) {
+        let last = self.heard.insert(node, seq);
+        self.must(last.is_none_or(|last| seq == last + 1), "feed", || {
+            format!("node {node} passed on event {seq} after {last:?}")
+        });
+    }
+
     // At the end.
 
     pub(super) fn alerts_settled(&mut self, settings: &Settings) {

@@ -104,6 +104,8 @@ pub(super) struct Book {
     pub places: BTreeMap<(ConnectorId, Uuid), u64>,
     /// The keys that each notice was known by, so that it never changes.
     pub keys: BTreeMap<Uuid, String>,
+    /// The last event that each replica passed on.
+    pub heard: BTreeMap<Node, u64>,
     /// What was counted, to see that a run was worth its time.
     pub tally: BTreeMap<String, u64>,
 }

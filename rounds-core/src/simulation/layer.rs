@@ -42,6 +42,11 @@ impl Wire {
         Ok(())
     }
 
+    /// An answer may get lost; what it tells of has happened all the same.
+    fn lost<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if answer.is_ok() && self.sim.chance(self.sim.weather().answer_lost) { Err(unavailable()) } else { answer }
+    }
+
     /// What every answer meets on its way back.
     async fn back<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         self.gate.pass().await;
@@ -82,19 +87,17 @@ impl StoreLayer for Wire {
             return Err(StoreError::Conflict { key: first.key(), expected: 0 });
         }
         let lost = sim.chance(weather.answer_lost);
-        let answer = self.inner().commit(commit.clone()).await;
-        match &answer {
-            // Nobody else has run since the store applied it.
-            Ok(_) => {
-                sim.say(|| format!("node {} committed{}", self.node, said(&commit)));
-                sim.book(|book| book.committed(self.node, &commit));
-                let changed = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
-                for kind in changed.map(|change| change.key().kind).collect::<BTreeSet<_>>() {
-                    wake(sim, kind);
-                }
-            }
-            Err(error) => sim.say(|| format!("node {} refused{}: {error}", self.node, said(&commit))),
-        }
+        let answer = if sim.chance(weather.late) {
+            // On its way it goes on by itself: whoever sent it may have given up, or died, when it arrives.
+            let (sim, node, late) = (Arc::clone(sim), self.node, sim.millis(4000));
+            let arrives = tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                apply(&sim, node, commit).await
+            });
+            arrives.await.unwrap_or_else(|_| Err(unavailable()))
+        } else {
+            apply(sim, self.node, commit).await
+        };
         if lost && answer.is_ok() {
             sim.say(|| format!("node {} never hears of it", self.node));
             return self.back(Err(unavailable())).await;
@@ -112,7 +115,7 @@ impl StoreLayer for Wire {
             });
             self.sim.book(|book| book.claimed(self.node, lease, query.ttl));
         }
-        self.back(answer).await
+        self.back(self.lost(answer)).await
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
@@ -130,7 +133,7 @@ impl StoreLayer for Wire {
         if answer.is_ok() {
             self.sim.book(|book| book.renewed(self.node, lease, ttl));
         }
-        self.back(answer).await
+        self.back(self.lost(answer)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -139,7 +142,7 @@ impl StoreLayer for Wire {
         if answer.is_ok() {
             self.sim.book(|book| book.released(lease));
         }
-        self.back(answer).await
+        self.back(self.lost(answer)).await
     }
 
     async fn next_due(
@@ -172,6 +175,24 @@ impl StoreLayer for Wire {
         let mut ears = lock(&self.sim.ears);
         ears.entry(self.node).or_insert_with(|| broadcast::Sender::new(1024)).subscribe()
     }
+}
+
+/// The commit as it arrives at the store.
+async fn apply(sim: &Arc<Sim>, node: Node, commit: Commit) -> Result<Committed, StoreError> {
+    let answer = sim.store.commit(commit.clone()).await;
+    match &answer {
+        // Nobody else has run since the store applied it.
+        Ok(_) => {
+            sim.say(|| format!("node {node} committed{}", said(&commit)));
+            sim.book(|book| book.committed(node, &commit));
+            let changed = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
+            for kind in changed.map(|change| change.key().kind).collect::<BTreeSet<_>>() {
+                wake(sim, kind);
+            }
+        }
+        Err(error) => sim.say(|| format!("node {node} refused{}: {error}", said(&commit))),
+    }
+    answer
 }
 
 /// Tells every replica of a commit: at once, twice, late, or not at all.

@@ -53,11 +53,12 @@ enum Deed {
     InvestigateNow,
     CancelInvestigation,
     ChangeConnector,
+    DeleteConnector,
     ChangeGate,
     Token,
 }
 
-const DEEDS: [Deed; 41] = {
+const DEEDS: [Deed; 42] = {
     use Deed::*;
     [
         Propose,
@@ -99,6 +100,7 @@ const DEEDS: [Deed; 41] = {
         InvestigateNow,
         CancelInvestigation,
         ChangeConnector,
+        DeleteConnector,
         ChangeGate,
         Token,
     ]
@@ -321,6 +323,16 @@ impl People {
                 let draft = connector("cluster", &name, generation);
                 done(sim, "change a connector", async move {
                     rounds.connectors().update(&admin, found.id, draft).await.map(drop)
+                })
+                .boxed()
+            }
+            Deed::DeleteConnector => {
+                // Another one takes its place, so that there is always something to mend.
+                let id = a_connector(&sim).filter(|_| sim.chance(200))?.id;
+                let draft = connector("cluster", &self.name("cluster"), 0);
+                done(sim, "replace a connector", async move {
+                    rounds.connectors().delete(&admin, id).await?;
+                    rounds.connectors().create(&admin, draft).await.map(drop)
                 })
                 .boxed()
             }

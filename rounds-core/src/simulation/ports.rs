@@ -10,15 +10,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::book::Answer;
-use super::sim::{Gate, Node, Sim, current, lock};
+use super::sim::{Node, Sim, current, lock};
 use super::world;
 use crate::id::ConnectorId;
 use crate::investigation::{Findings, Proposal, ProposedStep, RootCause};
 use crate::plugin::{BuildContext, BuildError, Registration};
 use crate::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, ExecutionAdapter,
-    FiredAlert, Investigator, Mode, Notice, Notifier, Point, PortError, PortErrorKind, Query, ReadStep, Refusal,
-    ReviewedStep, Series, StepError, StepOutput, StepSpec, Toolbox,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, Event, EventSink,
+    ExecutionAdapter, FiredAlert, Investigator, Mode, Notice, Notifier, Point, PortError, PortErrorKind, Query,
+    ReadStep, Refusal, ReviewedStep, Series, StepError, StepOutput, StepSpec, Toolbox,
 };
 use crate::registration;
 use crate::testing::FakeAdapter;
@@ -47,7 +47,9 @@ pub(super) fn kinds() -> [Registration; 3] {
         },
         registration! {
             kind: "channel", title: "A channel", role: Notifier, secret: None, config: Config,
-            build: |cx: BuildContext, _config: Config| Ok::<_, BuildError>(Channel { sim: current(), connector: cx.id })
+            build: |cx: BuildContext, _config: Config| Ok::<_, BuildError>(Channel {
+                sim: current(), node: node(&cx), connector: cx.id,
+            })
         },
     ]
 }
@@ -120,6 +122,10 @@ impl ExecutionAdapter for Cluster {
     /// The effect happens in the world, which goes on whether or not the replica that started it does.
     async fn execute(&self, cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
         let (sim, weather) = (&self.sim, self.sim.weather());
+        // A dead process begins nothing. One that stalls here begins late, which nobody can prevent: see docs/design.
+        if sim.died(self.node) {
+            std::future::pending::<()>().await;
+        }
         if sim.chance(weather.not_started) {
             tokio::time::sleep(sim.millis(500)).await;
             sim.say(|| format!("node {} cannot start {}", self.node, step.step().command_text));
@@ -192,6 +198,7 @@ impl Datasource for Metrics {
         let (sim, weather) = (&self.sim, self.sim.weather());
         let Query::Instant { expr, .. } = query else { return Ok(DataSet::default()) };
         let node = self.node;
+        sim.process(node).await;
         let task = tokio::task::try_id();
         let number = sim.book(|book| book.asks(node, task, expr));
         let _asked = Asked(Arc::clone(sim), number);
@@ -200,6 +207,7 @@ impl Datasource for Metrics {
         if sim.chance(weather.query_slow) {
             tokio::time::sleep(sim.millis(8000)).await;
         }
+        sim.process(node).await;
         if sim.chance(weather.query_panics) {
             panics();
         }
@@ -218,6 +226,7 @@ impl Datasource for Metrics {
 /// Remembers what it was told.
 struct Channel {
     sim: Arc<Sim>,
+    node: Node,
     connector: ConnectorId,
 }
 
@@ -229,6 +238,7 @@ impl Notifier for Channel {
 
     async fn send(&self, _cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         let (sim, weather) = (&self.sim, self.sim.weather());
+        sim.process(self.node).await;
         tokio::time::sleep(sim.millis(200)).await;
         if sim.chance(weather.notice_hangs) {
             std::future::pending::<()>().await;
@@ -239,6 +249,7 @@ impl Notifier for Channel {
         }
         sim.say(|| format!("told: {}", notice.idempotency_key));
         sim.book(|book| book.told(self.connector, notice));
+        sim.process(self.node).await;
         // It arrived; whether the sender hears of that is another question.
         if sim.chance(weather.notice_fails) {
             return Err(PortError::new(PortErrorKind::Timeout, "no answer"));
@@ -251,7 +262,6 @@ impl Notifier for Channel {
 pub(super) struct Detective {
     pub sim: Arc<Sim>,
     pub node: Node,
-    pub gate: Arc<Gate>,
 }
 
 struct Investigating<'a>(&'a Detective, crate::id::InvestigationId);
@@ -274,7 +284,7 @@ impl Investigator for Detective {
         sim.book(|book| book.investigates(self.node, alert.investigation_id, alert.attempt, cap));
         let _investigating = Investigating(self, alert.investigation_id);
         tokio::time::sleep(sim.millis(3000)).await;
-        self.gate.pass().await;
+        sim.process(self.node).await;
         if sim.chance(weather.investigator_hangs) {
             std::future::pending::<()>().await;
         }
@@ -288,7 +298,7 @@ impl Investigator for Detective {
         let Some(connector) = sim.pick(&tools.connectors()).map(|view| view.id) else { return Ok(findings) };
         let reading = tools.read(connector, StepSpec::command(["get", "app/web"])).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        self.gate.pass().await;
+        sim.process(self.node).await;
         findings.root_cause = Some(RootCause { summary: "somebody broke it".into(), citations: vec![reading.id] });
         if sim.chance(700) {
             findings.plan = Some(proposal(sim, connector));
@@ -318,4 +328,17 @@ pub(super) fn steps(sim: &Sim, connector: ConnectorId) -> Vec<ProposedStep> {
             risk_note: None,
         })
         .collect()
+}
+
+/// Hears of every event.
+pub(super) struct Listener {
+    pub sim: Arc<Sim>,
+    pub node: Node,
+}
+
+#[async_trait]
+impl EventSink for Listener {
+    async fn event(&self, event: &Event) {
+        self.sim.book(|book| book.heard(self.node, event.seq));
+    }
 }

@@ -4,7 +4,7 @@ use super::book::{Answer, Book, Effect};
 use super::sim::Node;
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{ConnectorId, PlanId};
-use crate::plan::{Plan, PlanStatus, RequestStatus, Step, StepFailure, StepStatus, digest};
+use crate::plan::{Plan, PlanStatus, RequestStatus, Step, StepFailure, StepStatus, VerificationStatus, digest};
 use crate::ports::store::{Change, Commit, Key, Record, RecordKind};
 use crate::ports::{ApprovedStep, EventSubject, NoticeKind};
 use crate::settings::Settings;
@@ -52,6 +52,7 @@ fn events_of<'a>(commit: &'a Commit, plan: &Plan) -> Vec<&'a str> {
 impl Book {
     pub(super) fn plan_proposed(&mut self, commit: &Commit, plan: &Plan) {
         let fresh = matches!(plan.status, PlanStatus::PendingApproval | PlanStatus::Draft);
+        self.must(digest::check(plan).is_ok(), "rule 1", || format!("plan {} is not what its digest says", plan.id));
         self.must(fresh, "rule 3", || format!("plan {} began as {:?}", plan.id, plan.status));
         self.must(events_of(commit, plan) == ["proposed"], "rule 9", || format!("nobody hears of plan {}", plan.id));
         let audited = commit.audit.iter().any(|entry| entry.action == "plan.propose");
@@ -78,11 +79,11 @@ impl Book {
         if old.status != new.status {
             self.must(events.len() == 1, "rule 9", || format!("plan {id} became another, with the events {events:?}"));
         }
-        self.must(digest::check(new).is_ok(), "rule 1", || format!("plan {id} is not what its digest says"));
         if new.revision == old.revision {
             let same = new.digest == old.digest && new.canonical == old.canonical;
             self.must(same, "rule 1", || format!("plan {id} changed under revision {}", new.revision));
         } else {
+            self.must(digest::check(new).is_ok(), "rule 1", || format!("plan {id} is not what its digest says"));
             let waiting = old.status == PlanStatus::PendingApproval && events == ["modify"];
             self.must(waiting, "rule 1", || format!("plan {id} was modified while it was {}", old.status.as_str()));
         }
@@ -334,6 +335,8 @@ impl Book {
                 PlanStatus::PendingApproval => plan.expires_at.is_none_or(|at| after_ms(at, 60_000) < now),
                 _ => false,
             };
+            let watching = plan.verification.status == VerificationStatus::Watching;
+            self.must(!watching, "rule 13", || format!("plan {id} is watched for ever"));
             self.must(!stuck, "rule 13", || format!("plan {id} is {} for ever", plan.status.as_str()));
         }
         for effect in self.effects.clone() {

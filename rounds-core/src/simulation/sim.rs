@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::testing::MemoryStore;
 use crate::time::{Timestamp, truncate};
 
 /// How many lines of the trace are kept for the report.
-const KEPT: usize = 120;
+const KEPT: usize = 300;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Sim>>> = const { RefCell::new(None) };
@@ -73,6 +74,8 @@ pub(super) struct Sim {
     pub signals: Mutex<BTreeMap<String, f64>>,
     /// What today's gate appends to every command it renders.
     pub renders: Mutex<u64>,
+    /// Whether each replica lives.
+    pub gates: Mutex<BTreeMap<Node, Arc<Gate>>>,
     /// Who hears of commits.
     pub ears: Mutex<BTreeMap<Node, broadcast::Sender<RecordKind>>>,
     book: Mutex<Book>,
@@ -95,7 +98,8 @@ impl Sim {
     pub(super) fn new(seed: u64) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let weather = Weather::of(&mut rng);
-        let time = Arc::new(TrueTime { start: Instant::now() });
+        let base = chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
+        let time = Arc::new(TrueTime { base, start: Instant::now() });
         let store = MemoryStore::with_clock(Arc::<TrueTime>::clone(&time)).plain();
         Arc::new(Self {
             store,
@@ -103,6 +107,7 @@ impl Sim {
             weather: Mutex::new(weather),
             signals: Mutex::default(),
             renders: Mutex::default(),
+            gates: Mutex::default(),
             ears: Mutex::default(),
             book: Mutex::default(),
             rng: Mutex::new(rng),
@@ -133,6 +138,18 @@ impl Sim {
 
     pub(super) fn millis(&self, most: u64) -> Duration {
         Duration::from_millis(self.below(most))
+    }
+
+    /// Goes on once a replica does: whatever reaches it from outside finds a process that runs.
+    pub(super) async fn process(&self, node: Node) {
+        let gate = lock(&self.gates).get(&node).cloned();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+    }
+
+    pub(super) fn died(&self, node: Node) -> bool {
+        lock(&self.gates).get(&node).is_some_and(|gate| gate.state() == State::Dead)
     }
 
     /// Looks at, or writes into, the book. What it finds wrong goes into the trace as well.
@@ -170,14 +187,14 @@ impl Sim {
 
 /// The time that nobody in the world can read but the store: tokio's, which jumps whenever nobody has anything to do.
 pub(super) struct TrueTime {
+    base: Timestamp,
     start: Instant,
 }
 
 #[async_trait]
 impl Clock for TrueTime {
     fn now(&self) -> Timestamp {
-        let base = chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
-        truncate(base + self.start.elapsed())
+        truncate(self.base + self.start.elapsed())
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -233,13 +250,14 @@ impl Gate {
 pub(super) struct SkewedClock {
     pub sim: Arc<Sim>,
     pub gate: Arc<Gate>,
-    pub ahead_ms: i64,
+    /// By how much; somebody sets it now and then.
+    pub ahead_ms: Arc<AtomicI64>,
 }
 
 #[async_trait]
 impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
-        self.sim.now() + chrono::TimeDelta::milliseconds(self.ahead_ms)
+        self.sim.now() + chrono::TimeDelta::milliseconds(self.ahead_ms.load(Ordering::Relaxed))
     }
 
     async fn sleep(&self, duration: Duration) {

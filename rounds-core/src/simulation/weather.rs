@@ -13,6 +13,7 @@ pub(super) struct Weather {
     pub conflict: PerMille,
     pub answer_lost: PerMille,
     pub slow: PerMille,
+    pub late: PerMille,
     // Wake-ups, per commit and replica.
     pub wake_lost: PerMille,
     pub wake_twice: PerMille,
@@ -42,6 +43,7 @@ pub(super) struct Weather {
     pub stall: PerMille,
     pub theft: PerMille,
     pub outage: PerMille,
+    pub clock_set: PerMille,
 }
 
 impl Weather {
@@ -53,6 +55,7 @@ impl Weather {
             conflict: up_to(40),
             answer_lost: up_to(40),
             slow: up_to(100),
+            late: up_to(80),
             wake_lost: up_to(900),
             wake_twice: up_to(300),
             wake_late: up_to(400),
@@ -76,6 +79,7 @@ impl Weather {
             stall: up_to(80),
             theft: up_to(100),
             outage: up_to(30),
+            clock_set: up_to(80),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One run: a few replicas over one store, people, and whatever the weather brings, for two minutes of simulated time;
 //! then calm, in which everything must come to its end.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use super::book::Violation;
 use super::layer::Wire;
 use super::mutation::Mutation;
 use super::people::People;
-use super::ports::{Detective, kinds};
+use super::ports::{Detective, Listener, kinds};
 use super::sim::{Entered, Gate, Node, Sim, SkewedClock, State, lock};
 use super::weather::Weather;
 use crate::id::OrgId;
+use crate::plan::VerificationStatus;
 use crate::plugin::{Host, Registry};
 use crate::ports::Store;
 use crate::ports::store::{Record, RecordKind};
@@ -89,6 +91,7 @@ struct Replica {
     node: Node,
     gate: Arc<Gate>,
     out_until: Arc<Mutex<Timestamp>>,
+    ahead_ms: Arc<AtomicI64>,
     stalls_until: Option<Timestamp>,
     stopping: bool,
     rounds: Rounds,
@@ -121,24 +124,26 @@ impl World {
         let (sim, node) = (Arc::clone(&self.sim), self.nodes);
         self.nodes += 1;
         let gate = Arc::new(Gate::default());
+        lock(&sim.gates).insert(node, Arc::clone(&gate));
         let out_until = Arc::new(Mutex::new(Timestamp::UNIX_EPOCH));
-        let ahead_ms = sim.below(8000) as i64 - 4000;
+        let ahead_ms = Arc::new(AtomicI64::new(skew(&sim)));
         let wire = Wire { sim: Arc::clone(&sim), node, gate: Arc::clone(&gate), out_until: Arc::clone(&out_until) };
         let host = Host { child_env: [("node".to_owned(), node.to_string())].into(), ..Host::default() };
-        let detective = Detective { sim: Arc::clone(&sim), node, gate: Arc::clone(&gate) };
-        let clock = SkewedClock { sim: Arc::clone(&sim), gate: Arc::clone(&gate), ahead_ms };
+        let detective = Detective { sim: Arc::clone(&sim), node };
+        let clock = SkewedClock { sim: Arc::clone(&sim), gate: Arc::clone(&gate), ahead_ms: Arc::clone(&ahead_ms) };
         let rounds = Rounds::builder(Arc::new(Layered(wire)) as Arc<dyn Store>, Arc::clone(&self.people.identity) as _)
             .registry(Registry::new(kinds()).expect("three kinds"))
             .host(host)
             .investigator(Arc::new(detective))
+            .event_sink(Arc::new(Listener { sim: Arc::clone(&sim), node }))
             .clock(Arc::new(clock))
             .settings(settings())
             .mutation(self.mutation)
             .build()
             .expect("settings that work");
-        sim.say(|| format!("node {node} starts, its clock {ahead_ms} ms ahead"));
+        sim.say(|| format!("node {node} starts, its clock {ahead_ms:?} ms ahead"));
         let running = rounds.start();
-        Replica { node, gate, out_until, stalls_until: None, stopping: false, rounds, running }
+        Replica { node, gate, out_until, ahead_ms, stalls_until: None, stopping: false, rounds, running }
     }
 
     fn broken(&self) -> bool {
@@ -210,6 +215,11 @@ impl World {
                     *lock(&replica.out_until) = after_ms(now, long.as_millis() as u64);
                     sim.book(|book| book.disturbed(replica.node));
                 }
+                State::Lives if sim.chance(weather.clock_set) => {
+                    let ahead_ms = skew(&sim);
+                    sim.say(|| format!("the clock of node {} is set {ahead_ms} ms ahead", replica.node));
+                    replica.ahead_ms.store(ahead_ms, Ordering::Relaxed);
+                }
                 State::Lives => {}
             }
         }
@@ -271,7 +281,10 @@ impl World {
     fn quiet(&self) -> bool {
         self.sim.book(|book| {
             let waits = |record: &Record| match record {
-                Record::Plan(plan) => matches!(plan.status.as_str(), "pending_approval" | "approved" | "executing"),
+                Record::Plan(plan) => {
+                    matches!(plan.status.as_str(), "pending_approval" | "approved" | "executing")
+                        || plan.verification.status == VerificationStatus::Watching
+                }
                 Record::Investigation(found) => !found.status.is_terminal(),
                 Record::Notice(notice) => notice.status.as_str() == "pending",
                 _ => false,
@@ -304,4 +317,9 @@ impl World {
             }
         }
     }
+}
+
+/// By how many milliseconds a clock is wrong.
+fn skew(sim: &Sim) -> i64 {
+    i64::try_from(sim.below(8000)).unwrap_or_default() - 4000
 }
