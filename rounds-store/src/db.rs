@@ -37,14 +37,25 @@ pub(crate) const KEY: &str = "master_key";
 impl Db {
     pub(crate) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Self::connect(options).await?;
+        match db.prepare(options).await {
+            Ok(()) => Ok(db),
+            Err(error) => {
+                // A transaction that failed holds its locks until its connection is gone.
+                db.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(&self, options: &StoreOptions) -> Result<(), StoreError> {
         if options.migrate {
-            migration::migrate(&db).await?;
+            migration::migrate(self).await?;
         }
-        db.check_key(&options.key).await?;
-        if let Some(listener) = dialect::listen(&db.reader, &db.tables, &db.me, &db.wakes).await? {
-            let _ = db.listener.set(listener);
+        self.check_key(&options.key).await?;
+        if let Some(listener) = dialect::listen(&self.reader, &self.tables, &self.me, &self.wakes).await? {
+            let _ = self.listener.set(listener);
         }
-        Ok(db)
+        Ok(())
     }
 
     /// Connects without looking at what is there.

@@ -41,7 +41,7 @@ impl Db {
 
     pub(crate) async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, Fail> {
         let org = prune.org();
-        let tx = self.begin().await?;
+        let tx = self.begin_once().await?;
         // Locked first: nobody appends meanwhile, and nobody else prunes.
         let mut head = self.lock_head(&tx, org).await?;
         let first_kept = Query::select()

@@ -62,7 +62,7 @@ impl SqlStore {
     }
 
     async fn try_commit(&self, commit: &Commit) -> Result<Committed, Fail> {
-        let tx = self.db.begin().await?;
+        let tx = self.db.begin_once().await?;
         for lease in &commit.leases {
             self.db.check_lease(&tx, lease).await?;
         }

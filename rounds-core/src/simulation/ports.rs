@@ -338,7 +338,11 @@ pub(super) struct Listener {
 
 #[async_trait]
 impl EventSink for Listener {
-    async fn event(&self, event: &Event) {
+    fn name(&self) -> &str {
+        "listener"
+    }
+    async fn event(&self, _cx: &CallContext, event: &Event) -> Result<(), PortError> {
         self.sim.book(|book| book.heard(self.node, event.seq));
+        Ok(())
     }
 }

@@ -173,7 +173,7 @@ impl Book {
                     .steps
                     .iter()
                     .zip(&new.steps)
-                    .find(|(old, new)| old.status == StepStatus::Interrupted && again(&new));
+                    .find(|(old, new)| old.status == StepStatus::Interrupted && again(new));
                 let acknowledged = commit
                     .audit
                     .iter()
