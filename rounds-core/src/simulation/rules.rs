@@ -168,12 +168,12 @@ impl Book {
                 self.outcome(id, step);
             }
             "retry" => {
-                let again = |step: &&Step| step.status == StepStatus::Pending;
+                let again = |step: &Step| step.status == StepStatus::Pending;
                 let unknown = old
                     .steps
                     .iter()
                     .zip(&new.steps)
-                    .find(|(old, new)| old.status == StepStatus::Interrupted && again(&new));
+                    .find(|(old, new)| old.status == StepStatus::Interrupted && again(new));
                 let acknowledged = commit
                     .audit
                     .iter()
