@@ -13,6 +13,8 @@ pub(crate) enum Mutation {
     JudgesBeforeTheDeadline,
     /// Rule 4: a step whose outcome nobody knows counts as failed, so that a retry needs no second thought.
     ForgetsThatTheOutcomeIsUnknown,
+    /// Rule 4: the time that a step has left is measured by a clock that somebody may set back.
+    TrustsItsClock,
     /// Rule 5: the executor commits without its lease.
     CommitsWithoutTheLease,
     /// Rule 6: what has ended can be cancelled.
@@ -24,12 +26,13 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(super) const ALL: [(Self, &'static str); 9] = [
+    pub(super) const ALL: [(Self, &'static str); 10] = [
         (Self::RunsOnAChangedConnector, "rule 1"),
         (Self::RunsWhatIsRenderedToday, "rule 1"),
         (Self::RunsBeforeTheIntentIsCommitted, "rule 4"),
         (Self::JudgesBeforeTheDeadline, "rule 4"),
         (Self::ForgetsThatTheOutcomeIsUnknown, "rule 4"),
+        (Self::TrustsItsClock, "rule 4"),
         (Self::CommitsWithoutTheLease, "rule 5"),
         (Self::CancelsWhatEnded, "rule 6"),
         (Self::FiresWithoutAnInvestigation, "rule 13"),

@@ -168,7 +168,7 @@ impl Book {
                 self.outcome(id, step);
             }
             "retry" => {
-                let again = |step: &&Step| step.status == StepStatus::Pending;
+                let again = |step: &Step| step.status == StepStatus::Pending;
                 let unknown = old
                     .steps
                     .iter()

@@ -79,7 +79,7 @@ impl Weather {
             stall: up_to(80),
             theft: up_to(100),
             outage: up_to(30),
-            clock_set: up_to(80),
+            clock_set: up_to(200),
         }
     }
 }

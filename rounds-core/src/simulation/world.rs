@@ -25,7 +25,7 @@ use crate::time::{Timestamp, after_ms};
 /// The login of the agent.
 pub(super) const AGENT: &str = "@syntropize/rounds";
 /// How often something is done to the world, every three quarters of a second or so.
-const MOMENTS: u32 = 60;
+const MOMENTS: u32 = 45;
 /// How long everything may take to come to its end once nothing goes wrong any more.
 const CALM: Duration = Duration::from_secs(240);
 
