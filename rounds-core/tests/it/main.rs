@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod alert_walk;
+mod broken;
 mod dead_letters;
 mod decisions;
 mod digest;

@@ -7,8 +7,19 @@ use rounds_core::conformance::store::{store_suite, tampering_with_an_audit_row_i
 use rounds_core::ports::store::{Commit, ListQuery, RecordKind, Store, StoreError};
 use rounds_core::testing::{Fault, ManualClock, MemoryStore};
 
+mod memory {
+    use rounds_core::testing::MemoryStore;
+
+    async fn empty() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    // As the author of another store runs the kit.
+    rounds_core::store_conformance!(empty);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_memory_store_holds_every_rule_of_a_store() {
+async fn the_whole_suite_runs_in_one_test_too() {
     store_suite(|| async { MemoryStore::new() }).await;
 }
 

@@ -32,7 +32,8 @@ pub(super) fn routes(api: Api) -> Api {
     api.at(
         Op::get(
             "/api/events",
-            "Changes of plans, steps, approvals, alerts, investigations and connectors; resumes after Last-Event-ID",
+            "Changes of plans, steps, approvals, alerts, investigations, connectors and dead letters; resumes after \
+             Last-Event-ID",
         )
         .query::<ResumeParams>()
         .events(),
@@ -95,6 +96,7 @@ impl Listener {
             (EventSubject::Alert, Action::AlertRulesRead, "alert.rules"),
             (EventSubject::Investigation, Action::InvestigationsRead, "investigations"),
             (EventSubject::Connector, Action::ConnectorsRead, "connectors"),
+            (EventSubject::DeadLetter, Action::ConnectorsRead, "connectors"),
         ];
         self.due = Instant::now() + HEARTBEAT;
         self.subjects.clear();

@@ -1,17 +1,19 @@
 //! `/metrics`: what the services counted, and what the store holds right now.
 
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use rounds_core::OrgId;
 use rounds_core::alert::AlertState;
 use rounds_core::plan::{Plan, PlanStatus, RequestStatus};
 use rounds_core::ports::StoreExt as _;
-use rounds_core::ports::store::{ListQuery, RecordKind, StoreError};
+use rounds_core::ports::store::{ListQuery, RecordKind};
+use rounds_core::service::{Backlog, Recipient};
+use rounds_core::{ConnectorId, OrgId};
 
 use super::{Api, Op};
 use crate::error::ApiError;
@@ -48,7 +50,38 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     Ok((kind, handle.render()).into_response())
 }
 
-async fn read_store(state: &AppState) -> Result<(), StoreError> {
+/// What waits for each channel and sink. Gauges keep their values, and so those that are gone from the backlog are set to
+/// nothing.
+async fn outbox(state: &AppState, org: &OrgId) -> Result<(), rounds_core::Error> {
+    static SEEN: Mutex<BTreeSet<[String; 2]>> = Mutex::new(BTreeSet::new());
+    let names = state.rounds.store().connectors(org).await?.into_iter().map(|found| (found.value.id, found.value.name));
+    let names: HashMap<ConnectorId, String> = names.collect();
+    let mut counts: BTreeMap<[String; 2], Backlog> = BTreeMap::new();
+    for (to, backlog) in state.rounds.backlog(org).await? {
+        let label = match to {
+            None => ["channel".into(), "unrouted".into()],
+            Some(Recipient::Channel(id)) => {
+                ["channel".into(), names.get(&id).map_or_else(|| id.to_string(), String::clone)]
+            }
+            Some(Recipient::Sink(name)) => ["sink".into(), name],
+            Some(other) => ["other".into(), other.to_string()],
+        };
+        counts.insert(label, backlog);
+    }
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.extend(counts.keys().cloned());
+    for label in seen.iter() {
+        let backlog = counts.get(label).cloned().unwrap_or_default();
+        let [kind, to] = label.clone();
+        for (status, count) in [("pending", backlog.pending), ("dead", backlog.dead)] {
+            gauge!("rounds_outbox_backlog", "kind" => kind.clone(), "to" => to.clone(), "status" => status)
+                .set(count as f64);
+        }
+    }
+    Ok(())
+}
+
+async fn read_store(state: &AppState) -> Result<(), rounds_core::Error> {
     let store = state.rounds.store();
     let org = OrgId::default();
     let rules = store.count(RecordKind::AlertInstance, Some(&org)).await?;
@@ -78,6 +111,7 @@ async fn read_store(state: &AppState) -> Result<(), StoreError> {
         let count = notices.get(status).copied().unwrap_or_default();
         gauge!("rounds_outbox_notices", "status" => status).set(count as f64);
     }
+    outbox(state, &org).await?;
     for (name, health) in state.running.health() {
         let up = matches!(health, rounds_core::service::ServiceHealth::Running);
         gauge!("rounds_service_up", "service" => name.to_string()).set(f64::from(u8::from(up)));

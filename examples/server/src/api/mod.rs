@@ -4,6 +4,7 @@ mod access;
 mod approvals;
 mod audit;
 mod connectors;
+mod dead_letters;
 mod events;
 mod health;
 mod investigations;
@@ -37,6 +38,7 @@ pub fn api() -> Api {
         access::routes,
         rules::routes,
         connectors::routes,
+        dead_letters::routes,
         investigations::routes,
         plans::routes,
         approvals::routes,

@@ -274,6 +274,8 @@ fn done(word: &str) -> Option<&'static str> {
         "created" => "Created.",
         "saved" => "Saved.",
         "deleted" => "Deleted.",
+        "resent" => "On its way again. If it fails again, it comes back here.",
+        "discarded" => "Discarded. The audit log keeps what it told of.",
         "enabled" => "Switched on.",
         "disabled" => "Switched off.",
         "silenced" => "Silenced: no notification and no investigation until then. The state goes on.",

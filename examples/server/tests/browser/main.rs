@@ -1,5 +1,7 @@
 //! The pages in a real browser. Needs `chromedriver` and `chromium` on PATH; select with `binary(browser)`.
 
+// A scene that starts a world, a shop and a browser is one deep future.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests start a browser, find it on PATH, and break a shop just now")]
 

@@ -61,6 +61,7 @@ async fn pictures_of_every_page() {
         ("connectors", "/settings/connectors".into()),
         ("connector", format!("/settings/connectors/{connector}")),
         ("datasources", "/settings/datasources".into()),
+        ("dead-letters", "/settings/notifications/dead-letters".into()),
         ("service-accounts", "/admin/service-accounts".into()),
         ("users", "/admin/users".into()),
         ("audit", "/admin/audit".into()),

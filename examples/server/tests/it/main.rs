@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod cli;
 mod contract;
+mod dead_letters;
 mod errors;
 mod events;
 mod http;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
 use rounds_core::ports::{
-    CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Point, PortError, Query, Series,
+    CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Notice, Notifier, Point, PortError, Query, Series,
 };
 use rounds_core::testing::FakeAdapter;
 use rounds_server::settings::{Overrides, ServerSettings};
@@ -60,8 +60,52 @@ impl Datasource for FixedValue {
     }
 }
 
-fn registrations() -> [Registration; 2] {
+/// The pagers of all servers of this process, by the key in their connectors' config: whether they are down, and the keys
+/// of what they were told.
+static PAGERS: LazyLock<Mutex<HashMap<String, Paged>>> = LazyLock::new(Mutex::default);
+
+/// Whether it fails, and what it was told.
+type Paged = (bool, Vec<String>);
+
+/// Breaks the pager of a server for good, or mends it.
+pub fn break_pager(key: &str, is_down: bool) {
+    PAGERS.lock().unwrap().entry(key.to_owned()).or_default().0 = is_down;
+}
+
+/// The idempotency keys of what the pager of a server was told.
+pub fn paged(key: &str) -> Vec<String> {
+    PAGERS.lock().unwrap().get(key).map(|(_, told)| told.clone()).unwrap_or_default()
+}
+
+struct Pager(String);
+
+#[async_trait]
+impl Notifier for Pager {
+    async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+        Ok(CheckReport { message: "nobody to disturb".into(), facts: Default::default() })
+    }
+
+    async fn send(&self, _: &CallContext, notice: &Notice) -> Result<(), PortError> {
+        let mut pagers = PAGERS.lock().unwrap();
+        let (is_down, told) = pagers.entry(self.0.clone()).or_default();
+        if *is_down {
+            return Err(PortError::new(rounds_core::ports::PortErrorKind::Invalid, "the pager is down"));
+        }
+        told.push(notice.idempotency_key.clone());
+        Ok(())
+    }
+}
+
+fn registrations() -> [Registration; 3] {
     [
+        rounds_core::registration! {
+            kind: "pager",
+            title: "A pager",
+            role: Notifier,
+            secret: None,
+            config: FakeConfig,
+            build: |_: BuildContext, config: FakeConfig| Ok::<_, BuildError>(Pager(config.key)),
+        },
         rounds_core::registration! {
             kind: "fake",
             title: "Fake",
@@ -122,6 +166,11 @@ pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Server {
 }
 
 impl Server {
+    /// What tells its connectors from those of other servers.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Somebody nobody knows.
     pub fn anonymous(&self) -> Client {
         Client { http: reqwest::Client::new(), url: self.url.clone(), session: None, csrf: None, bearer: None }

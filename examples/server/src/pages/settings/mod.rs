@@ -1,6 +1,9 @@
 //! Settings: connectors of each role. The form of a kind is made from its JSON Schema.
 
+mod letters;
 mod schema;
+
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::Router;
@@ -12,7 +15,7 @@ use rounds_core::ConnectorId;
 use rounds_core::access::Action;
 use rounds_core::connector::{Connector, StoredSecret};
 use rounds_core::plugin::{Role, SecretUse};
-use rounds_core::service::ConnectorDraft;
+use rounds_core::service::{Backlog, ConnectorDraft, Recipient};
 use secrecy::SecretString;
 
 use super::cx::{Cx, May, Shell, page_with};
@@ -29,6 +32,7 @@ pub(super) fn router() -> Router<AppState> {
         .route("/settings/{place}/{id}", get(edit).post(save))
         .route("/settings/{place}/{id}/test", post(test))
         .route("/settings/{place}/{id}/delete", post(delete))
+        .merge(letters::router())
 }
 
 /// One page of settings: the connectors of a role.
@@ -136,11 +140,25 @@ struct SettingsPage {
     kinds: Vec<Kind>,
     form: Option<KindForm>,
     may: May,
+    /// How many dead letters there are.
+    dead: u64,
+    /// What waits for each channel, on the page of channels.
+    backlog: BTreeMap<Option<Recipient>, Backlog>,
 }
 
 impl SettingsPage {
+    /// What waits for a channel, unless nothing does.
+    fn waits(&self, connector: &Connector) -> Option<&Backlog> {
+        let backlog = self.backlog.get(&Some(Recipient::Channel(connector.id)))?;
+        Some(backlog).filter(|backlog| backlog.pending > 0 || backlog.dead > 0)
+    }
+
     fn places(&self) -> [Place; 3] {
         PLACES
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        path == self.place.path
     }
 
     fn namespaces(&self, connector: &Connector) -> Option<String> {
@@ -321,11 +339,16 @@ async fn render(
     let found = cx.rounds().connectors().list(&cx.who).await?;
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let page = SettingsPage {
-        shell: cx.shell(place.title, "settings").live("connector").refused(refused.as_ref()),
+        shell: cx.shell(place.title, "settings").live("connector dead_letter").refused(refused.as_ref()),
         found: found.into_iter().filter(|connector| connector.role == place.role).collect(),
         kinds: kinds(cx, place),
         form,
         may: cx.may_all(Action::ConnectorsWrite, "connectors").await,
+        dead: cx.rounds().dead_letters().count(&cx.who).await?,
+        backlog: match place.role {
+            Role::Notifier => cx.rounds().backlog(&cx.who.org_id).await?,
+            _ => BTreeMap::new(),
+        },
         place,
     };
     Ok(page_with(status, &page))
