@@ -59,7 +59,8 @@ impl Db {
             .value("lease_fence", Expr::col("lease_fence").add(1_i64))
             .value("lease_worker", query.worker.as_str())
             .value("lease_until", now.add(ttl))
-            .and_where(Expr::col("id").in_subquery(due))
+            // A scalar: an `IN` may be planned so that it is asked again for every row, and each time locks another.
+            .and_where(Expr::col("id").eq(Expr::SubQuery(None, Box::new(due.into()))))
             .returning(Query::returning().columns(returning))
             .take();
         let Some(row) = self.writer.query_one(&update).await? else { return Ok(None) };

@@ -1,8 +1,10 @@
 //! Reading the audit log on from a place, and removing its oldest rows.
 
 use rounds_core::OrgId;
-use rounds_core::audit::{AuditRow, Checkpoint, Prune};
-use sea_orm::ConnectionTrait as _;
+use rounds_core::audit::chain::{Broken, Verifier};
+use rounds_core::audit::{AuditEntry, AuditRow, Checkpoint, Prune};
+use rounds_core::ports::StoreError;
+use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
 
 use crate::db::Db;
@@ -44,32 +46,11 @@ impl Db {
         let tx = self.begin_once().await?;
         // Locked first: nobody appends meanwhile, and nobody else prunes.
         let mut head = self.lock_head(&tx, org).await?;
-        let first_kept = Query::select()
-            .column("seq")
-            .from(self.tables.named(AUDIT))
-            .and_where(of(org))
-            .and_where(Expr::col("at").gte(prune.before().timestamp_micros()))
-            .order_by("seq", Order::Asc)
-            .limit(1)
-            .take();
-        let end = match tx.query_one(&first_kept).await? {
-            Some(row) => unsigned("a row's number", row.try_get("", "seq")?)?,
-            None => head.audit_seq + 1,
-        };
-        let last_removed = Query::select()
-            .columns(["seq", "hash"])
-            .from(self.tables.named(AUDIT))
-            .and_where(of(org))
-            .and_where(Expr::col("seq").lt(signed(end)))
-            .order_by("seq", Order::Desc)
-            .limit(1)
-            .take();
-        let Some(row) = tx.query_one(&last_removed).await? else { return Ok(None) };
-        let (seq, hash): (i64, String) = (row.try_get("", "seq")?, row.try_get("", "hash")?);
-        let checkpoint = prune.checkpoint(self.audit_key.as_slice(), unsigned("a row's number", seq)?, &hash);
-        let body = serde_json::to_string(&checkpoint).map_err(|error| {
-            rounds_core::ports::StoreError::Invalid(format!("a checkpoint cannot be encoded: {error}"))
-        })?;
+        let Some((seq, hash)) = self.last_to_remove(&tx, prune).await? else { return Ok(None) };
+        let checkpoint = prune.checkpoint(self.audit_key.as_slice(), seq, &hash);
+        let seq = signed(seq);
+        let body = serde_json::to_string(&checkpoint)
+            .map_err(|error| StoreError::Invalid(format!("a checkpoint cannot be encoded: {error}")))?;
         let insert = Query::insert()
             .into_table(self.tables.named(CHECKPOINT))
             .columns(["org_id", "seq", "body"])
@@ -86,5 +67,46 @@ impl Db {
         self.save_head(&tx, org, head).await?;
         finish(tx).await?;
         Ok(Some(checkpoint))
+    }
+
+    /// The last row that is old enough, and its hash. Every row up to it is verified on the way: a checkpoint must never
+    /// stand for rows that somebody changed. Their age is what was hashed, not what they are listed under.
+    async fn last_to_remove(&self, tx: &impl ConnectionTrait, prune: &Prune) -> Result<Option<(u64, String)>, Fail> {
+        let org = prune.org();
+        let broken = |broken: Broken| {
+            let message =
+                format!("{}: nothing is removed from a log that does not hold, it is evidence", broken.reason);
+            Fail::Store(StoreError::Corrupt { what: format!("row {} of the audit log of {org}", broken.seq), message })
+        };
+        let mut verifier = match self.audit_checkpoint(org).await? {
+            Some(checkpoint) => Verifier::after(&checkpoint, org.clone(), self.audit_key.as_slice()).map_err(broken)?,
+            None => Verifier::new(org.clone(), self.audit_key.as_slice()),
+        };
+        let mut last = None;
+        loop {
+            let page = Query::select()
+                .columns(["seq", "previous", "hash", "entry"])
+                .from(self.tables.named(AUDIT))
+                .and_where(of(org))
+                .and_where(Expr::col("seq").gt(signed(verifier.head().0)))
+                .order_by("seq", Order::Asc)
+                .limit(500)
+                .take();
+            let rows = tx.query_all(&page).await?;
+            if rows.is_empty() {
+                return Ok(last);
+            }
+            for row in &rows {
+                let seq = unsigned("a row's number", row.try_get("", "seq")?)?;
+                let (previous, hash): (String, String) = (row.try_get("", "previous")?, row.try_get("", "hash")?);
+                let text: String = row.try_get("", "entry")?;
+                let entry: AuditEntry = parse("an audit row", &text)?;
+                if entry.at >= prune.before() {
+                    return Ok(last);
+                }
+                verifier.next(seq, &previous, &hash, &text).map_err(broken)?;
+                last = Some((seq, hash));
+            }
+        }
     }
 }

@@ -90,6 +90,8 @@ fn private_server() -> String {
     let user = rustix::process::getuid().as_raw();
     let folder = std::env::temp_dir().join(format!("rounds-postgres-{user}"));
     std::fs::create_dir_all(folder.join("users")).expect("a folder for the test server");
+    // Whoever reaches the socket is let in.
+    let _ = std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let lock = File::create(folder.join("lock")).expect("a lock file");
     lock.lock().expect("the lock is ours in the end");
     // Registered before the lock is given back: whoever decides that nobody is left takes it first.

@@ -182,8 +182,11 @@ impl App {
 /// The database or the key cannot be had.
 pub async fn open_store(settings: &ServerSettings, migrate: bool) -> anyhow::Result<SqlStore> {
     let options = store_options(settings)?.with_migrate(migrate);
-    let url = without_password(&settings.database_url);
-    SqlStore::open(options).await.with_context(|| format!("the database {url} cannot be used"))
+    // Never the address: whatever part of it is taken for what, it may hold a password.
+    SqlStore::open(options).await.context(match settings.database_path() {
+        Some(path) => format!("the database {} cannot be used", path.display()),
+        None => "the database of DATABASE_URL cannot be used".to_owned(),
+    })
 }
 
 /// How the store of the settings is opened; makes its directory and key when they are not there.
@@ -196,22 +199,11 @@ pub fn store_options(settings: &ServerSettings) -> anyhow::Result<StoreOptions> 
         Some(text) => MasterKey::from_text(text, "ROUNDS_SECRET_KEY")?,
         None => MasterKey::load_or_create(&key_path(settings))?,
     };
-    Ok(StoreOptions::new(settings.database_url.clone(), key))
+    Ok(StoreOptions::new(&*settings.database_url, key))
 }
 
 fn key_path(settings: &ServerSettings) -> std::path::PathBuf {
     settings.database_dir().join("secret.key")
-}
-
-fn without_password(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            // Cannot fail for a URL that has a password.
-            let _ = parsed.set_password(Some("***"));
-            parsed.to_string()
-        }
-        _ => url.to_owned(),
-    }
 }
 
 fn private_dir(dir: &Path) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub const HELP: &str = "\
 Environment:
   ROUNDS_LISTEN                 address of the server                       [127.0.0.1:3000]
   ROUNDS_DATA_DIR               database, generated key, run-time files     [~/.rounds]
-  DATABASE_URL                  sqlite://PATH                               [rounds.db in the data dir]
+  DATABASE_URL                  sqlite://PATH or postgres://USER:PW@HOST/DB [rounds.db in the data dir]
   ROUNDS_SECRET_KEY             32 bytes, base64 or hex                     [a generated file beside the database]
   SEED_ADMIN_EMAIL, _LOGIN, _NAME, _PASSWORD   the first admin, only while there is no user
   KUBECTL                       the kubectl to run                          [found on PATH]
@@ -32,6 +33,30 @@ Environment:
   ROUNDS_LOG_FORMAT             text or json                                [text]
   HTTP_PROXY, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR are passed to kubectl.";
 
+/// The address of a database. It may hold a password, so only its scheme is ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl std::ops::Deref for DatabaseUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:…", self.split(':').next().unwrap_or_default())
+    }
+}
+
 /// What the whole server is started with.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -40,7 +65,7 @@ pub struct ServerSettings {
     /// Where its files live.
     pub data_dir: PathBuf,
     /// Where its data is.
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
     /// Encrypts connector secrets; absent: a generated file.
     pub secret_key: Option<SecretString>,
     /// How the services behave.
@@ -165,8 +190,8 @@ impl ServerSettings {
                 None => env.text("ROUNDS_LISTEN")?.unwrap_or_else(|| "127.0.0.1:3000".into()),
             },
             database_url: match env.text("DATABASE_URL")? {
-                Some(url) => url,
-                None => format!("sqlite://{}", data_dir.join("rounds.db").display()),
+                Some(url) => url.into(),
+                None => format!("sqlite://{}", data_dir.join("rounds.db").display()).into(),
             },
             data_dir,
             secret_key: env.secret("ROUNDS_SECRET_KEY")?,
@@ -306,7 +331,7 @@ mod tests {
         let settings = read(&[("ROUNDS_LOG", "")]).unwrap();
         assert_eq!(settings.core, rounds_core::Settings::default());
         assert_eq!(settings.listen, "127.0.0.1:3000");
-        assert_eq!(settings.database_url, "sqlite:///home/ada/.rounds/rounds.db");
+        assert_eq!(&*settings.database_url, "sqlite:///home/ada/.rounds/rounds.db");
         assert_eq!(settings.database_dir(), PathBuf::from("/home/ada/.rounds"));
         assert!(settings.seed_admin.is_none() && settings.pinned_token.is_none());
     }

@@ -43,11 +43,37 @@ const UNTRUSTED: Duration = Duration::from_secs(10);
 
 pub(super) async fn connect(options: &StoreOptions) -> Result<Pools, StoreError> {
     let target = target(&options.url)?;
-    let what = format!("the database {} at {}", target.get_database().unwrap_or("of the user's name"), place(&target));
+    let what = format!("the database{} at {}", named(&target), place(&target));
     let told = |failed: Fail| not_opened(&what, failed);
     let writer = opened(&target, options.writers).await.map_err(told)?;
     let reader = opened(&target, options.readers).await.map_err(told)?;
     Ok(Pools { writer, reader })
+}
+
+/// Its name, where it is plainly one: a password with an unescaped `/` is read as one, too.
+fn named(target: &PgConnectOptions) -> String {
+    let plain = |name: &&str| name.len() <= 63 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    target.get_database().filter(plain).map(|name| format!(" {name}")).unwrap_or_default()
+}
+
+/// What an address may say beside where and who. Others would be passed over in silence, and with a misspelt `sslmode`
+/// the verification of the server.
+const PARAMETERS: [&str; 8] = ["host", "hostaddr", "port", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+fn check_parameters(url: &str) -> Result<(), StoreError> {
+    let (_, parameters) = url.split_once('?').unwrap_or((url, ""));
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        let name = parameter.split('=').next().unwrap_or_default();
+        if !PARAMETERS.contains(&name) {
+            // Not what was found: an unescaped `?` of a password begins here, too.
+            return Err(StoreError::Invalid(format!(
+                "the database address has a parameter that is not known here; accepted: {}; a `?` in a password is \
+                 written %3F",
+                PARAMETERS.join(", ")
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn place(target: &PgConnectOptions) -> String {
@@ -59,6 +85,7 @@ fn place(target: &PgConnectOptions) -> String {
 
 /// The address, read. Its parser's own words are not repeated: they could hold a piece of a password.
 fn target(url: &str) -> Result<PgConnectOptions, StoreError> {
+    check_parameters(url)?;
     let target = PgConnectOptions::from_str(url).map_err(|_| {
         StoreError::Invalid(
             "the database address is not understood; `postgres://user:password@host:5432/database?sslmode=require` is \
@@ -100,6 +127,8 @@ pub(super) async fn lease_now(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
 /// An advisory lock that ends with the transaction. Its number is made of the prefix, so that two installations in one
 /// database do not wait for each other.
 pub(super) async fn lock_migrations(db: &impl ConnectionTrait, tables: &Tables) -> Result<(), DbErr> {
+    // Whoever migrates a large database takes its time, and the others wait for it.
+    db.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").await?;
     let name = tables.name(MIGRATIONS);
     let lock = Expr::cust_with_values("pg_advisory_xact_lock(hashtextextended($1, 0))::text", [name]);
     db.query_one(&Query::select().expr(lock).take()).await?;
@@ -263,7 +292,13 @@ mod tests {
             let refused = target(url).unwrap_err().to_string();
             assert!(refused.contains("percent-encoded") && !refused.contains("hunter2"), "{refused}");
         }
+        for url in ["postgres://ada:x?hunter2@db/rounds", "postgres://db/rounds?sslmod=verify-full"] {
+            let refused = target(url).unwrap_err().to_string();
+            assert!(refused.contains("sslmode") && !refused.contains("hunter2"), "{refused}");
+        }
+        let split = target("postgres://ada:1/hunter2@db/rounds").unwrap();
+        assert_eq!(named(&split), "", "what may be a password is no name");
         let target = target("postgres://ada:hunter2@db.example:5433/rounds").unwrap();
-        assert_eq!(place(&target), "db.example:5433");
+        assert_eq!((named(&target).as_str(), place(&target).as_str()), (" rounds", "db.example:5433"));
     }
 }

@@ -27,7 +27,7 @@ const PAGE: u32 = 500;
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Walk the hash chain; prints its head, or the row where it breaks with exit code 1.
+    /// Walk the hash chain; prints its head, or the row where it breaks with exit code 1 (2: it could not be looked at).
     Verify(VerifyArgs),
     /// Print the head of the chain as a line of JSON: keep it elsewhere, and `verify --head` notices a cut-off end.
     Head {
@@ -108,6 +108,17 @@ struct Verdict<'a> {
 /// # Errors
 /// What was tried, what was wrong and what would work.
 pub async fn run(command: AuditCommand, settings: &ServerSettings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    match done(command, settings, out).await {
+        // A log that does not hold is 1, whatever kept it from being looked at is 2: cron tells them apart.
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            Ok(ExitCode::from(2))
+        }
+        done => done,
+    }
+}
+
+async fn done(command: AuditCommand, settings: &ServerSettings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     if let Some(path) = settings.database_path().filter(|path| !path.exists()) {
         anyhow::bail!(
             "there is no database at {}: set ROUNDS_DATA_DIR or DATABASE_URL to the server's",
@@ -235,7 +246,8 @@ async fn prune(args: PruneArgs, store: &SqlStore, out: &mut impl Write) -> anyho
         (None, Some(text)) => {
             let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
             let days = days.with_context(|| format!("--older-than {text}: so many days are expected, as 365d"))?;
-            now - chrono::TimeDelta::days(days.into())
+            now.checked_sub_signed(chrono::TimeDelta::days(days.into()))
+                .with_context(|| format!("--older-than {text}: that is before time began"))?
         }
         (None, None) => anyhow::bail!("--before or --older-than says which rows go"),
     };

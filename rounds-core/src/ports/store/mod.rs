@@ -100,7 +100,9 @@ pub trait Store: Send + Sync {
 
     /// Removes the rows before a moment, from the oldest up to the first that is not before it, and leaves a
     /// [`Checkpoint`] signed with the chain's key in their place; the row that says so is appended in the same
-    /// transaction. The numbers go on. `None`: there was nothing to remove, and nothing is appended.
+    /// transaction. The numbers go on. `None`: there was nothing to remove, and nothing is appended. Each row is verified before
+    /// it goes, and its age is what was hashed: from a log that does not hold nothing is removed
+    /// ([`StoreError::Corrupt`]).
     async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError>;
 
     /// The newest checkpoint of an organisation; `None`: nothing was ever removed.

@@ -324,7 +324,11 @@ impl Store for MemoryStore {
 
     async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
         self.enter().await?;
-        Ok(self.state().prune_audit(prune, AUDIT_KEY))
+        let mut state = self.state();
+        if let Err(broken) = state.verify_audit(prune.org(), AUDIT_KEY) {
+            return Err(StoreError::Corrupt { what: "the audit log".into(), message: broken.to_string() });
+        }
+        Ok(state.prune_audit(prune, AUDIT_KEY))
     }
 
     async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {

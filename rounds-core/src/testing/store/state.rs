@@ -318,6 +318,7 @@ impl State {
         self.logs.get(org)?.checkpoint.as_ref()
     }
 
+    /// The caller has verified the chain: a checkpoint must never stand for rows that somebody changed.
     pub(super) fn prune_audit(&mut self, prune: &Prune, key: &[u8]) -> Option<Checkpoint> {
         let log = &mut self.logs.get_mut(prune.org())?.audit;
         let old = log.iter().take_while(|entry| entry.row.entry.at < prune.before()).count();
