@@ -27,7 +27,7 @@ macro_rules! ids {
             #[must_use]
             #[allow(clippy::new_without_default, reason = "a default id would hide that each is new")]
             pub fn new() -> Self {
-                Self(Uuid::now_v7())
+                Self(fresh())
             }
 
             /// The id as a UUID.
@@ -89,6 +89,19 @@ ids! {
     NoticeId = "notice";
     /// What could not be delivered: a notice to a channel, or an event to a sink.
     DeadLetterId = "dead letter";
+}
+
+/// A new UUID v7.
+#[cfg(not(test))]
+pub(crate) fn fresh() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// A new UUID v7, or the next of the seed's while a simulation runs on this thread: some decisions hang on ids, such as
+/// when a rule is due, and one seed must always be one run.
+#[cfg(test)]
+pub(crate) fn fresh() -> Uuid {
+    crate::simulation::next_id().unwrap_or_else(Uuid::now_v7)
 }
 
 /// An organisation. Every record belongs to exactly one.

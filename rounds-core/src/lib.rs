@@ -34,5 +34,7 @@ pub use time::Timestamp;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(feature = "testing")]
+#[cfg(test)]
+mod simulation;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::dialect::Listener;
 use crate::error::Fail;
+use crate::key::AUDIT_CHAIN;
 use crate::seal::Sealer;
 use crate::tables::{META, Tables};
 use crate::tx::finish;
@@ -36,14 +37,25 @@ pub(crate) const KEY: &str = "master_key";
 impl Db {
     pub(crate) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Self::connect(options).await?;
+        match db.prepare(options).await {
+            Ok(()) => Ok(db),
+            Err(error) => {
+                // A transaction that failed holds its locks until its connection is gone.
+                db.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(&self, options: &StoreOptions) -> Result<(), StoreError> {
         if options.migrate {
-            migration::migrate(&db).await?;
+            migration::migrate(self).await?;
         }
-        db.check_key(&options.key).await?;
-        if let Some(listener) = dialect::listen(&db.reader, &db.tables, &db.me, &db.wakes).await? {
-            let _ = db.listener.set(listener);
+        self.check_key(&options.key).await?;
+        if let Some(listener) = dialect::listen(&self.reader, &self.tables, &self.me, &self.wakes).await? {
+            let _ = self.listener.set(listener);
         }
-        Ok(db)
+        Ok(())
     }
 
     /// Connects without looking at what is there.
@@ -55,7 +67,7 @@ impl Db {
             reader: pools.reader,
             tables,
             sealer: Sealer::new(&options.key),
-            audit_key: options.key.derive("audit-chain"),
+            audit_key: options.key.derive(AUDIT_CHAIN),
             wakes: broadcast::Sender::new(1024),
             me: Uuid::now_v7().simple().to_string(),
             listener: OnceLock::new(),

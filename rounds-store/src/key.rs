@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use rand::TryRngCore as _;
+use rounds_core::OrgId;
+use rounds_core::audit::chain::Verifier;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -50,6 +52,9 @@ pub struct MasterKey {
     bytes: Zeroizing<[u8; 32]>,
     source: String,
 }
+
+/// What the key of the audit chain is derived for.
+pub(crate) const AUDIT_CHAIN: &str = "audit-chain";
 
 impl MasterKey {
     /// Reads a key from text: 32 bytes as base64 or hex. `source` is the variable or file it came from, for messages.
@@ -113,6 +118,12 @@ impl MasterKey {
     }
 
     /// A key for one purpose. Keys for different purposes say nothing about each other or about the master key.
+    /// Verifies exported audit rows without the database: those after row `seq`, whose hash is `hash`.
+    #[must_use]
+    pub fn audit_verifier(&self, org: OrgId, seq: u64, hash: &str) -> Verifier {
+        Verifier::at(org, self.derive(AUDIT_CHAIN).as_slice(), seq, hash)
+    }
+
     pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);
         // HMAC takes a key of any length, so this cannot fail.

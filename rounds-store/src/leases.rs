@@ -24,7 +24,7 @@ impl Db {
         if self.reader.query_one(&self.claimable(query, &Expr::val(now))).await?.is_none() {
             return Ok(None);
         }
-        let tx = self.begin().await?;
+        let tx = self.begin_once().await?;
         let now = lease_now(&tx).await?;
         let select = self.claimable(query, &Expr::val(now));
         let Some(row) = tx.query_one(&select).await? else { return Ok(None) };
@@ -87,7 +87,7 @@ impl Db {
     }
 
     pub(crate) async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), Fail> {
-        let tx = self.begin().await?;
+        let tx = self.begin_once().await?;
         let now = lease_now(&tx).await?;
         let update = Query::update()
             .table(self.tables.record(lease.key.kind))
@@ -102,7 +102,7 @@ impl Db {
     }
 
     pub(crate) async fn release(&self, lease: &Lease) -> Result<(), Fail> {
-        let tx = self.begin().await?;
+        let tx = self.begin_once().await?;
         self.give_back(&tx, lease).await?;
         finish(tx).await
     }

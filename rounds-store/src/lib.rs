@@ -28,6 +28,7 @@ mod leases;
 mod logs;
 mod migration;
 mod options;
+mod pruning;
 mod records;
 mod seal;
 mod store;

@@ -16,10 +16,10 @@ use crate::records::check_limit;
 use crate::tables::{AUDIT, EVENT, HEAD, column_text};
 
 /// Where an organisation's logs end.
-struct Head {
-    audit_seq: u64,
-    audit_hash: String,
-    event_seq: u64,
+pub(crate) struct Head {
+    pub(crate) audit_seq: u64,
+    pub(crate) audit_hash: String,
+    pub(crate) event_seq: u64,
 }
 
 impl Db {
@@ -54,19 +54,24 @@ impl Db {
             }
         }
         for (org, head) in heads {
-            let update = Query::update()
-                .table(self.tables.named(HEAD))
-                .value("audit_seq", signed(head.audit_seq))
-                .value("audit_hash", head.audit_hash)
-                .value("event_seq", signed(head.event_seq))
-                .and_where(of(org))
-                .take();
-            tx.execute(&update).await?;
+            self.save_head(tx, org, head).await?;
         }
         Ok(numbered)
     }
 
-    async fn lock_head(&self, tx: &impl ConnectionTrait, org: &OrgId) -> Result<Head, Fail> {
+    pub(crate) async fn save_head(&self, tx: &impl ConnectionTrait, org: &OrgId, head: Head) -> Result<(), Fail> {
+        let update = Query::update()
+            .table(self.tables.named(HEAD))
+            .value("audit_seq", signed(head.audit_seq))
+            .value("audit_hash", head.audit_hash)
+            .value("event_seq", signed(head.event_seq))
+            .and_where(of(org))
+            .take();
+        tx.execute(&update).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn lock_head(&self, tx: &impl ConnectionTrait, org: &OrgId) -> Result<Head, Fail> {
         let mut select = self.select_head(org);
         select.lock(LockType::Update);
         if let Some(row) = tx.query_one(&select).await? {
@@ -91,7 +96,12 @@ impl Db {
             .take()
     }
 
-    async fn append_audit(&self, tx: &impl ConnectionTrait, head: &mut Head, entry: &AuditEntry) -> Result<(), Fail> {
+    pub(crate) async fn append_audit(
+        &self,
+        tx: &impl ConnectionTrait,
+        head: &mut Head,
+        entry: &AuditEntry,
+    ) -> Result<(), Fail> {
         head.audit_seq += 1;
         let text = chain::entry_text(entry);
         let previous = std::mem::take(&mut head.audit_hash);
@@ -203,7 +213,14 @@ impl Db {
             None => Head::empty(),
         };
         let broken = |seq, reason: &str| Ok(Err(Broken { org: org.clone(), seq, reason: reason.into() }));
-        let mut verifier = Verifier::new(org.clone(), self.audit_key.as_slice());
+        let started = match self.audit_checkpoint(org).await? {
+            Some(checkpoint) => Verifier::after(&checkpoint, org.clone(), self.audit_key.as_slice()),
+            None => Ok(Verifier::new(org.clone(), self.audit_key.as_slice())),
+        };
+        let mut verifier = match started {
+            Ok(verifier) => verifier,
+            Err(broken) => return Ok(Err(broken)),
+        };
         loop {
             let (done, _) = verifier.head();
             let page = Query::select()
@@ -257,7 +274,7 @@ fn read_head(row: &QueryResult) -> Result<Head, Fail> {
     })
 }
 
-fn read_audit(row: &QueryResult) -> Result<AuditRow, Fail> {
+pub(crate) fn read_audit(row: &QueryResult) -> Result<AuditRow, Fail> {
     let text: String = row.try_get("", "entry")?;
     Ok(AuditRow {
         seq: unsigned("a row's number", row.try_get("", "seq")?)?,
@@ -282,10 +299,10 @@ fn columns_match(row: &QueryResult, entry: &AuditEntry) -> Result<bool, Fail> {
     Ok(same)
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt { what: what.into(), message: error.to_string() })
 }
 
-fn of(org: &OrgId) -> Expr {
+pub(crate) fn of(org: &OrgId) -> Expr {
     Expr::col("org_id").eq(column_text(org.as_str()))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rounds_core::audit::chain::Broken;
+use rounds_core::audit::{AuditRow, Checkpoint, Prune};
 use rounds_core::ports::store::{
     AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
     Record, RecordKind, Versioned,
@@ -61,7 +62,7 @@ impl SqlStore {
     }
 
     async fn try_commit(&self, commit: &Commit) -> Result<Committed, Fail> {
-        let tx = self.db.begin().await?;
+        let tx = self.db.begin_once().await?;
         for lease in &commit.leases {
             self.db.check_lease(&tx, lease).await?;
         }
@@ -155,6 +156,18 @@ impl Store for SqlStore {
 
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         Ok(retrying(|| self.db.audit(query)).await?)
+    }
+
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        Ok(retrying(|| self.db.audit_after(org, after, limit)).await?)
+    }
+
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(retrying(|| self.db.prune_audit(prune)).await?)
+    }
+
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(retrying(|| self.db.audit_checkpoint(org)).await?)
     }
 
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {

@@ -58,6 +58,7 @@ pub(crate) fn has_secret(kind: RecordKind) -> bool {
 }
 
 pub(crate) const AUDIT: &str = "audit";
+pub(crate) const CHECKPOINT: &str = "audit_checkpoint";
 pub(crate) const EVENT: &str = "event";
 pub(crate) const HEAD: &str = "org_head";
 pub(crate) const META: &str = "meta";

@@ -140,6 +140,7 @@ done
 "#;
 
 #[allow(clippy::disallowed_methods, reason = "tests start the server that they need")]
+#[allow(clippy::zombie_processes, reason = "it serves other processes, too, and ends by itself")]
 fn start(folder: &Path) {
     let data = folder.join("data");
     let _ = std::fs::remove_dir_all(&data);

@@ -19,14 +19,19 @@ use crate::error::Fail;
 const TRIES: u32 = 6;
 
 impl Db {
-    /// Begins a write. Dropping the transaction undoes it.
-    #[allow(clippy::disallowed_methods, reason = "the one place where write transactions begin")]
+    /// Begins a write, for work that is not tried again as a whole.
     pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, Fail> {
+        retrying(|| self.begin_once()).await
+    }
+
+    /// Begins a write inside of [`retrying`]. Dropping the transaction undoes it.
+    #[allow(clippy::disallowed_methods, reason = "the one place where write transactions begin")]
+    pub(crate) async fn begin_once(&self) -> Result<DatabaseTransaction, Fail> {
         let immediate = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        retrying(|| async { self.writer.begin_with_options(immediate).await.map_err(Fail::from) }).await
+        Ok(self.writer.begin_with_options(immediate).await?)
     }
 }
 

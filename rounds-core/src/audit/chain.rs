@@ -4,10 +4,12 @@
 //! in lower case. Stores keep the entry text as it was hashed. Without the key nobody can rewrite a row and the
 //! rows after it; with an exported head nobody can cut off the end.
 
+use std::fmt;
+
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::AuditEntry;
+use super::{AuditEntry, Checkpoint};
 use crate::canonical;
 use crate::id::OrgId;
 
@@ -47,7 +49,7 @@ pub struct Broken {
 }
 
 /// Walks a chain row by row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Verifier {
     org: OrgId,
     key: Vec<u8>,
@@ -55,11 +57,37 @@ pub struct Verifier {
     head: String,
 }
 
+/// Without the key.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("org", &self.org).field("seq", &self.seq).finish_non_exhaustive()
+    }
+}
+
 impl Verifier {
     /// Starts before the first row.
     #[must_use]
     pub fn new(org: OrgId, key: &[u8]) -> Self {
         Self { org, key: key.to_vec(), seq: 0, head: GENESIS.into() }
+    }
+
+    /// Starts in the middle, after a row that is taken for true: what is verified is what follows it.
+    #[must_use]
+    pub fn at(org: OrgId, key: &[u8], seq: u64, hash: &str) -> Self {
+        Self { seq, head: hash.to_owned(), ..Self::new(org, key) }
+    }
+
+    /// Starts after the rows that a checkpoint stands for.
+    ///
+    /// # Errors
+    /// The checkpoint is another organisation's, or is not signed with the key.
+    pub fn after(checkpoint: &Checkpoint, org: OrgId, key: &[u8]) -> Result<Self, Broken> {
+        if checkpoint.org != org {
+            let reason = format!("its checkpoint is that of {}", checkpoint.org);
+            return Err(Broken { org, seq: checkpoint.seq, reason });
+        }
+        checkpoint.verify(key)?;
+        Ok(Self { seq: checkpoint.seq, head: checkpoint.hash.clone(), ..Self::new(org, key) })
     }
 
     /// Takes the next row.

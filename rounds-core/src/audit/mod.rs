@@ -4,5 +4,7 @@
 
 pub mod chain;
 mod entry;
+mod prune;
 
 pub use entry::{AuditEntry, AuditRow, Outcome};
+pub use prune::{Checkpoint, Prune, TooYoung};

@@ -1,8 +1,7 @@
 //! Caps that hold over all replicas: as many rows as there are places, and whoever holds a row's lease has the place.
 
-use uuid::Uuid;
-
 use super::shared::Shared;
+use crate::id::fresh;
 use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, Work, WorkSlot, WorkerId};
 
 /// A cap on one kind of work.
@@ -37,7 +36,7 @@ impl Cap {
     /// Sees to it that every place has its row.
     async fn make(&self, shared: &Shared) -> Result<(), StoreError> {
         for number in 0..self.places {
-            let slot = WorkSlot { id: Uuid::now_v7(), work: self.work, number };
+            let slot = WorkSlot { id: fresh(), work: self.work, number };
             match shared.store.commit(Commit::new().insert(slot)).await {
                 Ok(_) | Err(StoreError::Duplicate { .. }) => {}
                 Err(error) => return Err(error),

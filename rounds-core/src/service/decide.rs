@@ -5,7 +5,7 @@ use serde_json::json;
 use super::error::Error;
 use super::plans::{Approval, Modification, Plans, follow_up};
 use super::prepare;
-use super::shared::{Shared, millis};
+use super::shared::{Shared, millis, mutated};
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{PlanId, RequestId};
@@ -48,7 +48,12 @@ impl Plans<'_> {
                 still_open(request)?;
             }
             let event = self.event(who, &found.value, decision).await?;
-            let mut next = transition(&found.value, &event)?;
+            let mut next = match transition(&found.value, &event) {
+                Err(_) if mutated!(shared, CancelsWhatEnded) => {
+                    Plan { status: PlanStatus::Cancelled, ..found.value.clone() }
+                }
+                decided => decided?,
+            };
             if let Decision::Approve { reason: Some(reason), .. } | Decision::ApproveStep { reason: Some(reason), .. } =
                 decision
                 && let Some(request) = next.requests.iter_mut().find(|request| Some(request.id) == via)

@@ -16,7 +16,7 @@ use super::guard::guarded;
 use super::observe::woken;
 use super::plans::proposal_commit;
 use super::prepare::{self, Origin};
-use super::shared::{Shared, millis};
+use super::shared::{Shared, millis, mutated};
 use super::toolbox::Bench;
 use super::undo;
 use crate::access::{Action, Principal, Scope};
@@ -95,11 +95,15 @@ enum Turn {
 }
 
 async fn claim(shared: &Shared, worker: &WorkerId, cap: &mut Cap) -> Result<Turn, StoreError> {
+    let mut statuses = vec![InvestigationStatus::Queued.as_str().into()];
+    if !mutated!(shared, ResumesNoInvestigation) {
+        statuses.push(InvestigationStatus::Running.as_str().into());
+    }
     let claimed = shared
         .store
         .claim(&ClaimQuery {
             kind: RecordKind::Investigation,
-            statuses: vec![InvestigationStatus::Queued.as_str().into(), InvestigationStatus::Running.as_str().into()],
+            statuses,
             due_by: shared.now(),
             worker: worker.clone(),
             ttl: shared.settings.lease_ttl,
@@ -234,6 +238,7 @@ impl Job {
                 Err(error) => tracing::debug!(investigation = %id, %error, "nobody knows whether it was cancelled"),
             }
             tokio::select! {
+                biased;
                 () = woken(&mut wakes, RecordKind::Investigation) => {}
                 () = self.shared.clock.sleep(self.shared.settings.poll_interval) => {}
             }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::error::Error;
 use super::guard::{SLACK, guarded, panic_text};
 use super::observe::woken;
-use super::shared::{Shared, millis};
+use super::shared::{Shared, millis, mutated};
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Silence, evaluate};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
@@ -331,7 +331,7 @@ fn investigated(
     instance: &mut AlertInstance,
     after_silence: bool,
 ) -> Commit {
-    if !shared.settings.auto_investigation {
+    if !shared.settings.auto_investigation || mutated!(shared, FiresWithoutAnInvestigation) {
         return commit;
     }
     let investigation = queued(shared, rule, instance, after_silence);

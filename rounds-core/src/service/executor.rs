@@ -19,7 +19,7 @@ use super::observe::woken;
 use super::plans::follow_up;
 use super::prepare;
 use super::review::{Stopped, review};
-use super::shared::{Shared, millis};
+use super::shared::{Shared, millis, mutated};
 use crate::access::Actor;
 use crate::alert::AlertState;
 use crate::audit::{AuditEntry, Outcome};
@@ -162,7 +162,10 @@ async fn apply(
     entry: Option<AuditEntry>,
 ) -> Result<Option<Plan>, Error> {
     let next = transition(&found.value, &event)?;
-    let mut commit = Commit::new().under(lease).event(shared.plan_event(&next, event.name()));
+    let mut commit = Commit::new().event(shared.plan_event(&next, event.name()));
+    if !mutated!(shared, CommitsWithoutTheLease) {
+        commit = commit.under(lease);
+    }
     if let Some(entry) = entry {
         commit = commit.audit(entry);
     }
@@ -201,14 +204,19 @@ async fn recover(
     let over = after_ms(deadline, millis(shared.settings.effect_grace));
     // By the store's time, which is the one that the deadline is of: this may be another machine than the one that set it.
     let now = shared.store.time().await?;
-    if now < over {
+    if now < over && !mutated!(shared, JudgesBeforeTheDeadline) {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(()),
             () = shared.clock.sleep(elapsed(now, over)) => {}
         }
     }
     let message = "Rounds stopped while this step was running: nobody knows how it ended".to_owned();
-    let result = StepResult::Interrupted { message: message.clone(), output: StepOutput::default() };
+    let result = if mutated!(shared, ForgetsThatTheOutcomeIsUnknown) {
+        StepResult::Failed { message: message.clone(), output: StepOutput::default() }
+    } else {
+        StepResult::Interrupted { message: message.clone(), output: StepOutput::default() }
+    };
     let entry = step_entry(shared, &found.value, step, Outcome::Failure, Some(&message));
     metrics::counter!("rounds_plan_steps_total", "outcome" => "interrupted").increment(1);
     apply(shared, found, PlanEvent::FinishStep { at: shared.now(), ordinal, result }, lease, Some(entry)).await?;
@@ -228,7 +236,7 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
         Err(error @ Error::Port(_)) => return Ok(Ready::Unable(error.to_string())),
         Err(error) => return Err(error),
     };
-    if live.row.revision != step.connector_revision {
+    if live.row.revision != step.connector_revision && !mutated!(shared, RunsOnAChangedConnector) {
         return Ok(Ready::Changed(format!(
             "review_changed: the connector {} is at revision {}, and {} was approved: propose again",
             live.row.name, live.row.revision, step.connector_revision
@@ -236,6 +244,7 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
     }
     match review(shared, &live, &prepare::spec(step), Mode::Write).await {
         Ok(today) => match prepare::same_review(step, &today) {
+            Err(_) if mutated!(shared, RunsWhatIsRenderedToday) => Ok(Ready::Yes(live, today)),
             Err(difference) => Ok(Ready::Changed(difference)),
             Ok(()) => Ok(Ready::Yes(live, today)),
         },
@@ -278,7 +287,7 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
             return finish(shared, started.id, ordinal, attempt, result, lease, Duration::ZERO).await;
         }
     };
-    let at = shared.now();
+    let (at, begun) = (shared.now(), tokio::time::Instant::now());
     let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
     let Some(started) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
@@ -286,7 +295,9 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
 
     let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
     // Counted from before the deadline was set, so that the effect is over by then whatever the two clocks say.
-    let left = limit.saturating_sub(elapsed(at, shared.now()));
+    // The longer of the two: the clock may have been set back since, and tokio's stands still in a machine that sleeps.
+    let by_tokio = if mutated!(shared, TrustsItsClock) { Duration::ZERO } else { begun.elapsed() };
+    let left = limit.saturating_sub(elapsed(at, shared.now()).max(by_tokio));
     let result = effect(live.port, approved, left, shared.settings.effect_grace).await;
     let took = elapsed(at, shared.now());
     finish(shared, started.id, ordinal, step.attempt, result, lease, took).await
@@ -305,6 +316,9 @@ async fn intend(
     // Of the store's time: whoever judges after a crash may be another machine.
     let effect_deadline = after_ms(shared.store.time().await?, millis(limit));
     let intent = PlanEvent::StartStep { at: shared.now(), ordinal, effect_deadline, alert_firing };
+    if mutated!(shared, RunsBeforeTheIntentIsCommitted) {
+        return Ok(Some(transition(&found.value, &intent)?));
+    }
     apply(shared, found, intent, lease, None).await
 }
 

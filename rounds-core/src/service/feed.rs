@@ -28,6 +28,7 @@ async fn subscribe(shared: &Shared, subscribers: broadcast::Sender<Event>, stop:
             tracing::warn!(%error, "events could not be read; trying again");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             // Whatever changed may have brought an event.
             received = wakes.recv() => {

@@ -18,6 +18,7 @@ pub(crate) async fn guarded<T>(
     call: impl Future<Output = T> + Send,
 ) -> Result<T, String> {
     tokio::select! {
+        biased;
         answer = AssertUnwindSafe(call).catch_unwind() => answer.map_err(|panic| said(panic.as_ref())),
         () = shared.clock.sleep(limit) => Err(format!("it took longer than {} s", limit.as_secs_f64())),
     }

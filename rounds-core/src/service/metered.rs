@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use crate::audit::chain::Broken;
+use crate::audit::{AuditRow, Checkpoint, Prune};
 use crate::id::OrgId;
 use crate::ports::Event;
 use crate::ports::store::{
@@ -81,6 +82,15 @@ impl Store for Metered {
     }
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         measured("audit", self.0.audit(query)).await
+    }
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        measured("audit_after", self.0.audit_after(org, after, limit)).await
+    }
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        measured("prune_audit", self.0.prune_audit(prune)).await
+    }
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        measured("audit_checkpoint", self.0.audit_checkpoint(org)).await
     }
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
         measured("verify_audit", self.0.verify_audit(org)).await

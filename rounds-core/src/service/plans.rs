@@ -258,6 +258,7 @@ impl Plans<'_> {
                 return Ok(plan);
             }
             tokio::select! {
+                biased;
                 () = &mut deadline => return Ok(plan),
                 () = super::observe::woken(&mut wakes, RecordKind::Plan) => {}
                 () = self.shared.clock.sleep(self.shared.settings.poll_interval) => {}

@@ -79,6 +79,8 @@ pub struct Builder {
     pinned_token: Option<SecretString>,
     org: OrgId,
     without: Vec<ServiceName>,
+    #[cfg(test)]
+    mutation: Option<crate::simulation::Mutation>,
 }
 
 impl Builder {
@@ -159,6 +161,13 @@ impl Builder {
         self
     }
 
+    /// Breaks a rule on purpose.
+    #[cfg(test)]
+    pub(crate) fn mutation(mut self, mutation: Option<crate::simulation::Mutation>) -> Self {
+        self.mutation = mutation;
+        self
+    }
+
     /// Assembles it. Nothing runs before [`Rounds::start`].
     ///
     /// # Errors
@@ -177,6 +186,8 @@ impl Builder {
             settings: self.settings,
             pinned_token: self.pinned_token,
             org: self.org,
+            #[cfg(test)]
+            mutation: self.mutation,
         };
         Ok(Rounds { shared: Arc::new(shared), events: broadcast::Sender::new(1024), without: self.without.into() })
     }
@@ -207,6 +218,8 @@ impl Rounds {
             pinned_token: None,
             org: OrgId::default(),
             without: Vec::new(),
+            #[cfg(test)]
+            mutation: None,
         }
     }
 

@@ -32,7 +32,26 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub pinned_token: Option<secrecy::SecretString>,
     pub org: OrgId,
+    /// The rule that a test of the simulation breaks.
+    #[cfg(test)]
+    pub mutation: Option<crate::simulation::Mutation>,
 }
+
+/// Whether a rule is broken on purpose at this place. Only the simulation's own tests do that, to see that it finds
+/// them out; in every other build this is `false`.
+#[cfg(test)]
+macro_rules! mutated {
+    ($shared:expr, $mutation:ident) => {
+        $shared.mutation == Some(crate::simulation::Mutation::$mutation)
+    };
+}
+#[cfg(not(test))]
+macro_rules! mutated {
+    ($shared:expr, $mutation:ident) => {
+        false
+    };
+}
+pub(crate) use mutated;
 
 impl Shared {
     pub fn now(&self) -> Timestamp {

@@ -22,6 +22,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             tracing::warn!(%error, "expired plans could not be swept; trying again");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = shared.clock.sleep(shared.settings.plan_expiry_sweep) => {}
         }

@@ -17,6 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             tracing::warn!(%error, "completed plans could not be verified; trying again");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = woken(&mut wakes, RecordKind::AlertInstance) => {}
             () = shared.clock.sleep(shared.settings.poll_interval) => {}

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::audit::chain::Broken;
+use crate::audit::{AuditRow, Checkpoint, Prune};
 use crate::id::OrgId;
 use crate::ports::Event;
 use crate::ports::store::{
@@ -68,6 +69,18 @@ pub trait StoreLayer: Send + Sync {
     /// See [`Store::audit`].
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.inner().audit(query).await
+    }
+    /// See [`Store::audit_after`].
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.inner().audit_after(org, after, limit).await
+    }
+    /// See [`Store::prune_audit`].
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner().prune_audit(prune).await
+    }
+    /// See [`Store::audit_checkpoint`].
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner().audit_checkpoint(org).await
     }
     /// See [`Store::verify_audit`].
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
@@ -145,6 +158,15 @@ impl<L: StoreLayer> Store for Layered<L> {
     }
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.0.audit(query).await
+    }
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.0.audit_after(org, after, limit).await
+    }
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        self.0.prune_audit(prune).await
+    }
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        self.0.audit_checkpoint(org).await
     }
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
         self.0.verify_audit(org).await

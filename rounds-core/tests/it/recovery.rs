@@ -1,18 +1,20 @@
 //! A worker that lost its lease, and one that died: what the others find, and when they may judge.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rounds_core::Settings;
 use rounds_core::plan::{PlanStatus, StepStatus};
+use rounds_core::ports::Clock;
 use rounds_core::ports::store::{
     ClaimQuery, Commit, Committed, Lease, Record, RecordKind, Store, StoreError, Versioned, WorkerId,
 };
 use rounds_core::testing::{Layered, MemoryStore, StoreLayer};
+use rounds_core::{Settings, Timestamp};
 use tokio::sync::Notify;
 
-use crate::harness::{World, later, lock, ok, pass, secs, steps, until};
+use crate::harness::{TokioClock, World, later, lock, ok, pass, secs, steps, until};
 
 /// A store that remembers who claimed what, so that a test can steal it.
 struct Spied {
@@ -137,6 +139,65 @@ async fn an_effect_whose_driver_lost_the_plan_still_ends_at_its_limit() {
     let limit = world.settings.step_timeout + world.settings.effect_grace;
     tokio::time::timeout(limit + secs(1), ended.notified()).await.expect("the effect is dropped at its limit");
     assert_eq!(steps(&world.settled(plan.id).await), ["interrupted"]);
+}
+
+/// A clock that somebody sets back.
+struct SetBack {
+    inner: Arc<TokioClock>,
+    ms: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Clock for SetBack {
+    fn now(&self) -> Timestamp {
+        self.inner.now() - Duration::from_millis(self.ms.load(Ordering::SeqCst))
+    }
+    async fn sleep(&self, duration: Duration) {
+        self.inner.sleep(duration).await;
+    }
+}
+
+/// A store that takes its time with an intent, in which a clock is set back.
+struct Meanwhile {
+    inner: MemoryStore,
+    ms: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl StoreLayer for Meanwhile {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let intent = commit.events.iter().any(|event| event.name == "start_step");
+        let answer = self.inner.commit(commit).await;
+        if intent {
+            pass(secs(7)).await;
+            self.ms.store(3_600_000, Ordering::SeqCst);
+        }
+        answer
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_4_a_clock_that_is_set_back_gives_an_effect_no_more_time() {
+    let world = World::new().await;
+    let ms = Arc::new(AtomicU64::new(0));
+    let store = Meanwhile { inner: world.store.clone(), ms: ms.clone() };
+    let clock = SetBack { inner: world.clock.clone(), ms };
+    let rounds = world.replica(Arc::new(Layered(store))).clock(Arc::new(clock)).build().unwrap();
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let witness = given.clone();
+    world.cluster.does(move |limit, _| {
+        lock(&witness).push(limit);
+        async { ok() }
+    });
+    let plan = world.propose(&["restart app/web"]).await;
+    world.let_run(&plan).await;
+    let _running = rounds.start();
+    world.settled(plan.id).await;
+    // The deadline in the row runs since before the store took its time, and whoever judges after a crash goes by it.
+    assert_eq!(*lock(&given), [world.settings.step_timeout - secs(7)]);
 }
 
 /// Runs part of a test in a runtime of its own, and ends that runtime with everything that still runs in it.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rounds_core::ports::StoreError;
@@ -13,7 +14,7 @@ use rounds_core::ports::store::RecordKind;
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, sqlx};
+use sea_orm::{ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, RuntimeErr, sqlx};
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
@@ -35,8 +36,8 @@ const SESSION: [(&str, &str); 7] = [
     ("timezone", "UTC"),
 ];
 
-/// How long a call waits for a connection of the pool.
-const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a call waits for a connection of the pool, or for the server, before it is tried again.
+const ACQUIRE: Duration = Duration::from_secs(2);
 /// A connection that idled for longer is asked whether it still lives.
 const UNTRUSTED: Duration = Duration::from_secs(10);
 
@@ -141,9 +142,26 @@ pub(super) async fn listen(
 ) -> Result<Listener, StoreError> {
     let (pool, channel) = (db.get_postgres_connection_pool().clone(), channel(tables));
     let (me, wakes) = (me.to_owned(), wakes.clone());
+    // Heard from the start: what others commit after the store is open is not missed.
+    let first = begin_to_listen(&pool, &channel)
+        .await
+        .map_err(|error| Fail::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
     let task = tokio::spawn(async move {
+        let mut listener = Some(first);
         loop {
-            if let Err(error) = hear(&pool, &channel, &me, &wakes).await {
+            let heard = match listener.take() {
+                Some(mut listener) => hear(&mut listener, &me, &wakes).await,
+                None => match begin_to_listen(&pool, &channel).await {
+                    Ok(again) => {
+                        // Whatever was committed while nobody listened: everybody looks once.
+                        wake_all(&wakes);
+                        listener = Some(again);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = heard {
                 if pool.is_closed() {
                     return;
                 }
@@ -156,16 +174,13 @@ pub(super) async fn listen(
     Ok(Listener(task.abort_handle()))
 }
 
-async fn hear(
-    pool: &sqlx::PgPool,
-    channel: &str,
-    me: &str,
-    wakes: &broadcast::Sender<RecordKind>,
-) -> Result<(), sqlx::Error> {
+async fn begin_to_listen(pool: &sqlx::PgPool, channel: &str) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
-    // Whatever was committed while nobody listened: everybody looks once.
-    wake_all(wakes);
+    Ok(listener)
+}
+
+async fn hear(listener: &mut PgListener, me: &str, wakes: &broadcast::Sender<RecordKind>) -> Result<(), sqlx::Error> {
     loop {
         match listener.try_recv().await? {
             Some(notification) => {
@@ -212,7 +227,7 @@ pub(super) fn is_busy(error: &DbErr) -> bool {
         return matches!(state.as_str(), "40001" | "40P01" | "55P03" | "53300" | "57P01" | "57P02" | "57P03");
     }
     match error {
-        DbErr::ConnectionAcquire(_) => true,
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => true,
         _ => matches!(sqlx_error(error), Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)),
     }
 }

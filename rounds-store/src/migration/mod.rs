@@ -5,6 +5,7 @@
 mod m0001_records;
 mod m0002_identity;
 mod m0003_work_slots;
+mod m0004_audit_checkpoint;
 mod m0005_event_sinks;
 
 use rounds_core::ports::StoreError;
@@ -28,6 +29,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0001_records::Migration { tables: self.tables.clone() }),
             Box::new(m0002_identity::Migration { tables: self.tables.clone() }),
             Box::new(m0003_work_slots::Migration { tables: self.tables.clone() }),
+            Box::new(m0004_audit_checkpoint::Migration { tables: self.tables.clone() }),
             Box::new(m0005_event_sinks::Migration { tables: self.tables.clone() }),
         ]
     }

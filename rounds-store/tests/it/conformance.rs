@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rounds_core::access::Actor;
+use rounds_core::audit::{AuditEntry, Prune};
 use rounds_core::conformance::store::{AnyStore, everything_survives_a_reopen, tampering_with_an_audit_row_is_noticed};
 use rounds_core::investigation::Investigation;
 use rounds_core::ports::store::{
@@ -177,4 +179,33 @@ async fn eight_writers_lose_nothing_and_never_meet_a_busy_database(
     assert_eq!(first.rule(id).await.unwrap().unwrap().value.evaluation_interval_sec, 8 * EACH);
     assert_eq!(first.audit(&AuditQuery::new(org())).await.unwrap().total, 8 * EACH);
     assert!(first.verify_audit(&org()).await.unwrap().is_ok());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_forged_or_missing_checkpoint_is_noticed(#[values(Database::Sqlite, Database::Postgres)] database: Database) {
+    for (forgery, reason) in [
+        ("UPDATE rounds_audit_checkpoint SET body = replace(body, '\"seq\":2', '\"seq\":3')", "not signed"),
+        (
+            "UPDATE rounds_audit_checkpoint SET body = replace(body, '\"by\":\"system\"', '\"by\":\"nobody\"')",
+            "not signed",
+        ),
+        ("DELETE FROM rounds_audit_checkpoint", "row 1 is missing"),
+        // Rows are cut off behind the checkpoint, as if it stood for them, too.
+        ("DELETE FROM rounds_audit WHERE seq = 3", "row 3 is missing"),
+    ] {
+        let place = Place::on(database).await;
+        let store = place.open().await;
+        for day in [0, 1, 50, 51] {
+            let old = AuditEntry { at: later(day * 86_400), ..entry("a") };
+            store.commit(Commit::new().audit(old)).await.unwrap();
+        }
+        let (before, now) = (later(10 * 86_400), later(100 * 86_400));
+        let prune = Prune::new(&org(), before, &Actor::system(), now).unwrap();
+        assert_eq!(store.prune_audit(&prune).await.unwrap().unwrap().seq, 2);
+        assert_eq!(store.verify_audit(&org()).await.unwrap().unwrap().seq, 5);
+        assert!(place.sql(forgery).await > 0);
+        let broken = store.verify_audit(&org()).await.unwrap().unwrap_err();
+        assert!(broken.reason.contains(reason), "{forgery}: {broken}");
+    }
 }

@@ -2,11 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use futures::stream;
 use rounds_core::OrgId;
 use rounds_core::access::ActorType;
 use rounds_core::audit::{AuditRow, Outcome};
-use rounds_core::ports::store::AuditQuery;
+use rounds_core::ports::store::{AuditHead, AuditQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,12 +17,27 @@ use serde_json::{Map, Value};
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
-use crate::extract::Params;
+use crate::extract::{Body, Params};
 use crate::state::AppState;
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(Op::get("/api/admin/audit-log", "Who did what, newest first").query::<ListParams>().answers::<Page>(), list)
-        .at(Op::get("/api/admin/audit-log/verify", "Walk the hash chain").answers::<Verdict>(), verify)
+        .at(
+            Op::get("/api/admin/audit-log/verify", "Walk the hash chain").query::<VerifyParams>().answers::<Verdict>(),
+            verify,
+        )
+        .at(
+            Op::get("/api/admin/audit-log/export", "Every row, oldest first, as JSON lines")
+                .query::<ExportParams>()
+                .text(),
+            export,
+        )
+        .at(
+            Op::post("/api/admin/audit-log/prune", "Remove old rows; a signed checkpoint stays")
+                .body::<PruneBody>()
+                .answers::<Pruned>(),
+            prune,
+        )
 }
 
 /// Which rows.
@@ -136,9 +154,81 @@ struct Verdict {
     message: Option<String>,
 }
 
-async fn verify(State(state): State<AppState>, who: Who) -> Result<Json<Verdict>, ApiError> {
-    Ok(Json(match state.rounds.audit().verify(&who.principal).await? {
+/// Against what.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct VerifyParams {
+    /// The number of a head that was exported earlier; with `hash`.
+    seq: Option<u64>,
+    /// Its hash.
+    hash: Option<String>,
+}
+
+async fn verify(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<VerifyParams>,
+) -> Result<Json<Verdict>, ApiError> {
+    let exported = match (params.seq, params.hash) {
+        (Some(seq), Some(hash)) => Some(AuditHead { seq, hash }),
+        (None, None) => None,
+        _ => return Err(ApiError::bad_request("seq and hash name an exported head together: give both or neither")),
+    };
+    Ok(Json(match state.rounds.audit().verify(&who.principal, exported.as_ref()).await? {
         Ok(head) => Verdict { ok: true, seq: head.seq, hash: Some(head.hash), message: None },
         Err(broken) => Verdict { ok: false, seq: broken.seq, hash: None, message: Some(broken.to_string()) },
     }))
+}
+
+/// From where on.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ExportParams {
+    /// Only rows after this number: where the last export ended.
+    after: Option<u64>,
+}
+
+/// Streams page by page, so that a long log needs no memory. A stream that breaks off in the middle ends without its
+/// last line; whoever reads it goes on from the last whole one.
+async fn export(
+    State(state): State<AppState>,
+    who: Who,
+    Params(params): Params<ExportParams>,
+) -> Result<Response, ApiError> {
+    let first = state.rounds.audit().after(&who.principal, params.after.unwrap_or(0), 500).await?;
+    let lines = stream::try_unfold((state, who, first), async |(state, who, rows): (AppState, Who, Vec<AuditRow>)| {
+        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+        let mut text = String::new();
+        for row in &rows {
+            text.push_str(&serde_json::to_string(row)?);
+            text.push('\n');
+        }
+        let next = state.rounds.audit().after(&who.principal, last, 500).await.map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(Some((text, (state, who, next))))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, axum::body::Body::from_stream(lines)).into_response())
+}
+
+/// Which rows go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PruneBody {
+    /// Rows before this moment; at least 30 days ago.
+    before: DateTime<Utc>,
+}
+
+/// What went.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Pruned {
+    /// The last row that was removed; absent when none was old enough.
+    through: Option<u64>,
+    /// Its hash.
+    hash: Option<String>,
+}
+
+async fn prune(State(state): State<AppState>, who: Who, Body(body): Body<PruneBody>) -> Result<Json<Pruned>, ApiError> {
+    let checkpoint = state.rounds.audit().prune(&who.principal, body.before).await?;
+    Ok(Json(Pruned { through: checkpoint.as_ref().map(|done| done.seq), hash: checkpoint.map(|done| done.hash) }))
 }

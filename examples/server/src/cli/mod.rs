@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod audit;
 pub mod gate;
 
 use std::io::Write as _;
@@ -8,8 +9,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use rounds_core::OrgId;
-use rounds_core::ports::Store as _;
 use rounds_store::SqlStore;
 use tokio::net::TcpListener;
 
@@ -49,21 +48,10 @@ pub enum Command {
     Audit {
         /// What to do with it.
         #[command(subcommand)]
-        command: AuditCommand,
+        command: audit::AuditCommand,
     },
     /// Say whether the Kubernetes gate would let a command run, and why not.
     Gate(gate::GateArgs),
-}
-
-/// What to do with the audit log.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Walk the hash chain; prints its head, or the row where it breaks with exit code 1.
-    Verify {
-        /// Of which organisation.
-        #[arg(long, default_value = "main")]
-        org: String,
-    },
 }
 
 impl Cli {
@@ -89,7 +77,7 @@ impl Cli {
             None | Some(Command::Serve { .. }) => serve(settings).await,
             Some(Command::Demo(args)) => demo::run(args).await,
             Some(Command::Migrate) => migrate(&settings).await,
-            Some(Command::Audit { command: AuditCommand::Verify { org } }) => verify(&settings, &OrgId::new(org)).await,
+            Some(Command::Audit { command }) => audit::run(command, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Gate(args)) => gate::run(&args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
         }
     }
@@ -163,27 +151,4 @@ async fn migrate(settings: &ServerSettings) -> anyhow::Result<ExitCode> {
     SqlStore::migrate(&boot::store_options(settings)?).await?;
     writeln!(std::io::stdout(), "the database is up to date")?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn verify(settings: &ServerSettings, org: &OrgId) -> anyhow::Result<ExitCode> {
-    if let Some(path) = settings.database_path().filter(|path| !path.exists()) {
-        anyhow::bail!(
-            "there is no database at {}: set ROUNDS_DATA_DIR or DATABASE_URL to the server's",
-            path.display()
-        );
-    }
-    let store = boot::open_store(settings, false).await?;
-    let verdict = store.verify_audit(org).await?;
-    store.close().await;
-    let mut out = std::io::stdout();
-    match verdict {
-        Ok(head) => {
-            writeln!(out, "{org}: {} rows, head {}", head.seq, head.hash)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(broken) => {
-            writeln!(out, "{broken}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
 }

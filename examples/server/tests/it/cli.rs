@@ -113,6 +113,58 @@ fn audit_verify_prints_the_head_and_names_the_row_that_was_changed() {
 }
 
 #[test]
+fn an_exported_head_and_an_export_prove_what_the_database_alone_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = binary(dir.path());
+    command.env("SEED_ADMIN_LOGIN", "ada").env("SEED_ADMIN_PASSWORD", "correct-horse");
+    let (child, _) = serve(command);
+    stop(child);
+    let audit = |args: &[&str]| binary(dir.path()).arg("audit").args(args).output().unwrap();
+    let file = |name: &str, output: &Output| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, &output.stdout).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let head = file("head.json", &audit(&["head"]));
+    let export = file("audit.jsonl", &audit(&["export"]));
+    assert_eq!(std::fs::read_to_string(&export).unwrap().lines().count(), 2);
+    assert!(audit(&["verify", "--head", &head]).status.success());
+    assert!(audit(&["verify", "--file", &export, "--head", &head]).status.success(), "without the database's rows");
+    assert!(audit(&["export", "--after", "2"]).stdout.is_empty());
+
+    // In the export: a row changed, one removed, two exchanged, the end cut off.
+    let lines: Vec<String> = std::fs::read_to_string(&export).unwrap().lines().map(str::to_owned).collect();
+    let changed = lines[1].replace("user.create", "user.creatE");
+    for (what, kept, row) in [
+        ("changed", vec![&lines[0], &changed], "row 2"),
+        ("removed", vec![&lines[1]], "row 2"),
+        ("exchanged", vec![&lines[1], &lines[0]], "row 1"),
+        ("cut off", vec![&lines[0]], "row 2"),
+    ] {
+        let path = dir.path().join("forged.jsonl");
+        std::fs::write(&path, kept.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let verdict = audit(&["verify", "--file", path.to_str().unwrap(), "--head", &head]);
+        // An export may begin anywhere, so a removed beginning is no break in itself.
+        let expected = if what == "removed" { Some(0) } else { Some(1) };
+        assert_eq!(verdict.status.code(), expected, "{what}: {}", text(&verdict));
+        assert!(what == "removed" || text(&verdict).contains(row), "{what}: {}", text(&verdict));
+    }
+    // In the database, with the head of the organisation put back: only the exported head shows it.
+    let longer = format!("5:{}", "a".repeat(64));
+    let cut = audit(&["verify", "--json", "--head", &longer]);
+    let verdict: Value = serde_json::from_slice(&cut.stdout).unwrap();
+    assert_eq!((&verdict["ok"], &verdict["seq"]), (&Value::from(false), &Value::from(3)), "{verdict}");
+    let elsewhere = audit(&["verify", "--head", "/nowhere/head.json"]);
+    assert!(text(&elsewhere).contains("SEQ:HASH, is expected"), "{}", text(&elsewhere));
+
+    // Nothing here is old enough to be removed.
+    let young = audit(&["prune", "--older-than", "7d", "--yes"]);
+    assert!(text(&young).contains("kept for at least 30 days"), "{}", text(&young));
+    let none = audit(&["prune", "--older-than", "31d", "--yes"]);
+    assert!(none.status.success() && text(&none).contains("no row is older"), "{}", text(&none));
+}
+
+#[test]
 fn a_wrong_variable_stops_it_before_anything_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

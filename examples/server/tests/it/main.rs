@@ -11,5 +11,6 @@ mod errors;
 mod events;
 mod http;
 mod plans;
+mod replicas;
 mod setup;
 mod support;

@@ -148,6 +148,9 @@ pub(super) const APPLY: Table = &[
         short_value("filename", 'f'),
         switch("server-side"),
         switch("force-conflicts"),
+        switch("overwrite"),
+        switch("openapi-patch"),
+        switch("wait"),
         attached("validate", "true, strict, warn, ignore or false"),
     ],
 ];

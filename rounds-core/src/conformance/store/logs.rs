@@ -7,9 +7,10 @@ use tokio::task::JoinSet;
 use super::AnyStore;
 use super::fixtures::{at, entry, event, insert, org, other_org, rule};
 use crate::access::{Actor, ActorType};
-use crate::audit::{AuditEntry, AuditRow, Outcome, chain};
+use crate::audit::{AuditEntry, AuditRow, Outcome, Prune, chain};
 use crate::id::OrgId;
-use crate::ports::store::{AuditQuery, Commit, Record};
+use crate::ports::StoreExt;
+use crate::ports::store::{AuditHead, AuditQuery, Commit, Record, StoreError};
 
 /// Each organisation has its own numbers, from 1, in the order of commits and within a commit.
 pub async fn events_are_numbered_without_gaps_per_organisation(store: AnyStore) {
@@ -126,6 +127,84 @@ pub async fn audit_rows_are_filtered_by_every_condition_together(store: AnyStore
     let page = AuditQuery { offset: 1, limit: 2, ..all.clone() };
     assert_eq!(seqs(&page).await, (vec![3, 2], 4), "the total counts what is beyond the page too");
     assert_eq!(seqs(&AuditQuery { offset: 9, ..all }).await, (vec![], 4));
+}
+
+/// An export reads on from where it was, and meets every row once.
+pub async fn audit_rows_are_read_oldest_first_from_any_place(store: AnyStore) {
+    for number in 0..7 {
+        let other = entry(&other_org(), "other");
+        store.commit(Commit::new().audit(entry(&org(), &format!("{number}"))).audit(other)).await.unwrap();
+    }
+    let mut newest_first = rows(&store, &org()).await;
+    let mut read = Vec::new();
+    loop {
+        let page = store.audit_after(&org(), read.len() as u64, 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 3);
+        read.extend(page);
+    }
+    newest_first.sort_by_key(|row| row.seq);
+    assert_eq!(read, newest_first);
+    for limit in [0, 1001] {
+        assert!(matches!(store.audit_after(&org(), 0, limit).await, Err(StoreError::Invalid(_))), "{limit}");
+    }
+}
+
+/// Old rows go, a signed checkpoint stands in their place, the chain holds and its numbers go on.
+pub async fn pruning_leaves_a_signed_checkpoint_and_the_chain_goes_on(store: AnyStore) {
+    const DAY: u64 = 86_400_000;
+    let on = |day: u64, org: &OrgId| AuditEntry { at: at(day * DAY), ..entry(org, &format!("day {day}")) };
+    for day in 0..6 {
+        store.commit(Commit::new().audit(on(day, &org())).audit(on(day, &other_org()))).await.unwrap();
+    }
+    // A row whose clock was behind stands after a younger one: what is before it in the chain stays, too.
+    store.commit(Commit::new().audit(on(1, &org()))).await.unwrap();
+    let before = rows(&store, &org()).await;
+    let prune = |day: u64| Prune::new(&org(), at(day * DAY), &Actor::system(), at(100 * DAY)).unwrap();
+    assert_eq!(store.prune_audit(&prune(0)).await.unwrap(), None, "nothing is older than the oldest");
+    assert_eq!(rows(&store, &org()).await, before, "and nothing is said of it");
+    let exported = store.verify_audit(&org()).await.unwrap().unwrap();
+
+    let checkpoint = store.prune_audit(&prune(3)).await.unwrap().expect("three rows are old");
+    assert_eq!((checkpoint.seq, &checkpoint.hash, &checkpoint.org), (3, &before[2].hash, &org()));
+    assert_eq!(store.audit_checkpoint(&org()).await.unwrap().as_ref(), Some(&checkpoint));
+    let left = rows(&store, &org()).await;
+    assert_eq!(left[..4], before[3..], "what is not old enough is as it was");
+    assert_eq!((left[4].seq, left[4].entry.action.as_str()), (8, Prune::ACTION), "and the removal is a row of its own");
+    assert_eq!(left.len(), 5);
+    assert_eq!(store.verify_audit(&org()).await.unwrap().unwrap().seq, 8);
+    assert!(store.verify_audit_against(&org(), &exported).await.unwrap().is_ok(), "the exported head is still there");
+    let gone = AuditHead { seq: 2, hash: before[1].hash.clone() };
+    assert_eq!(store.verify_audit_against(&org(), &gone).await.unwrap().unwrap_err().seq, 2, "a pruned one is not");
+
+    store.commit(Commit::new().audit(on(50, &org()))).await.unwrap();
+    let again = store.prune_audit(&prune(70)).await.unwrap().expect("everything up to the removal is old");
+    assert_eq!(again.seq, 7);
+    let left = rows(&store, &org()).await;
+    assert_eq!(left.iter().map(|row| row.seq).collect::<Vec<_>>(), [8, 9, 10]);
+    assert_eq!(store.verify_audit(&org()).await.unwrap().unwrap().seq, 10);
+    assert_eq!(rows(&store, &other_org()).await.len(), 6, "another organisation's rows are not touched");
+    assert!(store.audit_checkpoint(&other_org()).await.unwrap().is_none());
+}
+
+/// A head that was exported shows what no chain shows by itself: that its end was cut off, or all of it rewritten.
+pub async fn an_exported_head_is_held_against_the_chain(store: AnyStore) {
+    for _ in 0..3 {
+        store.commit(Commit::new().audit(entry(&org(), "a"))).await.unwrap();
+    }
+    let head = store.verify_audit(&org()).await.unwrap().unwrap();
+    let against = async |exported: &AuditHead| store.verify_audit_against(&org(), exported).await.unwrap();
+    assert_eq!(against(&head).await.unwrap(), head);
+    let start = AuditHead { seq: 0, hash: chain::GENESIS.into() };
+    assert_eq!(against(&start).await.unwrap(), head);
+    store.commit(Commit::new().audit(entry(&org(), "b"))).await.unwrap();
+    assert_eq!(against(&head).await.unwrap().seq, 4, "more rows are no break");
+    let longer = AuditHead { seq: 6, hash: "f".repeat(64) };
+    assert_eq!(against(&longer).await.unwrap_err().seq, 5, "row 5 and what followed are missing");
+    let other = AuditHead { hash: "f".repeat(64), ..head };
+    assert_eq!(against(&other).await.unwrap_err().seq, 3, "row 3 is another one");
 }
 
 /// Not in [`CHECKS`](super::CHECKS), because a store need not offer a way to tamper: `tamper` replaces

@@ -1,7 +1,5 @@
 use std::fmt;
 
-use uuid::Uuid;
-
 use super::{Key, Record};
 use crate::audit::AuditEntry;
 use crate::ports::Event;
@@ -14,7 +12,7 @@ impl WorkerId {
     /// A name that no other process has: the prefix and a random part.
     #[must_use]
     pub fn unique(prefix: &str) -> Self {
-        Self(format!("{prefix}-{}", Uuid::now_v7()))
+        Self(format!("{prefix}-{}", crate::id::fresh()))
     }
 
     /// The name as text.

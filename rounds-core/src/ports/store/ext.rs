@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 
-use super::{Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
+use super::{AuditHead, Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
 use crate::alert::{AlertInstance, AlertRule, Silence};
+use crate::audit::chain::{Broken, GENESIS};
 use crate::connector::Connector;
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
 use crate::investigation::Investigation;
@@ -56,6 +57,44 @@ pub trait StoreExt: Store {
     /// Every silence of an organisation, oldest first.
     async fn silences(&self, org: &OrgId) -> Result<Vec<Versioned<Silence>>, StoreError> {
         self.all(ListQuery { org: Some(org.clone()), ..ListQuery::new(RecordKind::Silence) }).await
+    }
+
+    /// Walks an organisation's chain, and holds it against a head that was exported earlier: rows that were cut off
+    /// from its end, or rewritten together with everything after them, show here and nowhere else.
+    async fn verify_audit_against(
+        &self,
+        org: &OrgId,
+        exported: &AuditHead,
+    ) -> Result<Result<AuditHead, Broken>, StoreError> {
+        let head = match self.verify_audit(org).await? {
+            Ok(head) => head,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let broken = |seq, reason: String| Ok(Err(Broken { org: org.clone(), seq, reason }));
+        if head.seq < exported.seq {
+            let reason = format!("it and what followed are missing: the exported head was row {}", exported.seq);
+            return broken(head.seq + 1, reason);
+        }
+        let pruned = self.audit_checkpoint(org).await?;
+        let hash = match pruned {
+            Some(checkpoint) if exported.seq < checkpoint.seq => {
+                let reason = format!(
+                    "it was removed by a pruning up to row {}, so the exported head cannot be compared: export a newer one",
+                    checkpoint.seq
+                );
+                return broken(exported.seq, reason);
+            }
+            Some(checkpoint) if exported.seq == checkpoint.seq => checkpoint.hash,
+            _ if exported.seq == 0 => GENESIS.to_owned(),
+            _ => match self.audit_after(org, exported.seq - 1, 1).await?.into_iter().next() {
+                Some(row) => row.hash,
+                None => String::new(),
+            },
+        };
+        if hash != exported.hash {
+            return broken(exported.seq, "it is not the row that the exported head names: it was rewritten".into());
+        }
+        Ok(Ok(head))
     }
 
     /// One typed record.

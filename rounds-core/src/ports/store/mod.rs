@@ -26,6 +26,7 @@ pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, Rec
 
 use super::Event;
 use crate::audit::chain::Broken;
+use crate::audit::{AuditRow, Checkpoint, Prune};
 use crate::id::OrgId;
 use crate::time::Timestamp;
 
@@ -94,7 +95,19 @@ pub trait Store: Send + Sync {
     /// Reads audit rows, newest first.
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
 
-    /// Walks an organisation's audit chain from its start. The inner error says where it breaks.
+    /// Reads audit rows after a number, oldest first, at most `limit` (1 to 1000).
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Removes the rows before a moment, from the oldest up to the first that is not before it, and leaves a
+    /// [`Checkpoint`] signed with the chain's key in their place; the row that says so is appended in the same
+    /// transaction. The numbers go on. `None`: there was nothing to remove, and nothing is appended.
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// The newest checkpoint of an organisation; `None`: nothing was ever removed.
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Walks an organisation's audit chain from its start, or from its newest checkpoint. The inner error says where
+    /// it breaks.
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError>;
 
     /// Hears of commits as they happen, by the kinds of records they changed. It may miss some: polling is the

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use self::state::State;
 use crate::audit::chain::Broken;
+use crate::audit::{AuditRow, Checkpoint, Prune};
 use crate::id::OrgId;
 use crate::ports::store::{
     AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
@@ -86,6 +87,13 @@ impl MemoryStore {
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self::with_time(LeaseTime::Clock(clock.now(), clock))
+    }
+
+    /// The same store, that keeps what it is given as it is. Only what reads back as it was written stays the same.
+    #[cfg(test)]
+    pub(crate) fn plain(self) -> Self {
+        self.state().plain = true;
+        self
     }
 
     fn with_time(time: LeaseTime) -> Self {
@@ -283,9 +291,7 @@ impl Store for MemoryStore {
 
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.enter().await?;
-        if !(1..=1000).contains(&query.limit) {
-            return Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {}", query.limit)));
-        }
+        check_limit(query.limit)?;
         let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
         let state = self.state();
         let matching: Vec<_> = state
@@ -306,6 +312,26 @@ impl Store for MemoryStore {
         Ok(AuditPage { rows, total: matching.len() as u64 })
     }
 
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.enter().await?;
+        check_limit(limit)?;
+        let state = self.state();
+        let mut rows: Vec<AuditRow> = state.audit(org).take_while(|row| row.seq > after).cloned().collect();
+        rows.reverse();
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
+    async fn prune_audit(&self, prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().prune_audit(prune, AUDIT_KEY))
+    }
+
+    async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        self.enter().await?;
+        Ok(self.state().checkpoint(org).cloned())
+    }
+
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
         self.enter().await?;
         Ok(self.state().verify_audit(org, AUDIT_KEY))
@@ -322,6 +348,13 @@ impl Store for MemoryStore {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn check_limit(limit: u32) -> Result<(), StoreError> {
+    match limit {
+        1..=1000 => Ok(()),
+        _ => Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {limit}"))),
+    }
 }
 
 fn unavailable() -> StoreError {

@@ -216,6 +216,17 @@ pub(super) fn apply(cx: &mut Cx<'_>, stdin: Option<&str>) -> Parsed {
     if force_conflicts && !server_side {
         return Err(refuse(Rule::ConflictingFlags, "--force-conflicts needs --server-side"));
     }
+    // What kubectl does anyway says nothing; that it should not do it is no command for a plan.
+    for default in ["overwrite", "openapi-patch"] {
+        if cx.arguments.switch(default)? == Some(false) {
+            return Err(refuse(
+                Rule::BadFlagValue,
+                format!("`apply --{default}=false` is refused: leave the flag out, or use --server-side"),
+            ));
+        }
+    }
+    // It waits for what pruning deletes, and nothing is pruned.
+    cx.on("wait")?;
     let dry_run = cx.dry_run()?;
     if server_side && dry_run == Some(DryRunFlag::Client) {
         return Err(refuse(Rule::ConflictingFlags, "--server-side needs --dry-run=server, not client"));
