@@ -173,6 +173,7 @@ fn rule_4_broken_an_unknown_outcome_that_counts_as_failed_is_found() {
 }
 
 #[test]
+#[ignore = "rare: hundreds of seeds until a clock is set back in the one moment that matters; recovery.rs holds the rule itself"]
 fn rule_4_broken_a_limit_by_a_clock_that_is_set_back_is_found() {
     // It takes a clock that is set back within the moment in which an intent is stored late: four hundred seeds.
     finds_from(400, Mutation::TrustsItsClock);

@@ -62,10 +62,9 @@ impl Datasource for FixedValue {
 
 /// The pagers of all servers of this process, by the key in their connectors' config: whether they are down, and the keys
 /// of what they were told.
-static PAGERS: LazyLock<Mutex<HashMap<String, Paged>>> = LazyLock::new(Mutex::default);
+static PAGERS: LazyLock<Mutex<Pagers>> = LazyLock::new(Mutex::default);
 
-/// Whether it fails, and what it was told.
-type Paged = (bool, Vec<String>);
+type Pagers = HashMap<String, (bool, Vec<String>)>;
 
 /// Breaks the pager of a server for good, or mends it.
 pub fn break_pager(key: &str, is_down: bool) {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use rounds_core::OrgId;
 use rounds_core::audit::chain::{self, Broken as BrokenChain};
+use rounds_core::audit::{AuditRow, Checkpoint, Prune};
 use rounds_core::ports::store::{AuditHead, AuditPage, AuditQuery, Commit, Committed, StoreError};
 use rounds_core::ports::{Event, Store};
 use rounds_core::testing::{MemoryStore, StoreLayer};
@@ -10,6 +11,8 @@ use rounds_core::testing::{MemoryStore, StoreLayer};
 use super::{Broken, broken, layered};
 
 const FILTERED: &[&str] = &["audit_rows_are_filtered_by_every_condition_together"];
+const EXPORT: &[&str] = &["audit_rows_are_read_oldest_first_from_any_place"];
+const PRUNE: &[&str] = &["pruning_leaves_a_signed_checkpoint_and_the_chain_goes_on"];
 const EVENTS: &[&str] = &["events_are_numbered_without_gaps_per_organisation"];
 const AUDIT: &[&str] = &["audit_rows_are_numbered_and_chained_per_organisation"];
 
@@ -56,6 +59,16 @@ pub(super) const BROKEN: &[Broken] = &[
     ("filters by no beginning", || asks(|query| query.from = None), FILTERED),
     ("filters by no end", || asks(|query| query.to = None), FILTERED),
     ("passes over no rows", || asks(|query| query.offset = 0), FILTERED),
+    ("reads audit rows from the number on, not after it", || layered(RowsFromTheNumber::default()), EXPORT),
+    ("reads the newest audit rows first", || layered(RowsNewestFirst::default()), EXPORT),
+    ("reads audit rows of any limit", || layered(RowsOfAnyLimit::default()), EXPORT),
+    ("prunes nothing", || layered(PrunesNothing::default()), PRUNE),
+    ("forgets its checkpoint", || layered(ForgetsTheCheckpoint::default()), PRUNE),
+    (
+        "reads rows with other hashes than it verified",
+        || layered(ReadsOtherHashes::default()),
+        &["an_exported_head_is_held_against_the_chain", "audit_rows_are_read_oldest_first_from_any_place"],
+    ),
     ("counts the rows of the page only", || layered(CountsThePage::default()), FILTERED),
 ];
 
@@ -171,6 +184,46 @@ broken! { AlwaysVerified;
 /// Somebody's store, which is never verified.
 pub(super) fn never_verified(store: MemoryStore) -> super::AnyStore {
     layered(AlwaysVerified(store))
+}
+
+broken! { RowsFromTheNumber;
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.0.audit_after(org, after.saturating_sub(1), limit).await
+    }
+}
+
+broken! { RowsNewestFirst;
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let mut rows = self.0.audit_after(org, after, limit).await?;
+        rows.reverse();
+        Ok(rows)
+    }
+}
+
+broken! { RowsOfAnyLimit;
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.0.audit_after(org, after, limit.clamp(1, 1000)).await
+    }
+}
+
+broken! { PrunesNothing;
+    async fn prune_audit(&self, _prune: &Prune) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+}
+
+broken! { ForgetsTheCheckpoint;
+    async fn audit_checkpoint(&self, _org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+}
+
+broken! { ReadsOtherHashes;
+    async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let mut rows = self.0.audit_after(org, after, limit).await?;
+        rows.iter_mut().for_each(|row| row.hash = row.hash.to_uppercase());
+        Ok(rows)
+    }
 }
 
 broken! { CountsThePage;
