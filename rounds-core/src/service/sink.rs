@@ -16,7 +16,7 @@ use super::error::Error;
 use super::feed;
 use super::guard::{SLACK, guarded};
 use super::shared::{Shared, backoff_ms};
-use crate::id::DeadLetterId;
+use crate::id::{DeadLetterId, fresh};
 use crate::ports::store::{
     ClaimQuery, Commit, EventCursor, EventLetter, Key, Lease, ListQuery, Lookup, NoticeStatus, RecordKind, StoreError,
     StoreExt, Versioned, WorkerId,
@@ -124,6 +124,7 @@ impl Feeder<'_> {
         let Some((record, lease)) = claimed else { return Ok(None) };
         let found = record.try_map(EventCursor::try_from)?;
         let fed = tokio::select! {
+            biased;
             fed = self.feed(found, &lease) => fed,
             () = shared.keep(&lease) => return Err(StoreError::LeaseLost { key: lease.key }.into()),
         };
@@ -143,7 +144,7 @@ impl Feeder<'_> {
                 return Ok(found.value);
             }
             let cursor = EventCursor {
-                id: Uuid::now_v7(),
+                id: fresh(),
                 org_id: org.clone(),
                 sink: sink.into(),
                 seq: feed::last(self.shared, org).await?,
