@@ -117,13 +117,13 @@ impl MasterKey {
         &self.source
     }
 
-    /// A key for one purpose. Keys for different purposes say nothing about each other or about the master key.
     /// Verifies exported audit rows without the database: those after row `seq`, whose hash is `hash`.
     #[must_use]
     pub fn audit_verifier(&self, org: OrgId, seq: u64, hash: &str) -> Verifier {
         Verifier::at(org, self.derive(AUDIT_CHAIN).as_slice(), seq, hash)
     }
 
+    /// A key for one purpose. Keys for different purposes say nothing about each other or about the master key.
     pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);
         // HMAC takes a key of any length, so this cannot fail.
