@@ -22,11 +22,11 @@ use rounds_core::alert::HistoryRow;
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
 use rounds_core::plan::{Plan, PlanStatus, RequestStatus, StepStatus, VerificationStatus};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{AuditQuery, Commit, Committed, ListQuery, Record, RecordKind, Versioned};
+use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Mode,
     Notice, Notifier, PortError, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, StoreError,
-    StoreExt as _, Toolbox,
+    Toolbox,
 };
 use rounds_core::service::Approval;
 use rounds_core::testing::{FakeAdapter, FakeDatasource, Layered, StaticIdentity, StoreLayer};
@@ -34,7 +34,7 @@ use rounds_core::{OrgId, Rounds, Settings};
 use rounds_store::SqlStore;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Database, Place, each};
+use crate::support::{Database, Place, all, each};
 
 const SCENE: &str = "ROUNDS_CRASH_SCENE";
 
@@ -253,13 +253,6 @@ async fn furnish(process: &Process) {
             "condition": { "query": "errors", "operator": ">", "threshold": 0.5, "forDurationSec": 0 } });
         rounds.alerts().create(admin, serde_json::from_value(rule).unwrap()).await.unwrap();
     }
-}
-
-async fn all<T>(store: &SqlStore, kind: RecordKind) -> Vec<T>
-where
-    T: TryFrom<Record, Error = StoreError> + Send,
-{
-    store.all(ListQuery::new(kind)).await.unwrap().into_iter().map(|found: Versioned<T>| found.value).collect()
 }
 
 /// The person: approves what waits, and looks at what halted. Returns once the line has come to its end.

@@ -19,11 +19,11 @@ use rounds_core::alert::{AlertInstance, AlertState, HistoryRow};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
 use rounds_core::plan::{Plan, PlanOutcome, PlanStatus, StepStatus};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{AuditQuery, Commit, Committed, ListQuery, Record, RecordKind, Versioned};
+use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Mode,
     Notice, Notifier, PortError, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, StoreError,
-    StoreExt as _, Toolbox,
+    Toolbox,
 };
 use rounds_core::service::{Approval, ProposeRequest, ServiceName};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, Layered, StaticIdentity, StoreLayer};
@@ -32,7 +32,7 @@ use rounds_core::{OrgId, Rounds, Settings};
 use rounds_store::SqlStore;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Place, each, options};
+use crate::support::{Place, all, each, options};
 
 const SCENE: &str = "ROUNDS_KILLED_SCENE";
 const HERE: &str = "KILL ME NOW";
@@ -330,13 +330,6 @@ fn kill(place: &Place, about: &str, point: Point) -> PathBuf {
     child.wait().unwrap();
     assert!(reached, "{scene:?} was not reached");
     folder
-}
-
-async fn all<T>(store: &SqlStore, kind: RecordKind) -> Vec<T>
-where
-    T: TryFrom<Record, Error = StoreError> + Send,
-{
-    store.all(ListQuery::new(kind)).await.unwrap().into_iter().map(|found: Versioned<T>| found.value).collect()
 }
 
 async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {

@@ -10,17 +10,17 @@ use rounds_core::access::{OrgRole, Principal};
 use rounds_core::alert::{AlertInstance, AlertState};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, SkipReason};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{Commit, Committed, ListQuery, Record, RecordKind, StoreError, Versioned};
+use rounds_core::ports::store::{Commit, Committed, RecordKind, StoreError};
 use rounds_core::ports::{
     CallContext, CheckReport, Clock as _, DataSet, Datasource, DatasourceInfo, FiredAlert, Investigator, Notice,
-    Notifier, PortError, Query, Store, StoreExt as _, SystemClock, Toolbox,
+    Notifier, PortError, Query, Store, SystemClock, Toolbox,
 };
 use rounds_core::testing::{FakeDatasource, Layered, StaticIdentity, StoreLayer};
 use rounds_core::time::after_ms;
 use rounds_core::{OrgId, Rounds, Running, Settings};
 use rounds_store::SqlStore;
 
-use crate::support::{Database, Place, rule};
+use crate::support::{Database, Place, all, rule};
 
 const RULES: usize = 1000;
 const REPLICAS: usize = 4;
@@ -135,13 +135,6 @@ async fn replica(place: &Place, number: usize, world: &Arc<World>, admin: &Princ
         .build()
         .unwrap();
     Replica { rounds, store, errors }
-}
-
-async fn all<T>(store: &SqlStore, kind: RecordKind) -> Vec<T>
-where
-    T: TryFrom<Record, Error = StoreError> + Send,
-{
-    store.all(ListQuery::new(kind)).await.unwrap().into_iter().map(|found: Versioned<T>| found.value).collect()
 }
 
 async fn until(what: &str, done: impl AsyncFn() -> bool) {

@@ -8,6 +8,8 @@ use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::connector::{Connector, ConnectorStatus, StoredSecret};
 use rounds_core::investigation::{Investigation, InvestigationStatus, Trigger};
 use rounds_core::plugin::Role;
+use rounds_core::ports::store::{ListQuery, Record, RecordKind, Versioned};
+use rounds_core::ports::{StoreError, StoreExt as _};
 use rounds_core::time::after_ms;
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, Timestamp};
 use rounds_store::testing::TestDatabase;
@@ -209,4 +211,12 @@ pub(crate) fn connector(name: &str, secret: &str) -> Connector {
         created_at: now(),
         updated_at: now(),
     }
+}
+
+/// Every record of a kind.
+pub(crate) async fn all<T>(store: &SqlStore, kind: RecordKind) -> Vec<T>
+where
+    T: TryFrom<Record, Error = StoreError> + Send,
+{
+    store.all(ListQuery::new(kind)).await.unwrap().into_iter().map(|found: Versioned<T>| found.value).collect()
 }

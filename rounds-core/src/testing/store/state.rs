@@ -105,9 +105,7 @@ impl State {
     }
 
     pub(super) fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        if !(1..=1000).contains(&query.limit) {
-            return Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {}", query.limit)));
-        }
+        super::check_limit(query.limit)?;
         let matches = |row: &Row| {
             let index = &row.index;
             query.org.as_ref().is_none_or(|org| *org == index.org)
