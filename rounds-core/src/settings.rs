@@ -64,7 +64,7 @@ impl Default for Settings {
             auto_investigation: true,
             evaluator_refresh: Duration::from_secs(60),
             queries_per_datasource: 8,
-            concurrent_evaluations: 256,
+            concurrent_evaluations: 64,
             query_timeout: Duration::from_secs(30),
             no_data_intervals: 5,
             plan_approval_ttl: Duration::from_secs(86_400),

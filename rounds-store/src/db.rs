@@ -1,5 +1,6 @@
 //! An open database: pools, table names and keys.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use rounds_core::ports::StoreError;
@@ -10,7 +11,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::dialect::Listener;
+use crate::dialect::Wire;
 use crate::error::Fail;
 use crate::key::AUDIT_CHAIN;
 use crate::seal::Sealer;
@@ -28,7 +29,7 @@ pub(crate) struct Db {
     /// Which open store this is, so that it does not hear of its own commits twice.
     pub(crate) me: String,
     /// Ends with the last clone of the store.
-    listener: OnceLock<Listener>,
+    wire: OnceLock<Wire>,
 }
 
 /// The row of `meta` that says which master key the data belongs to.
@@ -52,8 +53,8 @@ impl Db {
             migration::migrate(self).await?;
         }
         self.check_key(&options.key).await?;
-        if let Some(listener) = dialect::listen(&self.reader, &self.tables, &self.me, &self.wakes).await? {
-            let _ = self.listener.set(listener);
+        if let Some(wire) = dialect::wire(&self.reader, &self.tables, &self.me, &self.wakes).await? {
+            let _ = self.wire.set(wire);
         }
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Db {
             audit_key: options.key.derive(AUDIT_CHAIN),
             wakes: broadcast::Sender::new(1024),
             me: Uuid::now_v7().simple().to_string(),
-            listener: OnceLock::new(),
+            wire: OnceLock::new(),
         })
     }
 
@@ -100,7 +101,21 @@ impl Db {
         })
     }
 
+    /// Wakes whoever waits for records of these kinds, here and in other replicas.
+    pub(crate) fn wake(&self, kinds: &BTreeSet<RecordKind>) {
+        for kind in kinds {
+            // Nobody may be listening.
+            let _ = self.wakes.send(*kind);
+        }
+        if let Some(wire) = self.wire.get() {
+            wire.tell(kinds);
+        }
+    }
+
     pub(crate) async fn close(&self) {
+        if let Some(wire) = self.wire.get() {
+            wire.flush().await;
+        }
         for pool in [&self.reader, &self.writer] {
             if let Err(error) = pool.close_by_ref().await {
                 tracing::warn!(%error, "the database did not close cleanly");

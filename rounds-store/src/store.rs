@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::db::Db;
 use crate::error::Fail;
 use crate::tx::{finish, retrying};
-use crate::{SqlIdentity, StoreOptions, dialect, migration};
+use crate::{SqlIdentity, StoreOptions, migration};
 
 /// The store on SQL. Clones share one database.
 #[derive(Clone)]
@@ -74,10 +74,6 @@ impl SqlStore {
             self.db.give_back(&tx, lease).await?;
         }
         let events = self.db.append(&tx, &commit.audit, &commit.events).await?;
-        let kinds = changed(commit);
-        if !kinds.is_empty() {
-            dialect::notify(&tx, &self.db.tables, &self.db.me, &kinds).await?;
-        }
         finish(tx).await?;
         Ok(Committed { versions, events })
     }
@@ -118,10 +114,7 @@ impl Store for SqlStore {
             return Err(StoreError::Invalid(format!("{twice} appears twice in one commit")));
         }
         let committed = retrying(|| self.try_commit(&commit)).await?;
-        for kind in changed(&commit) {
-            // Nobody may be listening.
-            let _ = self.db.wakes.send(kind);
-        }
+        self.db.wake(&changed(&commit));
         Ok(committed)
     }
 

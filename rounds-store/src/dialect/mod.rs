@@ -3,8 +3,7 @@
 
 mod postgres;
 mod sqlite;
-
-use std::collections::BTreeSet;
+mod wire;
 
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::RecordKind;
@@ -16,7 +15,7 @@ use crate::StoreOptions;
 use crate::error::Fail;
 use crate::tables::Tables;
 
-pub(crate) use postgres::Listener;
+pub(crate) use wire::Wire;
 
 /// The pools: some connections that write (one, on SQLite), and some that read. A write never waits for a connection
 /// that a read holds, nor the other way round.
@@ -62,30 +61,15 @@ pub(crate) async fn lock_migrations(db: &impl ConnectionTrait, tables: &Tables) 
     }
 }
 
-/// Tells other processes, once the transaction is committed, which kinds of records it changed.
-pub(crate) async fn notify(
-    db: &impl ConnectionTrait,
-    tables: &Tables,
-    from: &str,
-    kinds: &BTreeSet<RecordKind>,
-) -> Result<(), DbErr> {
-    match db.get_database_backend() {
-        // Processes that share a file hear of each other by polling.
-        DbBackend::Sqlite => Ok(()),
-        DbBackend::Postgres => postgres::notify(db, tables, from, kinds).await,
-        other => Err(unknown(other)),
-    }
-}
-
-/// Starts hearing of what other processes commit; `None` where there is nothing to hear.
-pub(crate) async fn listen(
+/// Starts telling and hearing of commits; `None` on SQLite, where processes that share a file hear by polling.
+pub(crate) async fn wire(
     db: &DatabaseConnection,
     tables: &Tables,
     me: &str,
     wakes: &broadcast::Sender<RecordKind>,
-) -> Result<Option<Listener>, StoreError> {
+) -> Result<Option<Wire>, StoreError> {
     match db.get_database_backend() {
-        DbBackend::Postgres => postgres::listen(db, tables, me, wakes).await.map(Some),
+        DbBackend::Postgres => Wire::open(db, tables, me, wakes).await.map(Some),
         _ => Ok(None),
     }
 }

@@ -4,19 +4,14 @@
 //! holds the row's lock, so a stronger level would only turn waits into failures. A commit waits for the disk
 //! (`synchronous_commit`), whatever the server's default: a committed intent must survive power loss (rule 4).
 
-use std::collections::BTreeSet;
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rounds_core::ports::StoreError;
-use rounds_core::ports::store::RecordKind;
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::sqlx::ConnectOptions as _;
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener};
-use sea_orm::{ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, RuntimeErr, sqlx};
-use tokio::sync::broadcast;
-use tokio::task::AbortHandle;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::{ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, sqlx};
 
 use super::{Pools, ask, not_opened, sqlx_error};
 use crate::StoreOptions;
@@ -133,105 +128,6 @@ pub(super) async fn lock_migrations(db: &impl ConnectionTrait, tables: &Tables) 
     let lock = Expr::cust_with_values("pg_advisory_xact_lock(hashtextextended($1, 0))::text", [name]);
     db.query_one(&Query::select().expr(lock).take()).await?;
     Ok(())
-}
-
-fn channel(tables: &Tables) -> String {
-    tables.name("wakes")
-}
-
-/// What the server delivers when, and only when, the transaction is committed.
-pub(super) async fn notify(
-    db: &impl ConnectionTrait,
-    tables: &Tables,
-    from: &str,
-    kinds: &BTreeSet<RecordKind>,
-) -> Result<(), DbErr> {
-    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-    let payload = format!("{from} {}", kinds.join(","));
-    let call = Expr::cust_with_values("pg_notify($1, $2)::text", [channel(tables), payload]);
-    db.query_one(&Query::select().expr(call).take()).await?;
-    Ok(())
-}
-
-/// Hears of other processes' commits until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Listener(AbortHandle);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-pub(super) async fn listen(
-    db: &DatabaseConnection,
-    tables: &Tables,
-    me: &str,
-    wakes: &broadcast::Sender<RecordKind>,
-) -> Result<Listener, StoreError> {
-    let (pool, channel) = (db.get_postgres_connection_pool().clone(), channel(tables));
-    let (me, wakes) = (me.to_owned(), wakes.clone());
-    // Heard from the start: what others commit after the store is open is not missed.
-    let first = begin_to_listen(&pool, &channel)
-        .await
-        .map_err(|error| Fail::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
-    let task = tokio::spawn(async move {
-        let mut listener = Some(first);
-        loop {
-            let heard = match listener.take() {
-                Some(mut listener) => hear(&mut listener, &me, &wakes).await,
-                None => match begin_to_listen(&pool, &channel).await {
-                    Ok(again) => {
-                        // Whatever was committed while nobody listened: everybody looks once.
-                        wake_all(&wakes);
-                        listener = Some(again);
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-            };
-            if let Err(error) = heard {
-                if pool.is_closed() {
-                    return;
-                }
-                // Polling is the net under it.
-                tracing::warn!(%error, "nothing is heard of other replicas' commits; listening again");
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
-    Ok(Listener(task.abort_handle()))
-}
-
-async fn begin_to_listen(pool: &sqlx::PgPool, channel: &str) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(channel).await?;
-    Ok(listener)
-}
-
-async fn hear(listener: &mut PgListener, me: &str, wakes: &broadcast::Sender<RecordKind>) -> Result<(), sqlx::Error> {
-    loop {
-        match listener.try_recv().await? {
-            Some(notification) => {
-                let (from, kinds) = notification.payload().split_once(' ').unwrap_or_default();
-                if from == me {
-                    continue;
-                }
-                for kind in RecordKind::ALL.iter().filter(|kind| kinds.split(',').any(|name| name == kind.as_str())) {
-                    // Nobody may be waiting.
-                    let _ = wakes.send(*kind);
-                }
-            }
-            // The connection was lost and is made anew: what was missed is unknown.
-            None => wake_all(wakes),
-        }
-    }
-}
-
-fn wake_all(wakes: &broadcast::Sender<RecordKind>) {
-    for kind in RecordKind::ALL {
-        let _ = wakes.send(*kind);
-    }
 }
 
 /// The SQLSTATE of an error that the server answered.

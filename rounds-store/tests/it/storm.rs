@@ -126,8 +126,13 @@ async fn replica(place: &Place, number: usize, world: &Arc<World>, admin: &Princ
     let agent = Principal::agent(OrgId::default(), "@syntropize/rounds");
     let identity = StaticIdentity::new([admin.clone(), agent.clone()]);
     identity.add_token(agent.id, "a token", None);
-    let settings =
-        Settings { concurrent_investigations: CAP, poll_interval: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings {
+        concurrent_investigations: CAP,
+        poll_interval: Duration::from_millis(200),
+        // A machine without a moment to spare is no dead replica: a lease that runs out is evaluated again, and rightly.
+        lease_ttl: Duration::from_secs(60),
+        ..Settings::default()
+    };
     let rounds = Rounds::builder(Arc::new(Layered(Heard(store.clone(), world.clone()))), Arc::new(identity))
         .registry(registry.unwrap())
         .investigator(Arc::new(Detective(world.clone())))
