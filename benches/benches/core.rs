@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rounds_core::plan::{Step, StepStatus, digest};
-use rounds_core::ports::{StepSpec, Target, Tier};
+use rounds_core::step::{StepSpec, Target, Tier};
 use rounds_core::{ConnectorId, PlanId, StepId};
 
 fn step(ordinal: u32, connector_id: ConnectorId) -> Step {

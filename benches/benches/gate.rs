@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{Mode, StepSpec};
+use rounds_core::step::{Mode, StepSpec};
 
 /// A Deployment of about ten kilobytes, as long ones are: many environment variables.
 fn manifest() -> String {

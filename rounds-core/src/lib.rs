@@ -21,6 +21,7 @@ pub mod plugin;
 pub mod ports;
 pub mod service;
 pub mod settings;
+pub mod step;
 pub mod time;
 
 pub use error::IllegalTransition;

@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use rounds_core::plugin::{BuildContext, BuildError};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Mode, PortError, ReadStep, Refusal,
-    ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, PortError, ReadStep,
 };
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;

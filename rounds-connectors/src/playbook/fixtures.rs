@@ -11,10 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rounds_core::access::Actor;
 use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
 use rounds_core::investigation::{Evidence, EvidenceSource, ReadingId};
-use rounds_core::ports::{
-    AdapterInfo, ConnectorView, DataSet, FiredAlert, Mode, Point, Query, Reading, Refusal, ReviewedStep, Series,
-    StepOutput, StepSpec, Tier, Toolbox,
-};
+use rounds_core::ports::{AdapterInfo, ConnectorView, DataSet, FiredAlert, Point, Query, Reading, Series, Toolbox};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec, Tier};
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId};
 use serde_json::{Value, json};
 
@@ -443,7 +441,7 @@ impl World {
 
 /// What an adapter keeps of a long output: head and tail.
 fn cut(text: String) -> String {
-    let cap = rounds_core::ports::OUTPUT_CAP;
+    let cap = rounds_core::step::OUTPUT_CAP;
     if text.len() <= cap {
         return text;
     }

@@ -2,7 +2,8 @@
 //! what could not be read.
 
 use rounds_core::investigation::ReadingId;
-use rounds_core::ports::{ConnectorView, StepOutput, StepSpec, Toolbox};
+use rounds_core::ports::{ConnectorView, Toolbox};
+use rounds_core::step::{StepOutput, StepSpec};
 use serde_json::Value;
 
 /// An object or a text with the reading it came from.

@@ -2,7 +2,8 @@
 //! anything changed.
 
 use rounds_core::investigation::{Proposal, ProposedStep};
-use rounds_core::ports::{Mode, Refusal, StepSpec, Toolbox};
+use rounds_core::ports::Toolbox;
+use rounds_core::step::{Mode, Refusal, StepSpec};
 
 use super::observe::Observed;
 use super::signatures::{Diagnosis, Remedy};

@@ -1,8 +1,9 @@
 //! The gate against a corpus of commands, each of which was run through a real kubectl with its requests recorded.
 
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{CallContext, ExecutionAdapter, ReadStep, Tier};
-use rounds_core::ports::{Mode, StepSpec};
+use rounds_core::ports::{CallContext, ExecutionAdapter, ReadStep};
+use rounds_core::step::Tier;
+use rounds_core::step::{Mode, StepSpec};
 use serde::Deserialize;
 
 use crate::cluster::TestCluster;

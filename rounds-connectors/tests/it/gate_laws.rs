@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{Mode, ReviewedStep, StepSpec, Tier};
+use rounds_core::step::{Mode, ReviewedStep, StepSpec, Tier};
 use serde_json::{Map, Value, json};
 
 /// Words that commands, good and bad, are made of.

@@ -1,7 +1,7 @@
 //! The gate's rules one by one: which rule refuses what, and what an accepted command becomes.
 
 use rounds_connectors::kubernetes::{Gate, OptIn, Policy};
-use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec, Tier};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepSpec, Tier};
 
 fn gate() -> Gate {
     Gate::new(Policy::for_namespaces(["app"]))

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{Mode, StepSpec};
+use rounds_core::step::{Mode, StepSpec};
 use serde_json::{Value, json};
 
 use crate::gate_laws::{POD_KINDS, check};

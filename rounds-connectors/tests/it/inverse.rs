@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rounds_core::ports::{CallContext, ExecutionAdapter, Inverse, Mode, ReviewedStep, StepSpec};
+use rounds_core::ports::{CallContext, ExecutionAdapter, Inverse};
+use rounds_core::step::{Mode, ReviewedStep, StepSpec};
 use serde_json::Value;
 
 use crate::cluster::TestCluster;

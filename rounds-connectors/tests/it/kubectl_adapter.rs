@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use rounds_connectors::kubernetes::KubernetesConfig;
-use rounds_core::ports::{
-    CallContext, DryRun, Effect, ExecutionAdapter, Mode, ReadStep, StepError, StepOutput, StepSpec,
-};
+use rounds_core::ports::{CallContext, DryRun, ExecutionAdapter, ReadStep};
+use rounds_core::step::{Effect, Mode, StepError, StepOutput, StepSpec};
 use rounds_sandbox::{FaultAction, FaultRule};
 
 use crate::cluster::TestCluster;

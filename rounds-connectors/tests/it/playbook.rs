@@ -9,7 +9,8 @@ use fixtures::{State, World, connector, random};
 use rounds_connectors::kubernetes::{Gate, Policy};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_core::investigation::{EvidenceSource, Findings, Proposal};
-use rounds_core::ports::{Investigator, Mode, StepSpec};
+use rounds_core::ports::Investigator;
+use rounds_core::step::{Mode, StepSpec};
 use serde_json::{Value, json};
 
 const GOOD: &str = "registry.example/shop/main:1.4.2";

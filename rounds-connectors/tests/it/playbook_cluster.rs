@@ -13,9 +13,10 @@ use rounds_connectors::prometheus::Prometheus;
 use rounds_core::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
 use rounds_core::plugin::{BuildContext, Host};
 use rounds_core::ports::{
-    CallContext, ConnectorView, DataSet, Datasource, ExecutionAdapter, FiredAlert, Investigator, Mode, Query, ReadStep,
-    Reading, Refusal, ReviewedStep, SecretHandle, StepOutput, StepSpec, Toolbox,
+    CallContext, ConnectorView, DataSet, Datasource, ExecutionAdapter, FiredAlert, Investigator, Query, ReadStep,
+    Reading, SecretHandle, Toolbox,
 };
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
 use rounds_core::time::truncate;
 use rounds_core::{ConnectorId, InvestigationId, Timestamp};
 use rounds_sandbox::ImageBehaviour;

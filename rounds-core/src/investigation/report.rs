@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ConnectorId;
-use crate::ports::StepSpec;
+use crate::step::StepSpec;
 use crate::time::Timestamp;
 
 /// Names one reading of one run: `R1`, `R2`, …

@@ -1,7 +1,7 @@
 use super::Step;
 use crate::access::Actor;
 use crate::id::RequestId;
-use crate::ports::StepOutput;
+use crate::step::StepOutput;
 use crate::time::Timestamp;
 
 /// How a step's attempt ended.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
 use crate::access::Actor;
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
-use crate::ports::{Target, Tier};
+use crate::step::{Target, Tier};
 use crate::time::Timestamp;
 
 /// Where a plan is.

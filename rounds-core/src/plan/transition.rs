@@ -379,7 +379,7 @@ fn finish_step(
     Ok(())
 }
 
-fn error_text(message: &str, output: &crate::ports::StepOutput) -> String {
+fn error_text(message: &str, output: &crate::step::StepOutput) -> String {
     let said = output.error_output.trim();
     // What the adapter concludes ("it was killed", "nothing was sent") is not in what the program said.
     let text = if message.contains(said) {
@@ -390,7 +390,7 @@ fn error_text(message: &str, output: &crate::ports::StepOutput) -> String {
         format!("{message}\n{said}")
     };
     // Each part may be as long as the whole is allowed to be.
-    crate::ports::StepOutput { error_output: text, ..Default::default() }.capped().error_output
+    crate::step::StepOutput { error_output: text, ..Default::default() }.capped().error_output
 }
 
 fn retry(

@@ -1,144 +1,13 @@
-//! Where steps run: the [`ExecutionAdapter`] port and the types that pass through it.
+//! Where steps run: the [`ExecutionAdapter`] port and the types that only it knows.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
+use super::{CallContext, CheckReport, PortError};
 use crate::id::{PlanId, StepId};
-
-/// One action as somebody proposed it: nothing in it is believed until an adapter has reviewed it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StepSpec {
-    /// The kind of step, such as `ops.run_command`.
-    pub kind: String,
-    /// What the kind needs. For `ops.run_command`: `{"argv": [...], "stdin": "..."?}`, without a leading `kubectl`.
-    pub params: Value,
-}
-
-impl StepSpec {
-    /// The step kind of a command line.
-    pub const RUN_COMMAND: &'static str = "ops.run_command";
-
-    /// A command without a shell: one string per argument, the program's name left out.
-    pub fn command<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
-        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
-        Self { kind: Self::RUN_COMMAND.into(), params: serde_json::json!({ "argv": argv }) }
-    }
-
-    /// The same command with text on its standard input.
-    #[must_use]
-    pub fn with_stdin(mut self, stdin: impl Into<String>) -> Self {
-        if let Value::Object(params) = &mut self.params {
-            params.insert("stdin".into(), Value::String(stdin.into()));
-        }
-        self
-    }
-}
-
-/// What the caller is about to do with a step: the gate is wider for approved plans than for investigations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// An investigation looks: only reads pass.
-    Read,
-    /// A plan acts: reads and writes pass.
-    Write,
-}
-
-/// How much harm a step can do, computed by the adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Changes nothing.
-    Read,
-    /// Changes something.
-    Write,
-    /// Changes something in a way that loses state or capacity.
-    Destructive,
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Destructive => "destructive",
-        })
-    }
-}
-
-/// One object that a step touches.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// Its namespace; `None`: the object is in none (cluster-scoped, or the adapter has no namespaces).
-    #[serde(default)]
-    pub namespace: Option<String>,
-    /// Its kind, in the singular and canonical: `deployment.apps`.
-    pub kind: String,
-    /// Its name; `None`: every object of that kind in that place (lists).
-    #[serde(default)]
-    pub name: Option<String>,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(namespace) = &self.namespace {
-            write!(f, "{namespace}/")?;
-        }
-        write!(f, "{}/{}", self.kind, self.name.as_deref().unwrap_or("*"))
-    }
-}
-
-/// A step that an adapter has parsed, checked and rendered canonically. What runs, what is shown and what is
-/// digested all come from here, never from the proposal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReviewedStep {
-    /// The kind of step.
-    pub kind: String,
-    /// The action in a word, such as `rollout undo`; audit rows carry it.
-    pub verb: String,
-    /// The canonical command, for people: what is shown is what runs (rule 2).
-    pub command_text: String,
-    /// The canonical parameters. Reviewing them again MUST yield this same value.
-    pub params: Value,
-    /// Every object the step touches.
-    pub targets: Vec<Target>,
-    /// How much harm it can do.
-    pub tier: Tier,
-    /// Whether there is a known way back.
-    pub reversible: bool,
-    /// Whether running it twice ends where running it once does.
-    pub idempotent: bool,
-    /// What a reader should know: "kubectl has no dry-run for rollout restart".
-    #[serde(default)]
-    pub notes: Vec<String>,
-}
-
-/// Why an adapter will not run a step, and what it would run instead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// Which rule refused, as a stable word: `unknown_verb`, `namespace_not_allowed`.
-    pub rule: String,
-    /// What was found and what would be accepted.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal by a rule.
-    pub fn new(rule: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { rule: rule.into(), message: message.into() }
-    }
-}
+use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
 
 /// A reviewed step that only reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,7 +40,8 @@ impl ReadStep {
 /// suite does.
 ///
 /// ```compile_fail
-/// # use rounds_core::ports::{ApprovedStep, ReviewedStep};
+/// # use rounds_core::ports::ApprovedStep;
+/// # use rounds_core::step::ReviewedStep;
 /// fn forge(step: ReviewedStep) -> ApprovedStep {
 ///     ApprovedStep { step, plan_id: todo!(), step_id: todo!(), ordinal: 0, attempt: 1 }
 /// }
@@ -227,109 +97,6 @@ impl ApprovedStep {
     }
 }
 
-/// How long one call may take, and who may end it early.
-#[derive(Debug, Clone)]
-pub struct CallContext {
-    /// The hard limit of the call. An adapter MUST end its effect (kill the process, drop the connection) when
-    /// it is over.
-    pub timeout: Duration,
-    /// Cancelled when the caller no longer wants the answer. Reads stop; an approved effect is left to finish.
-    pub cancel: CancellationToken,
-}
-
-impl CallContext {
-    /// A call that may take this long.
-    #[must_use]
-    pub fn with_timeout(timeout: Duration) -> Self {
-        Self { timeout, cancel: CancellationToken::new() }
-    }
-}
-
-/// What came back from a step.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepOutput {
-    /// The exit code, for adapters that have one.
-    pub exit_code: Option<i32>,
-    /// What it said, at most [`OUTPUT_CAP`] bytes.
-    pub output: String,
-    /// What it said on the error channel, at most [`OUTPUT_CAP`] bytes.
-    pub error_output: String,
-}
-
-impl StepOutput {
-    /// The same output with both texts cut to [`OUTPUT_CAP`].
-    #[must_use]
-    pub fn capped(mut self) -> Self {
-        self.output = cap(self.output);
-        self.error_output = cap(self.error_output);
-        self
-    }
-}
-
-/// Keeps head and tail of a text that is longer than [`OUTPUT_CAP`] bytes, with a marker between them.
-pub(crate) fn cap(text: String) -> String {
-    // Room for the marker itself.
-    const HALF: usize = OUTPUT_CAP / 2 - 64;
-    if text.len() <= OUTPUT_CAP {
-        return text;
-    }
-    let head = text.floor_char_boundary(HALF);
-    let tail = text.ceil_char_boundary(text.len() - HALF);
-    format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
-}
-
-/// Output and error text are kept up to this many bytes each: head and tail, with a marker that says how much
-/// was cut.
-pub const OUTPUT_CAP: usize = 64 * 1024;
-
-/// Whether a failed step may have changed something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Proven: nothing was changed, running it again is safe.
-    NotStarted,
-    /// Something may have changed. When in doubt, an adapter says this.
-    MayHaveHappened,
-}
-
-/// Why a step did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct StepError {
-    /// Whether the effect may have happened.
-    pub effect: Effect,
-    /// Whether the outcome itself is unknown (a timeout, a lost connection): the step is then `interrupted`
-    /// rather than `failed`.
-    pub outcome_unknown: bool,
-    /// What was tried, what went wrong, what would work. Never a secret.
-    pub message: String,
-    /// What it said before it failed.
-    pub output: StepOutput,
-}
-
-impl StepError {
-    /// The effect did not start.
-    pub fn not_started(message: impl Into<String>) -> Self {
-        Self {
-            effect: Effect::NotStarted,
-            outcome_unknown: false,
-            message: message.into(),
-            output: StepOutput::default(),
-        }
-    }
-
-    /// It ran and said that it failed.
-    pub fn failed(message: impl Into<String>, output: StepOutput) -> Self {
-        Self { effect: Effect::MayHaveHappened, outcome_unknown: false, message: message.into(), output }
-    }
-
-    /// It started and nobody knows how it ended.
-    pub fn unknown(message: impl Into<String>, output: StepOutput) -> Self {
-        Self { effect: Effect::MayHaveHappened, outcome_unknown: true, message: message.into(), output }
-    }
-}
-
 /// What the target system says a step would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -350,17 +117,6 @@ pub enum Inverse {
     /// These steps, in this order, bring back what was observed. They are a proposal like any other: reviewed,
     /// shown, approved.
     Steps(Vec<StepSpec>),
-}
-
-/// What a connector's test found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CheckReport {
-    /// In a sentence: what was reached, as whom, which version.
-    pub message: String,
-    /// Facts worth showing: versions, what the credentials can do.
-    #[serde(default)]
-    pub facts: BTreeMap<String, String>,
 }
 
 /// What an adapter is.
@@ -412,7 +168,7 @@ pub trait ExecutionAdapter: Send + Sync {
     ///
     /// # Errors
     /// The target system could not be asked; the refusal stands, and a person reads both.
-    async fn discover(&self, _cx: &CallContext, _refused: &Refusal) -> Result<bool, super::PortError> {
+    async fn discover(&self, _cx: &CallContext, _refused: &Refusal) -> Result<bool, PortError> {
         Ok(false)
     }
 
@@ -446,5 +202,5 @@ pub trait ExecutionAdapter: Send + Sync {
     ///
     /// # Errors
     /// What was tried and what went wrong, for the person who configures the connector.
-    async fn check(&self, cx: &CallContext) -> Result<CheckReport, super::PortError>;
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError>;
 }

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{AdapterInfo, DataSet, Mode, PortError, Query, Refusal, ReviewedStep, StepOutput, StepSpec};
+use super::{AdapterInfo, DataSet, PortError, Query};
 use crate::alert::AlertRule;
 use crate::id::{ConnectorId, InvestigationId};
 use crate::investigation::{Findings, ReadingId};
+use crate::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
 use crate::time::Timestamp;
 
 /// What an investigation starts from: an alert that fires, or a person's question.

@@ -28,7 +28,8 @@ use crate::plan::{
     NextStep, Plan, PlanEvent, PlanStatus, RequestKind, Step, StepResult, StepStatus, digest, next_step, transition,
 };
 use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, StoreExt, Versioned, WorkerId};
-use crate::ports::{ApprovedStep, CallContext, Effect, ExecutionAdapter, Mode, NoticeKind, StepError, StepOutput};
+use crate::ports::{ApprovedStep, CallContext, ExecutionAdapter, NoticeKind};
+use crate::step::{Effect, Mode, StepError, StepOutput};
 use crate::time::{Timestamp, after_ms, elapsed};
 
 /// Runs until cancelled: takes what is due, and looks again when woken or after the poll interval.
@@ -262,7 +263,7 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
 }
 
 enum Ready {
-    Yes(Live<dyn ExecutionAdapter>, crate::ports::ReviewedStep),
+    Yes(Live<dyn ExecutionAdapter>, crate::step::ReviewedStep),
     Changed(String),
     Unable(String),
 }

@@ -12,7 +12,8 @@ use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
-use crate::ports::{CallContext, Mode, Refusal, ReviewedStep, StepSpec, cap};
+use crate::ports::CallContext;
+use crate::step::{Mode, Refusal, ReviewedStep, StepSpec, cap};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.

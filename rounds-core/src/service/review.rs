@@ -3,7 +3,8 @@
 use super::guard::{SLACK, caught, guarded};
 use super::live::Live;
 use super::shared::Shared;
-use crate::ports::{CallContext, ExecutionAdapter, Mode, Refusal, ReviewedStep, StepSpec};
+use crate::ports::{CallContext, ExecutionAdapter};
+use crate::step::{Mode, Refusal, ReviewedStep, StepSpec};
 
 /// Why a step did not pass.
 #[derive(Debug)]

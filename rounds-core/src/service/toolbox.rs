@@ -12,10 +12,8 @@ use crate::id::{ConnectorId, OrgId};
 use crate::investigation::{Evidence, EvidenceSource, ReadingId};
 use crate::plugin::{Built, Role};
 use crate::ports::store::StoreExt;
-use crate::ports::{
-    CallContext, ConnectorView, DataSet, ExecutionAdapter, Mode, Query, ReadStep, Reading, Refusal, ReviewedStep,
-    StepOutput, StepSpec, Toolbox,
-};
+use crate::ports::{CallContext, ConnectorView, DataSet, ExecutionAdapter, Query, ReadStep, Reading, Toolbox};
+use crate::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
 use crate::time::{Timestamp, elapsed};
 
 /// How much of an answer is kept with the report.

@@ -5,7 +5,8 @@ use super::guard::{SLACK, guarded};
 use super::shared::Shared;
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{Plan, Step};
-use crate::ports::{CallContext, Inverse, ReviewedStep, StepSpec, Tier};
+use crate::ports::{CallContext, Inverse};
+use crate::step::{ReviewedStep, StepSpec, Tier};
 
 /// A rescue for a plan; `None` when no step of it has a known way back.
 pub(crate) async fn proposal(shared: &Shared, plan: &Plan) -> Result<Option<Proposal>, Error> {

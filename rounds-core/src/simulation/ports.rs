@@ -17,10 +17,11 @@ use crate::investigation::{Findings, Proposal, ProposedStep, RootCause};
 use crate::plugin::{BuildContext, BuildError, Registration};
 use crate::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, Event, EventSink,
-    ExecutionAdapter, FiredAlert, Investigator, Mode, Notice, Notifier, Point, PortError, PortErrorKind, Query,
-    ReadStep, Refusal, ReviewedStep, Series, StepError, StepOutput, StepSpec, Toolbox,
+    ExecutionAdapter, FiredAlert, Investigator, Notice, Notifier, Point, PortError, PortErrorKind, Query, ReadStep,
+    Series, Toolbox,
 };
 use crate::registration;
+use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use crate::testing::FakeAdapter;
 use crate::time::Timestamp;
 

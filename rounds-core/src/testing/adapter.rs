@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Mode, PortError, ReadStep, Refusal,
-    ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, PortError, ReadStep,
 };
+use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier};
 
 /// What a [`FakeAdapter`] does with the next step.
 #[derive(Debug, Clone)]

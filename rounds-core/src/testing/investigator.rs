@@ -2,7 +2,8 @@ use async_trait::async_trait;
 
 use crate::id::ConnectorId;
 use crate::investigation::{Findings, Proposal, ProposedStep, RootCause, Section};
-use crate::ports::{FiredAlert, Investigator, PortError, StepSpec, Toolbox};
+use crate::ports::{FiredAlert, Investigator, PortError, Toolbox};
+use crate::step::StepSpec;
 
 /// An investigator that reads one thing, blames it, and proposes what it was told to.
 #[derive(Debug, Clone, Default)]

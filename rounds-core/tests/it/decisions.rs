@@ -3,8 +3,8 @@
 use rounds_core::access::{Action, OrgRole, Principal, Scope};
 use rounds_core::audit::AuditEntry;
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, RequestStatus};
-use rounds_core::ports::{StepError, StepOutput};
 use rounds_core::service::{Approval, Modification};
+use rounds_core::step::{StepError, StepOutput};
 use rounds_core::testing::FakeOutcome;
 use rounds_core::{Error, OrgId, PlanId, Settings};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rounds_core::plan::{Plan, PlanEvent, PlanStatus, Step, digest};
-use rounds_core::ports::{Target, Tier};
+use rounds_core::step::{Target, Tier};
 use rounds_core::{ConnectorId, PlanId, RequestId, StepId};
 use serde_json::{Value, json};
 

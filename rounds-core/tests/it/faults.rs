@@ -4,8 +4,8 @@ use rounds_core::alert::AlertState;
 use rounds_core::investigation::{InvestigationStatus, Proposal};
 use rounds_core::plan::{Plan, PlanStatus, StepStatus};
 use rounds_core::ports::store::{ListQuery, RecordKind, Store, StoreExt};
-use rounds_core::ports::{StepError, StepOutput};
 use rounds_core::service::{Approval, Modification, PlanFilter};
+use rounds_core::step::{StepError, StepOutput};
 use rounds_core::testing::{FakeOutcome, Fault, ScriptedInvestigator};
 use rounds_core::{OrgId, Settings};
 

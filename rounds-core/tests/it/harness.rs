@@ -20,10 +20,11 @@ use rounds_core::plugin::{Built, Registration, Registry};
 use rounds_core::ports::store::{AuditQuery, ListQuery, RecordKind, StoreExt, Versioned};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, Clock, DataSet, Datasource, DatasourceInfo, DryRun,
-    ExecutionAdapter, FiredAlert, Investigator, Mode, Notice, Notifier, PortError, PortErrorKind, Query, ReadStep,
-    Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, Toolbox,
+    ExecutionAdapter, FiredAlert, Investigator, Notice, Notifier, PortError, PortErrorKind, Query, ReadStep, Store,
+    Toolbox,
 };
 use rounds_core::service::{Approval, Builder, ProposeRequest, RuleDraft};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, StaticIdentity};
 use rounds_core::time::{after_ms, truncate};
 use rounds_core::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, Rounds, Running, Settings, Timestamp};

@@ -10,8 +10,9 @@ use rounds_core::investigation::{Findings, InvestigationStatus, SkipReason};
 use rounds_core::plan::{PlanStatus, StepFailure, VerificationStatus};
 use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
 use rounds_core::ports::store::{ListQuery, RecordKind, StoreExt, Versioned};
-use rounds_core::ports::{FiredAlert, Investigator, NoticeKind, PortError, StepError, StepOutput, StepSpec, Toolbox};
+use rounds_core::ports::{FiredAlert, Investigator, NoticeKind, PortError, Toolbox};
 use rounds_core::service::{Approval, Builder, Error, ServiceName, SilenceDraft};
+use rounds_core::step::{StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, FakeOutcome, Fault};
 use rounds_core::{AlertRuleId, Settings};
 use serde_json::json;
@@ -476,7 +477,7 @@ async fn texts_that_are_kept_for_good_have_a_limit() {
     request.plan.steps = vec![step(&world.connector, &format!("restart {}", "y".repeat(100_000)))];
     let proposed = plans.propose(&world.agent, request).await.unwrap().plan;
     let preview = proposed.steps[0].dry_run_text.clone().unwrap();
-    assert!(preview.len() <= rounds_core::ports::OUTPUT_CAP && preview.contains("bytes cut"), "{}", preview.len());
+    assert!(preview.len() <= rounds_core::step::OUTPUT_CAP && preview.contains("bytes cut"), "{}", preview.len());
 }
 
 /// A channel that never answers.

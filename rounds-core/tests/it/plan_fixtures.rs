@@ -7,7 +7,8 @@ use rounds_core::plan::{
     ApprovalRequest, Plan, PlanEvent, PlanStatus, RequestKind, RequestStatus, Step, StepResult, StepStatus,
     Verification, digest, transition,
 };
-use rounds_core::ports::{Clock as _, StepOutput, Target, Tier};
+use rounds_core::ports::Clock as _;
+use rounds_core::step::{StepOutput, Target, Tier};
 use rounds_core::testing::ManualClock;
 use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, StepId, Timestamp};
 

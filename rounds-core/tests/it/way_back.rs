@@ -8,10 +8,11 @@ use rounds_core::plan::{PlanStatus, StepFailure};
 use rounds_core::plugin::{Built, Registration, Registry};
 use rounds_core::ports::store::StoreExt;
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, Mode, PortError,
-    PortErrorKind, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
+    ReadStep,
 };
 use rounds_core::service::Error;
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource};
 use rounds_core::{PlanId, Settings};
 use serde_json::json;

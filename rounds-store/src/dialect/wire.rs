@@ -58,10 +58,8 @@ impl Wire {
         let pool = db.get_postgres_connection_pool().clone();
         let end = End { pool, channel: tables.name("wakes"), me: me.to_owned() };
         // Heard from the start: what others commit after the store is open is not missed.
-        let first = end
-            .listen()
-            .await
-            .map_err(|error| Fail::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
+        let first =
+            end.listen().await.map_err(|error| Fail::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
         let untold = Arc::<Untold>::default();
         let hearing = tokio::spawn(end.clone().hear_always(first, wakes.clone())).abort_handle();
         let telling = tokio::spawn(end.clone().tell_always(Arc::clone(&untold))).abort_handle();
@@ -133,11 +131,7 @@ impl End {
         }
     }
 
-    async fn hear(
-        &self,
-        listener: &mut PgListener,
-        wakes: &broadcast::Sender<RecordKind>,
-    ) -> Result<(), sqlx::Error> {
+    async fn hear(&self, listener: &mut PgListener, wakes: &broadcast::Sender<RecordKind>) -> Result<(), sqlx::Error> {
         loop {
             match listener.try_recv().await? {
                 Some(notification) => {

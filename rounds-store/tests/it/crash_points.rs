@@ -24,11 +24,11 @@ use rounds_core::plan::{Plan, PlanStatus, RequestStatus, StepStatus, Verificatio
 use rounds_core::plugin::{Built, Registration, Registry};
 use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Mode,
-    Notice, Notifier, PortError, ReadStep, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Store, StoreError,
-    Toolbox,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Notice,
+    Notifier, PortError, ReadStep, Store, StoreError, Toolbox,
 };
 use rounds_core::service::Approval;
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, Layered, StaticIdentity, StoreLayer};
 use rounds_core::{OrgId, Rounds, Settings};
 use rounds_store::SqlStore;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use rounds_connectors::kubernetes::{Gate, Policy};
-use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec, Target, Tier};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepSpec, Target, Tier};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use rounds_core::alert::{AlertState, Severity};
 use rounds_core::connector::ConnectorStatus;
 use rounds_core::investigation::InvestigationStatus;
 use rounds_core::plan::{PlanStatus, RequestStatus, StepStatus, VerificationStatus};
-use rounds_core::ports::Tier;
+use rounds_core::step::Tier;
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use rounds_core::investigation::{Findings, Proposal, ProposedStep, RootCause, Se
 use rounds_core::plugin::{BuildContext, BuildError};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, ConnectorView, DataSet, Datasource, DatasourceInfo, DryRun,
-    ExecutionAdapter, FiredAlert, Investigator, Mode, Point, PortError, PortErrorKind, Query, ReadStep, Refusal,
-    ReviewedStep, Series, StepError, StepOutput, StepSpec, Target, Tier, Toolbox,
+    ExecutionAdapter, FiredAlert, Investigator, Point, PortError, PortErrorKind, Query, ReadStep, Series, Toolbox,
 };
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Semaphore;

@@ -1,6 +1,6 @@
 //! The whole way of a plan.
 
-use rounds_core::ports::{StepError, StepOutput};
+use rounds_core::step::{StepError, StepOutput};
 use rounds_core::testing::FakeOutcome;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rounds_core::ports::StepError;
+use rounds_core::step::StepError;
 use tokio::time::Instant;
 
 use super::super::gate::{CustomKind, CustomKinds, Gate};

@@ -1,6 +1,7 @@
 //! Dry-runs: what a change would do, asked of the server and shown as a difference.
 
-use rounds_core::ports::{DryRun, StepError};
+use rounds_core::ports::DryRun;
+use rounds_core::step::StepError;
 use serde_json::Value;
 
 use super::super::gate::{Action, Command, Form, ObjectRef, Place, render_argv, render_object, render_stdin};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rounds_core::ports::{Inverse, StepError, StepSpec};
+use rounds_core::ports::Inverse;
+use rounds_core::step::{StepError, StepSpec};
 use serde_json::{Map, Value, json};
 
 use super::super::gate::{

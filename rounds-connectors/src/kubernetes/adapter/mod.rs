@@ -13,9 +13,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, Effect, ExecutionAdapter, Inverse, Mode, OUTPUT_CAP,
-    PortError, PortErrorKind, ReadStep, Refusal, ReviewedStep, SecretHandle, StepError, StepOutput, StepSpec, Tier,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
+    ReadStep, SecretHandle,
 };
+use rounds_core::step::{Effect, Mode, OUTPUT_CAP, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::kinds::{self, Class, Kind, KindHandle, KindRef, Scope};
 use super::names;
@@ -135,7 +135,7 @@ fn custom(kind: &Arc<Kind>) -> KindRef {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Mode, StepSpec, Tier};
+    use rounds_core::step::{Mode, StepSpec, Tier};
 
     use super::super::{Gate, Policy};
     use super::*;

@@ -1,6 +1,6 @@
 //! What is refused whatever the mode and whatever the connector says, with the reason: verbs, flags, metadata keys.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 use serde_json::Value;
 
 use super::refusal::{Rule, quote, refuse};

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use granit_parser::{Event, Parser, ScalarStyle};
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};

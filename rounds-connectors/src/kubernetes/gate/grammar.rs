@@ -1,7 +1,7 @@
 //! Splits an argv into verb, flags and positional arguments exactly as kubectl's flag library would, and refuses
 //! whatever two readers could split differently.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::flags::{Arity, Flag, Table};
 use super::refusal::{Rule, quote, refuse};
@@ -316,7 +316,7 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Mode, StepSpec};
+    use rounds_core::step::{Mode, StepSpec};
 
     use crate::kubernetes::{Gate, Policy};
 

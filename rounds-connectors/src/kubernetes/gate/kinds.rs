@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::policy::Policy;
 use super::refusal::{Rule, quote, refuse};

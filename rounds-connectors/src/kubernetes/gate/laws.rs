@@ -4,7 +4,7 @@
 use proptest::option::of as maybe;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use rounds_core::ports::Mode;
+use rounds_core::step::Mode;
 use serde_json::{Value, json};
 
 use super::command::*;

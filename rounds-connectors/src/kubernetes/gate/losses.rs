@@ -345,7 +345,7 @@ fn push_item(path: &mut String, index: usize, item: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Mode, StepSpec, Tier};
+    use rounds_core::step::{Mode, StepSpec, Tier};
     use serde_json::json;
 
     use crate::kubernetes::{Gate, Policy};

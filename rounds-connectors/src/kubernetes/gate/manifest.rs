@@ -1,7 +1,7 @@
 //! Layer 5: manifests. Read in full, flattened to single objects, each checked like an object on the command line,
 //! and kept as JSON with its namespace filled in. That JSON is what is shown, digested and sent.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 use serde_json::{Map, Value};
 
 use super::command::{ManifestObject, ObjectRef};

@@ -1,11 +1,11 @@
 //! Manifests as engineers and kubectl write them, and those that would reach further than they look.
 
-use rounds_core::ports::{Mode, ReviewedStep, StepSpec};
+use rounds_core::step::{Mode, ReviewedStep, StepSpec};
 use serde_json::{Value, json};
 
 use crate::kubernetes::{Gate, Policy};
 
-fn apply(manifest: &str) -> Result<ReviewedStep, rounds_core::ports::Refusal> {
+fn apply(manifest: &str) -> Result<ReviewedStep, rounds_core::step::Refusal> {
     let step = StepSpec::command(["apply", "-f", "-", "-n", "app"]).with_stdin(manifest);
     Gate::new(Policy::for_namespaces(["app"])).review(&step, Mode::Write)
 }

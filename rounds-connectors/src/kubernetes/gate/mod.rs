@@ -27,7 +27,7 @@ mod render;
 mod targets;
 mod tier;
 
-use rounds_core::ports::{Mode, Refusal, ReviewedStep, StepSpec};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -58,7 +58,7 @@ struct Params {
 ///
 /// ```
 /// use rounds_connectors::kubernetes::{Gate, Policy};
-/// use rounds_core::ports::{Mode, StepSpec};
+/// use rounds_core::step::{Mode, StepSpec};
 ///
 /// let gate = Gate::new(Policy::for_namespaces(["shop"]));
 /// let step = StepSpec::command(["scale", "deploy", "web", "--replicas", "4", "-n", "shop"]);
@@ -69,7 +69,7 @@ struct Params {
 /// );
 /// let refusal = gate.review(&step, Mode::Read).unwrap_err();
 /// assert_eq!(refusal.rule, "read_only");
-/// # Ok::<(), rounds_core::ports::Refusal>(())
+/// # Ok::<(), rounds_core::step::Refusal>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Gate {

@@ -2,7 +2,7 @@
 //!
 //! Stricter than the API server where the server is lenient, so that a value always means the same to every reader.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::refusal::{Rule, quote, refuse};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rounds_core::ports::Tier;
+use rounds_core::step::Tier;
 use serde_json::Value;
 
 use super::command::{Action, Command, Delete, Metadata};
@@ -107,7 +107,7 @@ fn bodies(command: &Command, notes: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Mode, StepSpec};
+    use rounds_core::step::{Mode, StepSpec};
     use serde_json::json;
 
     use crate::kubernetes::{Gate, Policy};

@@ -1,7 +1,7 @@
 //! Output formats. kubectl has several that read a file on the machine it runs on, one of them undocumented, so the
 //! accepted ones are listed.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::refusal::{Rule, quote, refuse};
 

@@ -1,6 +1,6 @@
 //! Layer 5 for patches: the body is read strictly, held to the same rules as a manifest, and kept as JSON.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 use serde_json::{Map, Value};
 
 use super::command::{ObjectRef, PatchType, Place};
@@ -201,7 +201,7 @@ fn pointer(path: &str) -> Result<Vec<String>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Mode, StepSpec};
+    use rounds_core::step::{Mode, StepSpec};
     use serde_json::{Value, json};
 
     use crate::kubernetes::{Gate, Policy};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 use serde_json::Value;
 
 use super::deny;

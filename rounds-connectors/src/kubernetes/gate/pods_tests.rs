@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kubernetes::Gate;
-use rounds_core::ports::{Mode, StepSpec};
+use rounds_core::step::{Mode, StepSpec};
 
 fn verdict(policy: &Policy, pod: &Value) -> Result<(), Refusal> {
     check(pod, policy)

@@ -1,7 +1,7 @@
 //! The stable words of refusals. Logs, tests and the model's feedback loop key on them; the message is for the
 //! person or the model that has to write a better command.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 /// Which rule refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Layer 4: where a command may look and act. Every kind and namespace passes here.
 
-use rounds_core::ports::{Refusal, Target};
+use rounds_core::step::{Refusal, Target};
 
 use super::command::{Action, Command, LogSource, ObjectRef, Place, Selection};
 use super::kinds::{Class, Kind, KindRef, Scope};

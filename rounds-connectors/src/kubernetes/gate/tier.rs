@@ -1,6 +1,6 @@
 //! How much harm a command can do, whether there is a way back, and whether twice is the same as once.
 
-use rounds_core::ports::Tier;
+use rounds_core::step::Tier;
 
 use super::command::{Action, Command, PatchType, RolloutVerb};
 use super::losses;

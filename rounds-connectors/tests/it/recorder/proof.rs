@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use rounds_connectors::kubernetes::{Gate, KubectlInfo, Policy};
-use rounds_core::ports::{Mode, ReviewedStep, Target, Tier};
+use rounds_core::step::{Mode, ReviewedStep, Target, Tier};
 
 use super::run::{Bench, Ran, bench, kubectls};
 use super::{About, Recorded, Recorder, discovery};
@@ -298,7 +298,7 @@ async fn what_is_refused_would_have_reached_where_it_must_not() {
         let bench = bench(&recorder, &info.path);
         for (number, (line, stdin, method, path)) in table.into_iter().enumerate() {
             let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let mut spec = rounds_core::ports::StepSpec::command(argv.clone());
+            let mut spec = rounds_core::step::StepSpec::command(argv.clone());
             if let Some(stdin) = stdin {
                 spec = spec.with_stdin(stdin);
             }
@@ -321,7 +321,7 @@ async fn what_is_refused_would_have_reached_where_it_must_not() {
 fn the_proof_sees_a_request_that_strays() {
     let gate = Gate::new(Policy::for_namespaces(["app"]));
     let command = |line: &str| {
-        let spec = rounds_core::ports::StepSpec::command(line.split(' '));
+        let spec = rounds_core::step::StepSpec::command(line.split(' '));
         let step = gate.review(&spec, Mode::Write).unwrap();
         let argv = serde_json::from_value(step.params["argv"].clone()).unwrap();
         Accepted { ids: vec![line.into()], argv, stdin: None, step }

@@ -24,7 +24,8 @@ use crate::plugin::Role;
 use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
 };
-use crate::ports::{Event, EventSubject, Notice, NoticeKind, StepSpec, Store, Target, Tier};
+use crate::ports::{Event, EventSubject, Notice, NoticeKind, Store};
+use crate::step::{StepSpec, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
 /// A moment with microseconds, `ms` milliseconds after the fixtures' beginning.

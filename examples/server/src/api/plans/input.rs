@@ -1,7 +1,7 @@
 //! Plans as clients propose them.
 
 use rounds_core::investigation::{Proposal, ProposedStep};
-use rounds_core::ports::StepSpec;
+use rounds_core::step::StepSpec;
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, PlanId};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};

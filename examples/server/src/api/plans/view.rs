@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rounds_core::plan::{ApprovalRequest, Plan, PlanOutcome, PlanStatus, Revision, Step, StepFailure, StepStatus};
 use rounds_core::plan::{Verification, VerificationStatus};
-use rounds_core::ports::{Target, Tier};
+use rounds_core::step::{Target, Tier};
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use rounds_core::PlanId;
-use rounds_core::ports::Tier;
+use rounds_core::step::Tier;
 
 use super::cx::{Cx, Shell, page_with};
 use super::error::PageError;

@@ -10,8 +10,8 @@ use rounds_core::connector::Connector;
 use rounds_core::investigation::ProposedStep;
 use rounds_core::plan::{Plan, PlanStatus, Step};
 use rounds_core::plugin::Role;
-use rounds_core::ports::StepSpec;
 use rounds_core::service::Modification;
+use rounds_core::step::StepSpec;
 use rounds_core::{ConnectorId, Error, PlanId};
 use serde_json::Value;
 

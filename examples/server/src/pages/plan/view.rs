@@ -7,9 +7,9 @@ use rounds_core::access::{Action, Denied, Scope};
 use rounds_core::audit::AuditRow;
 use rounds_core::investigation::{Evidence, Investigation};
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, Step, StepFailure, StepStatus};
-use rounds_core::ports::Tier;
 use rounds_core::ports::store::AuditQuery;
 use rounds_core::service::RuleView;
+use rounds_core::step::Tier;
 use rounds_core::{ConnectorId, Error, PlanId, RequestId, Timestamp};
 
 use super::chart::{AlertChart, of_rule};

@@ -6,7 +6,7 @@ mod writes;
 
 pub(super) use writes::replicas;
 
-use rounds_core::ports::{Mode, Refusal};
+use rounds_core::step::{Mode, Refusal};
 
 use super::command::{Action, Command, ObjectRef, Place, Printing, RolloutVerb};
 use super::flags::{self, Table};

@@ -1,6 +1,6 @@
 //! The verbs that only look.
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::super::command::{
     Action, ApiResources, Describe, Events, Get, LogSource, Logs, Place, RolloutHistory, RolloutStatus, Selection,

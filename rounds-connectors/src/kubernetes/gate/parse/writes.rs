@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rounds_core::ports::Refusal;
+use rounds_core::step::Refusal;
 
 use super::super::command::{
     Action, Apply, Cascade, Delete, DryRunFlag, Metadata, ObjectRef, Patch, PatchType, Place, RolloutChange,

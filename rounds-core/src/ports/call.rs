@@ -1,0 +1,36 @@
+//! What every call through a port is given, and what a connector's test answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// How long one call may take, and who may end it early.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The hard limit of the call. An adapter MUST end its effect (kill the process, drop the connection) when
+    /// it is over.
+    pub timeout: Duration,
+    /// Cancelled when the caller no longer wants the answer. Reads stop; an approved effect is left to finish.
+    pub cancel: CancellationToken,
+}
+
+impl CallContext {
+    /// A call that may take this long.
+    #[must_use]
+    pub fn with_timeout(timeout: Duration) -> Self {
+        Self { timeout, cancel: CancellationToken::new() }
+    }
+}
+
+/// What a connector's test found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// In a sentence: what was reached, as whom, which version.
+    pub message: String,
+    /// Facts worth showing: versions, what the credentials can do.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
+}

@@ -1,0 +1,87 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What came back from a step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepOutput {
+    /// The exit code, for adapters that have one.
+    pub exit_code: Option<i32>,
+    /// What it said, at most [`OUTPUT_CAP`] bytes.
+    pub output: String,
+    /// What it said on the error channel, at most [`OUTPUT_CAP`] bytes.
+    pub error_output: String,
+}
+
+impl StepOutput {
+    /// The same output with both texts cut to [`OUTPUT_CAP`].
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        self.output = cap(self.output);
+        self.error_output = cap(self.error_output);
+        self
+    }
+}
+
+/// Keeps head and tail of a text that is longer than [`OUTPUT_CAP`] bytes, with a marker between them.
+pub(crate) fn cap(text: String) -> String {
+    // Room for the marker itself.
+    const HALF: usize = OUTPUT_CAP / 2 - 64;
+    if text.len() <= OUTPUT_CAP {
+        return text;
+    }
+    let head = text.floor_char_boundary(HALF);
+    let tail = text.ceil_char_boundary(text.len() - HALF);
+    format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+/// Output and error text are kept up to this many bytes each: head and tail, with a marker that says how much
+/// was cut.
+pub const OUTPUT_CAP: usize = 64 * 1024;
+
+/// Whether a failed step may have changed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Proven: nothing was changed, running it again is safe.
+    NotStarted,
+    /// Something may have changed. When in doubt, an adapter says this.
+    MayHaveHappened,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    /// Whether the effect may have happened.
+    pub effect: Effect,
+    /// Whether the outcome itself is unknown (a timeout, a lost connection): the step is then `interrupted`
+    /// rather than `failed`.
+    pub outcome_unknown: bool,
+    /// What was tried, what went wrong, what would work. Never a secret.
+    pub message: String,
+    /// What it said before it failed.
+    pub output: StepOutput,
+}
+
+impl StepError {
+    /// The effect did not start.
+    pub fn not_started(message: impl Into<String>) -> Self {
+        Self {
+            effect: Effect::NotStarted,
+            outcome_unknown: false,
+            message: message.into(),
+            output: StepOutput::default(),
+        }
+    }
+
+    /// It ran and said that it failed.
+    pub fn failed(message: impl Into<String>, output: StepOutput) -> Self {
+        Self { effect: Effect::MayHaveHappened, outcome_unknown: false, message: message.into(), output }
+    }
+
+    /// It started and nobody knows how it ended.
+    pub fn unknown(message: impl Into<String>, output: StepOutput) -> Self {
+        Self { effect: Effect::MayHaveHappened, outcome_unknown: true, message: message.into(), output }
+    }
+}
