@@ -9,8 +9,22 @@ use serde_json::Value;
 
 use crate::access::Actor;
 use crate::id::{ConnectorId, OrgId, TeamId};
-use crate::plugin::Role;
 use crate::time::Timestamp;
+
+/// Which port a connector implements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// Runs steps: an [`ExecutionAdapter`](crate::ports::ExecutionAdapter).
+    Execution,
+    /// Answers queries: a [`Datasource`](crate::ports::Datasource).
+    Datasource,
+    /// Tells people: a [`Notifier`](crate::ports::Notifier).
+    Notifier,
+    /// Completes text: a [`Model`](crate::ports::Model).
+    Model,
+}
 
 /// A connector's secret, as an operator gave it.
 #[derive(Clone)]

@@ -9,7 +9,7 @@
 mod registration;
 mod registry;
 
-pub use registration::{BuildContext, BuildError, Built, Host, Registration, Role, SecretCheck, SecretUse};
+pub use registration::{BuildContext, BuildError, Built, Host, Registration, SecretCheck, SecretUse};
 pub use registry::{DuplicateKind, Registry, RegistryError};
 
 #[doc(hidden)]

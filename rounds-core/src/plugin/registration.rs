@@ -4,26 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::connector::Role;
 use crate::id::ConnectorId;
 use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle};
-
-/// Which port a connector implements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Role {
-    /// Runs steps: [`ExecutionAdapter`].
-    Execution,
-    /// Answers queries: [`Datasource`].
-    Datasource,
-    /// Tells people: [`Notifier`].
-    Notifier,
-    /// Completes text: [`Model`].
-    Model,
-}
 
 /// Whether a connector has a secret, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,7 +277,7 @@ macro_rules! registration {
         $crate::plugin::Registration::__new(
             $kind,
             $title,
-            $crate::plugin::Role::$role,
+            $crate::connector::Role::$role,
             $crate::plugin::SecretUse::$secret $(($secret_help))?,
             {
                 // The first of what there is: the check, when one is given.

@@ -10,9 +10,10 @@ use super::guard::{SLACK, caught, guarded};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
+use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::{ConnectorId, TeamId};
-use crate::plugin::{BuildContext, Built, Registry, Role, SecretUse};
+use crate::plugin::{BuildContext, Built, Registry, SecretUse};
 use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
 

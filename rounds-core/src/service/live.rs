@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use super::guard::caught;
+use crate::connector::Role;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
-use crate::plugin::{BuildContext, Built, Host, Registry, Role};
+use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
 use crate::ports::{Datasource, ExecutionAdapter, Notifier, SecretHandle, SecretResolver, Store};
 

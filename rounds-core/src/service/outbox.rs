@@ -18,8 +18,8 @@ use super::guard::{SLACK, guarded};
 use super::observe::woken;
 use super::shared::{Shared, backoff_ms, millis};
 use crate::connector::Connector;
+use crate::connector::Role;
 use crate::id::{ConnectorId, NoticeId};
-use crate::plugin::Role;
 use crate::ports::CallContext;
 use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned,

@@ -3,9 +3,9 @@
 use super::book::{Asking, Book, Running};
 use super::sim::Node;
 use crate::alert::{AlertInstance, AlertState};
+use crate::connector::Role;
 use crate::id::{ConnectorId, InvestigationId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
-use crate::plugin::Role;
 use crate::ports::Notice;
 use crate::ports::store::{Change, Commit, Key, NoticeStatus, OutboxNotice, Record, RecordKind};
 use crate::settings::Settings;

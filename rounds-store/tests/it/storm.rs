@@ -10,7 +10,9 @@ use rounds_core::access::{OrgRole, Principal};
 use rounds_core::alert::{AlertInstance, AlertState};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, SkipReason};
 use rounds_core::plugin::{Built, Registration, Registry};
-use rounds_core::ports::store::{Commit, Committed, RecordKind, StoreError};
+use rounds_core::ports::store::{
+    ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record, RecordKind, StoreError, Versioned,
+};
 use rounds_core::ports::{
     CallContext, CheckReport, Clock as _, DataSet, Datasource, DatasourceInfo, FiredAlert, Investigator, Notice,
     Notifier, PortError, Query, Store, SystemClock, Toolbox,
@@ -71,7 +73,7 @@ impl Investigator for Detective {
     async fn investigate(&self, _tools: &dyn Toolbox, alert: &FiredAlert) -> Result<Findings, PortError> {
         let running = self.0.investigating.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_investigating.fetch_max(running, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
         self.0.investigated.lock().unwrap().push(alert.investigation_id.to_string());
         self.0.investigating.fetch_sub(1, Ordering::SeqCst);
         Ok(Findings { summary: "a storm".into(), ..Findings::default() })
@@ -99,10 +101,30 @@ impl StoreLayer for Heard {
     fn inner(&self) -> &dyn Store {
         &self.0
     }
+    async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
+        self.heard("load", self.0.load(lookup).await)
+    }
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.heard("list", self.0.list(query).await)
+    }
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let answer = self.0.commit(commit).await;
-        if let Err(error @ StoreError::Unavailable { .. }) = &answer {
-            self.1.surfaced.lock().unwrap().push(error.to_string());
+        self.heard("commit", self.0.commit(commit).await)
+    }
+    async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
+        self.heard("claim", self.0.claim(query).await)
+    }
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.heard("renew", self.0.renew(lease, ttl).await)
+    }
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.heard("release", self.0.release(lease).await)
+    }
+}
+
+impl Heard {
+    fn heard<T>(&self, what: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ (StoreError::Unavailable { .. } | StoreError::LeaseLost { .. })) = &answer {
+            self.1.surfaced.lock().unwrap().push(format!("{what}: {error}"));
         }
         answer
     }

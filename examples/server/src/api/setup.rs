@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use rounds_core::plugin::Role;
+use rounds_core::connector::Role;
 use rounds_core::ports::StoreExt as _;
 use rounds_core::{OrgId, PrincipalId};
 use schemars::JsonSchema;

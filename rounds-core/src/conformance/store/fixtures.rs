@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::access::Actor;
 use crate::alert::{AlertInstance, AlertRule, AlertState, Condition, HistoryRow, Operator, Reason, Severity, Silence};
 use crate::audit::{AuditEntry, Outcome};
+use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::{
     AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvestigationId, NoticeId, OrgId, PlanId,
@@ -20,7 +21,6 @@ use crate::investigation::{
 use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
-use crate::plugin::Role;
 use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
 };

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use rounds_core::access::Action;
 use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
 use rounds_core::connector::Connector;
-use rounds_core::plugin::Role;
+use rounds_core::connector::Role;
 use rounds_core::service::{Preview, RuleDraft};
 use rounds_core::{AlertRuleId, Error};
 use serde_json::Value;

@@ -13,8 +13,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use rounds_core::ConnectorId;
 use rounds_core::access::Action;
+use rounds_core::connector::Role;
 use rounds_core::connector::{Connector, StoredSecret};
-use rounds_core::plugin::{Role, SecretUse};
+use rounds_core::plugin::SecretUse;
 use rounds_core::service::{Backlog, ConnectorDraft, Recipient};
 use secrecy::SecretString;
 
