@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rounds_core::plan::{Step, StepStatus, digest};
-use rounds_core::step::{StepSpec, Target, Tier};
+use rounds_core::step::{ReviewedStep, StepSpec, Target, Tier};
 use rounds_core::{ConnectorId, PlanId, StepId};
 
 fn step(ordinal: u32, connector_id: ConnectorId) -> Step {
@@ -14,21 +14,8 @@ fn step(ordinal: u32, connector_id: ConnectorId) -> Step {
     Step {
         id: StepId::new(),
         ordinal,
-        kind: spec.kind,
-        verb: "scale".into(),
         connector_id,
         connector_revision: 1,
-        params: spec.params,
-        command_text: "kubectl scale deployment/web --replicas=3 --namespace=app".into(),
-        targets: vec![Target {
-            namespace: Some("app".into()),
-            kind: "deployment.apps".into(),
-            name: Some("web".into()),
-        }],
-        tier: Tier::Write,
-        reversible: true,
-        idempotent: true,
-        notes: Vec::new(),
         dry_run_text: None,
         risk_note: None,
         continue_on_error: false,
@@ -43,6 +30,21 @@ fn step(ordinal: u32, connector_id: ConnectorId) -> Step {
         output_text: None,
         error_text: None,
         failure: None,
+        review: ReviewedStep {
+            kind: spec.kind,
+            verb: "scale".into(),
+            params: spec.params,
+            command_text: "kubectl scale deployment/web --replicas=3 --namespace=app".into(),
+            targets: vec![Target {
+                namespace: Some("app".into()),
+                kind: "deployment.apps".into(),
+                name: Some("web".into()),
+            }],
+            tier: Tier::Write,
+            reversible: true,
+            idempotent: true,
+            notes: Vec::new(),
+        },
     }
 }
 

@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     rounds.plans().approve(&ada, plan.id, &Approval { auto_edit: true, digest: Some(plan.digest) }).await?;
     let done = rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
     for step in &done.steps {
-        println!("{}: {}", step.command_text, step.output_text.as_deref().unwrap_or_default());
+        println!("{}: {}", step.review.command_text, step.output_text.as_deref().unwrap_or_default());
     }
     anyhow::ensure!(done.steps[1].output_text.as_deref() == Some("nginx.service is active"), "{done:?}");
     running.shutdown(Duration::from_secs(5)).await;

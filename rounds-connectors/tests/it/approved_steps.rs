@@ -106,11 +106,11 @@ async fn approved_changes_take_effect_and_say_what_kubectl_says() {
         (line(&format!("delete cm settings -n {n}")), "cm/settings --ignore-not-found -o name", ""),
     ] {
         let step = rig.run(spec.clone()).await;
-        assert_eq!(step.status, StepStatus::Done, "{}: {:?}", step.command_text, step.error_text);
-        assert!(step.output_text.as_deref().is_some_and(|text| !text.is_empty()), "{}", step.command_text);
+        assert_eq!(step.status, StepStatus::Done, "{}: {:?}", step.review.command_text, step.error_text);
+        assert!(step.output_text.as_deref().is_some_and(|text| !text.is_empty()), "{}", step.review.command_text);
         let mut ask: Vec<&str> = ask.split(' ').collect();
         ask.splice(0..0, ["-n", n.as_str(), "get"]);
-        assert_eq!(cluster.prepare(&ask, "").await.trim(), now, "{}", step.command_text);
+        assert_eq!(cluster.prepare(&ask, "").await.trim(), now, "{}", step.review.command_text);
     }
     cluster.finish().await;
 }

@@ -24,13 +24,13 @@ pub fn canonical_bytes(plan_id: PlanId, revision: u32, steps: &[Step]) -> String
 fn step_value(step: &Step) -> Value {
     json!({
         "ordinal": step.ordinal,
-        "kind": step.kind,
+        "kind": step.review.kind,
         "connectorId": step.connector_id,
         "connectorRevision": step.connector_revision,
         // For `ops.run_command` the parameters are argv and stdin.
-        "params": step.params,
-        "commandText": step.command_text,
-        "targets": step.targets,
+        "params": step.review.params,
+        "commandText": step.review.command_text,
+        "targets": step.review.targets,
         "continueOnError": step.continue_on_error,
     })
 }

@@ -1,11 +1,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
 use crate::access::Actor;
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
-use crate::step::{Target, Tier};
+use crate::step::{ReviewedStep, Tier};
 use crate::time::Timestamp;
 
 /// Where a plan is.
@@ -129,28 +128,13 @@ pub struct Step {
     pub id: StepId,
     /// Its place, counted from 0.
     pub ordinal: u32,
-    /// The kind of step.
-    pub kind: String,
-    /// The action in a word.
-    pub verb: String,
+    /// What runs, as it was reviewed, shown and digested. Its fields stand among the step's own when it is stored.
+    #[serde(flatten)]
+    pub review: ReviewedStep,
     /// Where it runs.
     pub connector_id: ConnectorId,
     /// The revision of that connector that was reviewed.
     pub connector_revision: u64,
-    /// The canonical parameters.
-    pub params: Value,
-    /// The canonical command.
-    pub command_text: String,
-    /// What it touches.
-    pub targets: Vec<Target>,
-    /// How much harm it can do.
-    pub tier: Tier,
-    /// Whether there is a known way back.
-    pub reversible: bool,
-    /// Whether running it twice ends where running it once does.
-    pub idempotent: bool,
-    /// What a reader should know, from the review.
-    pub notes: Vec<String>,
     /// What the target system said it would do.
     pub dry_run_text: Option<String>,
     /// What could go wrong, from the proposer.
@@ -287,21 +271,21 @@ impl Plan {
     /// The most harm any step can do.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        self.steps.iter().map(|step| step.tier).max().unwrap_or(Tier::Read)
+        self.steps.iter().map(|step| step.review.tier).max().unwrap_or(Tier::Read)
     }
 
     /// What `plans:auto_edit` must cover: every namespace that is written to, and `None` for each step that is in
     /// no namespace. A plan that only reads must be covered where it reads.
     #[must_use]
     pub fn auto_edit_namespaces(&self) -> Vec<Option<String>> {
-        let writes = self.steps.iter().any(|step| step.tier != Tier::Read);
+        let writes = self.steps.iter().any(|step| step.review.tier != Tier::Read);
         let mut namespaces: Vec<Option<String>> = Vec::new();
         for step in &self.steps {
-            if step.targets.is_empty() {
+            if step.review.targets.is_empty() {
                 namespaces.push(None);
             }
-            for target in &step.targets {
-                if target.namespace.is_none() || step.tier != Tier::Read || !writes {
+            for target in &step.review.targets {
+                if target.namespace.is_none() || step.review.tier != Tier::Read || !writes {
                     namespaces.push(target.namespace.clone());
                 }
             }

@@ -74,7 +74,7 @@ pub fn transition(plan: &Plan, event: &PlanEvent) -> Result<Plan, IllegalTransit
                 revision: plan.revision,
                 digest: plan.digest.clone(),
                 summary: plan.summary.clone(),
-                commands: plan.steps.iter().map(|step| step.command_text.clone()).collect(),
+                commands: plan.steps.iter().map(|step| step.review.command_text.clone()).collect(),
                 replaced_by: by.clone(),
                 replaced_at: *at,
             });

@@ -243,8 +243,8 @@ async fn ready(shared: &Shared, plan: &Plan, step: &Step) -> Result<Ready, Error
             live.row.name, live.row.revision, step.connector_revision
         )));
     }
-    match review(shared, &live, &prepare::spec(step), Mode::Write).await {
-        Ok(today) => match prepare::same_review(step, &today) {
+    match review(shared, &live, &step.review.spec(), Mode::Write).await {
+        Ok(today) => match prepare::same_review(&step.review, &today) {
             Err(_) if mutated!(shared, RunsWhatIsRenderedToday) => Ok(Ready::Yes(live, today)),
             Err(difference) => Ok(Ready::Changed(difference)),
             Ok(()) => Ok(Ready::Yes(live, today)),
@@ -292,7 +292,7 @@ async fn run_step(shared: &Shared, found: &Versioned<Plan>, ordinal: u32, lease:
     let limit = live.port.describe().step_timeout.unwrap_or(shared.settings.step_timeout);
     let Some(started) = intend(shared, found, ordinal, limit, lease).await? else { return Ok(()) };
     let Some(step) = started.step(ordinal) else { return Ok(()) };
-    tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.command_text, "step started");
+    tracing::info!(plan = %started.id, ordinal, attempt = step.attempt, command = %step.review.command_text, "step started");
 
     let approved = ApprovedStep::new(reviewed, started.id, step.id, ordinal, step.attempt);
     // Counted from before the deadline was set, so that the effect is over by then whatever the two clocks say.
@@ -448,8 +448,8 @@ fn step_entry(shared: &Shared, plan: &Plan, step: &Step, outcome: Outcome, error
     let entry = AuditEntry::new(shared.now(), &plan.org_id, &plan.created_by, AuditEntry::PLAN_STEP, target, outcome)
         .with("planId", plan.id.to_string())
         .with("stepOrdinal", step.ordinal)
-        .with("kind", step.kind.clone())
-        .with("verb", step.verb.clone())
+        .with("kind", step.review.kind.clone())
+        .with("verb", step.review.verb.clone())
         .with("connectorId", step.connector_id.to_string())
         .with("attempt", step.attempt)
         .with("approvedBy", json!(step.approved_by.as_ref().or(plan.approved_by.as_ref()).map(|by| &by.id)))

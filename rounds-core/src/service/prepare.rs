@@ -13,7 +13,7 @@ use crate::plan::{
     ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
 };
 use crate::ports::CallContext;
-use crate::step::{Mode, Refusal, ReviewedStep, StepSpec, cap};
+use crate::step::{Mode, Refusal, ReviewedStep, cap};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
@@ -74,17 +74,9 @@ fn step(
     Step {
         id: StepId::new(),
         ordinal,
-        kind: review.kind,
-        verb: review.verb,
         connector_id: connector.id,
         connector_revision: connector.revision,
-        params: review.params,
-        command_text: review.command_text,
-        targets: review.targets,
-        tier: review.tier,
-        reversible: review.reversible,
-        idempotent: review.idempotent,
-        notes: review.notes,
+        review,
         dry_run_text: Some(preview),
         risk_note: proposed.risk_note.clone(),
         continue_on_error: proposed.continue_on_error,
@@ -188,25 +180,23 @@ pub(crate) fn check_summary(summary: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reviews a stored step with today's gate: anything but the very same rendering is a difference.
-pub(crate) fn same_review(step: &Step, today: &ReviewedStep) -> Result<(), String> {
-    let pairs: [(&str, Value, Value); 6] = [
-        ("the kind", json!(step.kind), json!(today.kind)),
-        ("the parameters", step.params.clone(), today.params.clone()),
-        ("the command", json!(step.command_text), json!(today.command_text)),
-        ("the targets", json!(step.targets), json!(today.targets)),
-        ("the tier", json!(step.tier), json!(today.tier)),
-        ("the verb", json!(step.verb), json!(today.verb)),
-    ];
-    for (what, approved, now) in pairs {
-        if approved != now {
-            return Err(format!("review_changed: {what} would be {now}, and {approved} was approved: propose again"));
-        }
+/// What today's gate makes of an approved step: anything but the very same rendering is a difference.
+pub(crate) fn same_review(approved: &ReviewedStep, today: &ReviewedStep) -> Result<(), String> {
+    if approved == today {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// A stored step as it is handed to a review.
-pub(crate) fn spec(step: &Step) -> StepSpec {
-    StepSpec { kind: step.kind.clone(), params: step.params.clone() }
+    let parts: [(&str, Value, Value); 6] = [
+        ("the kind", json!(approved.kind), json!(today.kind)),
+        ("the parameters", approved.params.clone(), today.params.clone()),
+        ("the command", json!(approved.command_text), json!(today.command_text)),
+        ("the targets", json!(approved.targets), json!(today.targets)),
+        ("the tier", json!(approved.tier), json!(today.tier)),
+        ("the verb", json!(approved.verb), json!(today.verb)),
+    ];
+    Err(match parts.into_iter().find(|(_, approved, today)| approved != today) {
+        Some((what, approved, today)) => {
+            format!("review_changed: {what} would be {today}, and {approved} was approved: propose again")
+        }
+        None => "review_changed: what the gate says of this step is no longer what was shown: propose again".into(),
+    })
 }

@@ -170,7 +170,7 @@ impl Shared {
             kind,
             format!("plan/{}/{part}", plan.id),
             format!("Plan {what}: {}", plan.summary),
-            plan.steps.iter().map(|step| step.command_text.as_str()).collect::<Vec<_>>().join("\n"),
+            plan.steps.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
         )
     }

@@ -6,12 +6,12 @@ use super::shared::Shared;
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{Plan, Step};
 use crate::ports::{CallContext, Inverse};
-use crate::step::{ReviewedStep, StepSpec, Tier};
+use crate::step::{StepSpec, Tier};
 
 /// A rescue for a plan; `None` when no step of it has a known way back.
 pub(crate) async fn proposal(shared: &Shared, plan: &Plan) -> Result<Option<Proposal>, Error> {
     let (mut steps, mut left) = (Vec::new(), Vec::new());
-    for step in plan.steps.iter().rev().filter(|step| step.tier != Tier::Read) {
+    for step in plan.steps.iter().rev().filter(|step| step.review.tier != Tier::Read) {
         match inverse(shared, plan, step).await? {
             Inverse::NotNeeded => {}
             Inverse::Unknown => left.push((step.ordinal + 1).to_string()),
@@ -31,7 +31,7 @@ pub(crate) async fn proposal(shared: &Shared, plan: &Plan) -> Result<Option<Prop
 }
 
 fn taking_back(step: &Step, spec: StepSpec) -> ProposedStep {
-    let mut command = step.command_text.clone();
+    let mut command = step.review.command_text.clone();
     command.truncate(command.floor_char_boundary(200));
     ProposedStep {
         connector_id: step.connector_id,
@@ -50,23 +50,12 @@ async fn inverse(shared: &Shared, plan: &Plan, step: &Step) -> Result<Inverse, E
         Err(error @ Error::Store(_)) => return Err(error),
         Err(_) => return Ok(Inverse::Unknown),
     };
-    let reviewed = ReviewedStep {
-        kind: step.kind.clone(),
-        verb: step.verb.clone(),
-        command_text: step.command_text.clone(),
-        params: step.params.clone(),
-        targets: step.targets.clone(),
-        tier: step.tier,
-        reversible: step.reversible,
-        idempotent: step.idempotent,
-        notes: step.notes.clone(),
-    };
     let cx = CallContext::with_timeout(shared.settings.query_timeout);
-    let said = match guarded(shared, cx.timeout + SLACK, live.port.inverse(&cx, &reviewed)).await {
+    let said = match guarded(shared, cx.timeout + SLACK, live.port.inverse(&cx, &step.review)).await {
         Ok(Ok(inverse)) => return Ok(inverse),
         Ok(Err(error)) => error.to_string(),
         Err(broken) => broken,
     };
-    tracing::warn!(command = %step.command_text, error = %said, "the way back from a step could not be found out");
+    tracing::warn!(command = %step.review.command_text, error = %said, "the way back from a step could not be found out");
     Ok(Inverse::Unknown)
 }

@@ -299,9 +299,11 @@ impl Book {
             return self.violated("rule 1", format!("{what} was not in what was approved"));
         };
         let run = approved.step();
-        let same = run.command_text == step.command_text && run.params == step.params && run.targets == step.targets;
+        let same = run.command_text == step.review.command_text
+            && run.params == step.review.params
+            && run.targets == step.review.targets;
         self.must(same, "rule 1", || {
-            format!("{what} runs `{}`, and `{}` was approved", run.command_text, step.command_text)
+            format!("{what} runs `{}`, and `{}` was approved", run.command_text, step.review.command_text)
         });
         let meant = self.connectors.get(&(step.connector_id, step.connector_revision)).cloned();
         let there = step.connector_id == connector && meant.as_ref().is_some_and(|(n, c)| n == name && c == config);

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::StepSpec;
+
 /// How much harm a step can do, computed by the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +75,14 @@ pub struct ReviewedStep {
     /// What a reader should know: "kubectl has no dry-run for rollout restart".
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+impl ReviewedStep {
+    /// The step as it is handed to a review again: the canonical parameters, and nothing else of the proposal.
+    #[must_use]
+    pub fn spec(&self) -> StepSpec {
+        StepSpec { kind: self.kind.clone(), params: self.params.clone() }
+    }
 }
 
 /// Why an adapter will not run a step, and what it would run instead.

@@ -283,7 +283,7 @@ async fn modify_reviews_and_dry_runs_anew_raises_the_revision_and_supersedes_the
     let modified = world.rounds.plans().modify(&world.editor, plan.id, &change(&world, "scale app/web")).await.unwrap();
     assert_eq!((modified.status, modified.revision), (PlanStatus::PendingApproval, 2));
     assert_ne!(modified.digest, plan.digest);
-    assert_eq!(modified.steps[0].command_text, "fake scale app/web");
+    assert_eq!(modified.steps[0].review.command_text, "fake scale app/web");
     assert_eq!(modified.steps[0].dry_run_text.as_deref(), Some("would run fake scale app/web"));
     assert_eq!(*lock(&world.cluster.dry_runs), before + 1);
     let expected = [(RequestKind::Plan, RequestStatus::Superseded), (RequestKind::Plan, RequestStatus::Pending)];

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rounds_core::plan::{Plan, PlanEvent, PlanStatus, Step, digest};
-use rounds_core::step::{Target, Tier};
+use rounds_core::step::{ReviewedStep, Target, Tier};
 use rounds_core::{ConnectorId, PlanId, RequestId, StepId};
 use serde_json::{Value, json};
 
@@ -23,17 +23,17 @@ type Edit = fn(&mut Step);
 
 const COVERED: [(&str, Edit); 13] = [
     ("ordinal", |step| step.ordinal += 1),
-    ("kind", |step| step.kind.push('x')),
+    ("kind", |step| step.review.kind.push('x')),
     ("connector id", |step| step.connector_id = ConnectorId::new()),
     ("connector revision", |step| step.connector_revision += 1),
-    ("params", |step| step.params["more"] = json!(1)),
-    ("an argument", |step| step.params["argv"][0] = json!("delete")),
-    ("stdin", |step| step.params["stdin"] = json!("{}")),
-    ("command text", |step| step.command_text.push(' ')),
-    ("a target's namespace", |step| step.targets[0].namespace = None),
-    ("a target's kind", |step| step.targets[0].kind.push('x')),
-    ("a target's name", |step| step.targets[0].name = None),
-    ("one target more", |step| step.targets.push(Target { namespace: None, kind: "node".into(), name: None })),
+    ("params", |step| step.review.params["more"] = json!(1)),
+    ("an argument", |step| step.review.params["argv"][0] = json!("delete")),
+    ("stdin", |step| step.review.params["stdin"] = json!("{}")),
+    ("command text", |step| step.review.command_text.push(' ')),
+    ("a target's namespace", |step| step.review.targets[0].namespace = None),
+    ("a target's kind", |step| step.review.targets[0].kind.push('x')),
+    ("a target's name", |step| step.review.targets[0].name = None),
+    ("one target more", |step| step.review.targets.push(Target { namespace: None, kind: "node".into(), name: None })),
     ("continueOnError", |step| step.continue_on_error = !step.continue_on_error),
 ];
 
@@ -138,9 +138,12 @@ fn the_bytes_of_a_known_plan_are_these() {
     let step = Step {
         id: StepId::from(nil),
         connector_id: ConnectorId::from(nil),
-        tier: Tier::Read,
-        params: json!({ "stdin": "a\n", "argv": ["get", "pods"] }),
-        command_text: "kubectl get pods".into(),
+        review: ReviewedStep {
+            tier: Tier::Read,
+            params: json!({ "stdin": "a\n", "argv": ["get", "pods"] }),
+            command_text: "kubectl get pods".into(),
+            ..step(0).review
+        },
         ..step(0)
     };
     let bytes = digest::canonical_bytes(PlanId::from(nil), 2, &[step]);
@@ -176,19 +179,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (value(), ".{0,12}", any::<bool>(), any::<u64>(), proptest::collection::vec((any::<bool>(), ".{0,4}"), 0..3));
     proptest::collection::vec(one, 1..4).prop_map(|steps| {
         let step_of = |(ordinal, (params, command_text, continue_on_error, connector_revision, targets))| Step {
-            params,
-            command_text,
             continue_on_error,
             connector_revision,
-            targets: Vec::<(bool, String)>::into_iter(targets)
-                .map(|(inside, name)| Target {
-                    namespace: inside.then(|| name.clone()),
-                    kind: "thing".into(),
-                    name: Some(name),
-                })
-                .collect(),
             id: StepId::from(uuid::Uuid::nil()),
             connector_id: ConnectorId::from(uuid::Uuid::nil()),
+            review: ReviewedStep {
+                params,
+                command_text,
+                targets: Vec::<(bool, String)>::into_iter(targets)
+                    .map(|(inside, name)| Target {
+                        namespace: inside.then(|| name.clone()),
+                        kind: "thing".into(),
+                        name: Some(name),
+                    })
+                    .collect(),
+                ..step(ordinal).review
+            },
             ..step(ordinal)
         };
         (0..).zip(steps).map(step_of).collect()
@@ -223,7 +229,7 @@ proptest! {
     #[test]
     fn rule_1_fractions_in_parameters_survive_the_store(fraction in proptest::num::f64::NORMAL) {
         let mut plan = proposed(&[false]);
-        plan.steps[0].params = json!({ "ratio": fraction });
+        plan.steps[0].review.params = json!({ "ratio": fraction });
         reseal(&mut plan);
         let read: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
         prop_assert_eq!(digest::check(&read), Ok(()), "{}", fraction);

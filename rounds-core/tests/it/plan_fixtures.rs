@@ -8,7 +8,7 @@ use rounds_core::plan::{
     Verification, digest, transition,
 };
 use rounds_core::ports::Clock as _;
-use rounds_core::step::{StepOutput, Target, Tier};
+use rounds_core::step::{ReviewedStep, StepOutput, Target, Tier};
 use rounds_core::testing::ManualClock;
 use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, StepId, Timestamp};
 
@@ -42,21 +42,8 @@ pub(crate) fn step(ordinal: u32) -> Step {
     Step {
         id: StepId::new(),
         ordinal,
-        kind: "ops.run_command".into(),
-        verb: "scale".into(),
         connector_id: ConnectorId::new(),
         connector_revision: 3,
-        params: serde_json::json!({ "argv": ["scale", format!("deployment/web-{ordinal}"), "--replicas=2"] }),
-        command_text: format!("kubectl scale deployment/web-{ordinal} --replicas=2"),
-        targets: vec![Target {
-            namespace: Some("app".into()),
-            kind: "deployment.apps".into(),
-            name: Some(format!("web-{ordinal}")),
-        }],
-        tier: Tier::Write,
-        reversible: true,
-        idempotent: true,
-        notes: Vec::new(),
         dry_run_text: None,
         risk_note: None,
         continue_on_error: false,
@@ -71,6 +58,21 @@ pub(crate) fn step(ordinal: u32) -> Step {
         output_text: None,
         error_text: None,
         failure: None,
+        review: ReviewedStep {
+            kind: "ops.run_command".into(),
+            verb: "scale".into(),
+            params: serde_json::json!({ "argv": ["scale", format!("deployment/web-{ordinal}"), "--replicas=2"] }),
+            command_text: format!("kubectl scale deployment/web-{ordinal} --replicas=2"),
+            targets: vec![Target {
+                namespace: Some("app".into()),
+                kind: "deployment.apps".into(),
+                name: Some(format!("web-{ordinal}")),
+            }],
+            tier: Tier::Write,
+            reversible: true,
+            idempotent: true,
+            notes: Vec::new(),
+        },
     }
 }
 

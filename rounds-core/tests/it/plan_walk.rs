@@ -362,7 +362,7 @@ fn modifying_makes_a_revision_with_a_digest_and_a_request_of_its_own() {
     assert_eq!((next.expires_at, request.expires_at), (plan.expires_at, at(TTL)), "modifying wins no time");
     let old = &next.history[0];
     assert_eq!((old.revision, &old.digest, &old.summary), (1, &plan.digest, &plan.summary));
-    assert_eq!(old.commands, plan.steps.iter().map(|step| step.command_text.clone()).collect::<Vec<_>>());
+    assert_eq!(old.commands, plan.steps.iter().map(|step| step.review.command_text.clone()).collect::<Vec<_>>());
     assert_eq!((&old.replaced_by, old.replaced_at), (&person("ada"), now));
 }
 
@@ -376,7 +376,7 @@ fn a_modification_brings_only_steps_that_nobody_has_touched() {
         ("already approved", |steps| steps[1].approved_by = Some(person("mallory"))),
         ("with a request", |steps| steps[1].approval_request_id = Some(RequestId::new())),
         ("already tried", |steps| steps[1].attempt = 1),
-        ("other than the bytes say", |steps| steps[1].command_text.push('x')),
+        ("other than the bytes say", |steps| steps[1].review.command_text.push('x')),
     ];
     let (plan, now) = situation("proposed");
     for (how, spoil) in spoiled {

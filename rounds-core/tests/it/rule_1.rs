@@ -157,10 +157,10 @@ async fn tamper(world: &World, id: PlanId, with: impl FnOnce(&mut Plan)) {
 #[tokio::test(start_paused = true)]
 async fn rule_1_stored_bytes_that_were_tampered_with_halt_the_plan() {
     let tampers: [fn(&mut Plan); 5] = [
-        |plan| plan.steps[0].params = json!({ "argv": ["restart", "app/db"] }),
+        |plan| plan.steps[0].review.params = json!({ "argv": ["restart", "app/db"] }),
         |plan| plan.canonical = plan.canonical.replace("app/web", "app/db"),
         |plan| plan.steps[0].continue_on_error = true,
-        |plan| plan.steps[0].targets.clear(),
+        |plan| plan.steps[0].review.targets.clear(),
         |plan| plan.steps[0].connector_revision += 1,
     ];
     for with in tampers {
@@ -177,7 +177,7 @@ async fn rule_1_stored_bytes_that_were_tampered_with_halt_the_plan() {
 async fn rule_2_what_is_shown_is_rendered_by_the_gate_and_the_preview_is_the_systems_own() {
     let world = World::new().await;
     let plan = world.propose(&["restart app/web"]).await;
-    assert_eq!(plan.steps[0].command_text, "fake restart app/web");
+    assert_eq!(plan.steps[0].review.command_text, "fake restart app/web");
     assert_eq!(plan.steps[0].dry_run_text.as_deref(), Some("would run fake restart app/web"));
     // A proposer has no field for either.
     for field in ["commandText", "dryRunText", "tier", "targets", "verb"] {
@@ -188,8 +188,8 @@ async fn rule_2_what_is_shown_is_rendered_by_the_gate_and_the_preview_is_the_sys
         let mut request = world.proposal(&[]);
         request.plan.steps = vec![read];
         let stored = world.rounds.plans().propose(&world.agent, request).await.unwrap().plan;
-        assert_eq!(stored.steps[0].command_text, "fake restart app/web", "{field} is not believed");
-        assert_eq!(stored.steps[0].verb, "restart");
+        assert_eq!(stored.steps[0].review.command_text, "fake restart app/web", "{field} is not believed");
+        assert_eq!(stored.steps[0].review.verb, "restart");
     }
 }
 

@@ -113,7 +113,7 @@ async fn a_plan_without_a_rescue_gets_one_made_of_what_is_there_the_last_step_fi
     let plan = world.plan(proposed(&world).await).await;
     let rescue = world.plan(plan.rescue_plan_id.expect("a rescue")).await;
     assert_eq!((rescue.status, rescue.rescue_for_plan_id), (PlanStatus::Draft, Some(plan.id)));
-    let commands: Vec<_> = rescue.steps.iter().map(|step| step.command_text.as_str()).collect();
+    let commands: Vec<_> = rescue.steps.iter().map(|step| step.review.command_text.as_str()).collect();
     assert_eq!(commands, ["fake label app/old", "fake scale app/back"]);
     assert!(rescue.summary.contains("No way back is known for step 5."), "{}", rescue.summary);
 }
@@ -138,7 +138,7 @@ async fn what_a_gate_does_not_know_is_asked_of_its_system_before_a_step_is_refus
     assert!(refusals[0].message.contains("`tune` is not known (the system itself could not be asked: "), "{refused}");
     *lock(&learner.away) = false;
     let plan = world.propose(&["tune app/web"]).await;
-    assert_eq!((plan.steps[0].verb.as_str(), *lock(&learner.asked)), ("tune", 2));
+    assert_eq!((plan.steps[0].review.verb.as_str(), *lock(&learner.asked)), ("tune", 2));
     // What is known is not asked for again.
     world.propose(&["tune app/web"]).await;
     assert_eq!(*lock(&learner.asked), 2);

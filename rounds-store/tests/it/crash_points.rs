@@ -347,8 +347,8 @@ async fn the_line_ended_well(process: &Process, plan: &Plan, traces: &Traces, wh
     effects.dedup();
     assert_eq!(effects.len(), happened, "{what}: rule 4, an attempt happens at most once");
     for step in &plan.steps {
-        let times = effects.iter().filter(|line| line.starts_with(&format!("{}#", step.verb))).count();
-        assert!(times >= 1 && times <= step.attempt as usize, "{what}: {} ran {times} times", step.verb);
+        let times = effects.iter().filter(|line| line.starts_with(&format!("{}#", step.review.verb))).count();
+        assert!(times >= 1 && times <= step.attempt as usize, "{what}: {} ran {times} times", step.review.verb);
     }
     let rows =
         process.store.audit(&AuditQuery { limit: 1000, ..AuditQuery::new(OrgId::default()) }).await.unwrap().rows;

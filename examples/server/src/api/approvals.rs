@@ -112,12 +112,12 @@ fn view(found: Found, kinds: &Kinds) -> ApprovalView {
     let service = |step: &&Step| kinds.get(&step.connector_id).cloned().unwrap_or_else(|| "unknown".into());
     let action = match (ordinal, asked.first()) {
         (Some(_), Some(step)) => ActionView {
-            kind: step.kind.clone(),
+            kind: step.review.kind.clone(),
             target_service: service(step),
             params: {
-                let mut params = params_json(&step.params, step.connector_id);
+                let mut params = params_json(&step.review.params, step.connector_id);
                 if let Value::Object(params) = &mut params {
-                    params.insert("commandText".into(), step.command_text.clone().into());
+                    params.insert("commandText".into(), step.review.command_text.clone().into());
                 }
                 params
             },
@@ -129,11 +129,11 @@ fn view(found: Found, kinds: &Kinds) -> ApprovalView {
                 "planId": plan.id,
                 "summary": plan.summary,
                 "digest": request.digest,
-                "commands": asked.iter().map(|step| step.command_text.as_str()).collect::<Vec<_>>(),
+                "commands": asked.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>(),
             }),
         },
     };
-    let targets = asked.iter().flat_map(|step| step.targets.iter().map(|target| target.namespace.clone()));
+    let targets = asked.iter().flat_map(|step| step.review.targets.iter().map(|target| target.namespace.clone()));
     ApprovalView {
         id: request.id,
         action,

@@ -136,7 +136,7 @@ fn rows(plans: Vec<Plan>) -> Vec<Row> {
             let mut names: Vec<String> = plan
                 .steps
                 .iter()
-                .flat_map(|step| &step.targets)
+                .flat_map(|step| &step.review.targets)
                 .map(|target| target.namespace.clone().unwrap_or_else(|| "cluster-scoped".into()))
                 .collect();
             names.sort();

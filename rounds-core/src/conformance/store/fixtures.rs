@@ -25,7 +25,7 @@ use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
 };
 use crate::ports::{Event, EventSubject, Notice, NoticeKind, Store};
-use crate::step::{StepSpec, Target, Tier};
+use crate::step::{ReviewedStep, StepSpec, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
 /// A moment with microseconds, `ms` milliseconds after the fixtures' beginning.
@@ -186,21 +186,8 @@ pub(super) fn plan() -> Plan {
     let step = Step {
         id: StepId::new(),
         ordinal: 0,
-        kind: StepSpec::RUN_COMMAND.into(),
-        verb: "scale".into(),
         connector_id: ConnectorId::new(),
         connector_revision: 3,
-        params: json!({ "argv": ["scale", "deployment/shop", "--replicas=3"], "ratio": 0.1 }),
-        command_text: "kubectl -n shop scale deployment/shop --replicas=3".into(),
-        targets: vec![Target {
-            namespace: Some("shop".into()),
-            kind: "deployment.apps".into(),
-            name: Some("shop".into()),
-        }],
-        tier: Tier::Write,
-        reversible: true,
-        idempotent: true,
-        notes: vec!["a note".into()],
         dry_run_text: None,
         risk_note: Some("more load".into()),
         continue_on_error: false,
@@ -215,6 +202,21 @@ pub(super) fn plan() -> Plan {
         output_text: None,
         error_text: None,
         failure: None,
+        review: ReviewedStep {
+            kind: StepSpec::RUN_COMMAND.into(),
+            verb: "scale".into(),
+            params: json!({ "argv": ["scale", "deployment/shop", "--replicas=3"], "ratio": 0.1 }),
+            command_text: "kubectl -n shop scale deployment/shop --replicas=3".into(),
+            targets: vec![Target {
+                namespace: Some("shop".into()),
+                kind: "deployment.apps".into(),
+                name: Some("shop".into()),
+            }],
+            tier: Tier::Write,
+            reversible: true,
+            idempotent: true,
+            notes: vec!["a note".into()],
+        },
     };
     let steps = vec![step];
     let canonical = digest::canonical_bytes(id, 1, &steps);

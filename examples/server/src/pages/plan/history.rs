@@ -44,7 +44,7 @@ pub(super) fn moments(plan: &Plan) -> Vec<Moment> {
 }
 
 fn revisions(plan: &Plan, moments: &mut Vec<Moment>) {
-    let current: Vec<String> = plan.steps.iter().map(|step| step.command_text.clone()).collect();
+    let current: Vec<String> = plan.steps.iter().map(|step| step.review.command_text.clone()).collect();
     for (place, before) in plan.history.iter().enumerate() {
         let after = plan.history.get(place + 1).map_or(&current, |next| &next.commands);
         let summary = plan.history.get(place + 1).map_or(&plan.summary, |next| &next.summary);
@@ -86,7 +86,7 @@ fn attempts(plan: &Plan, moments: &mut Vec<Moment>) {
         let name = format!("Step {}, attempt {}", step.ordinal + 1, step.attempt);
         if let Some(at) = step.executed_at {
             let by = step.approved_by.as_ref().map(|by| format!(", approved by {by}")).unwrap_or_default();
-            moments.push(Moment::new(at, format!("{name}: started{by}"), Some(step.command_text.clone())));
+            moments.push(Moment::new(at, format!("{name}: started{by}"), Some(step.review.command_text.clone())));
         }
         let ended = matches!(step.status, StepStatus::Done | StepStatus::Failed | StepStatus::Interrupted);
         if let Some(at) = step.finished_at.filter(|_| ended) {

@@ -144,19 +144,22 @@ fn reshape(drafts: &mut Vec<Draft>, op: &str, plan: &Plan) -> bool {
 
 impl Draft {
     fn of(step: &Step) -> Self {
-        let argv = step.params.get("argv").and_then(Value::as_array);
+        let argv = step.review.params.get("argv").and_then(Value::as_array);
         let argv = argv.map(|argv| argv.iter().filter_map(Value::as_str).collect::<Vec<_>>());
         // A command line is argv and perhaps stdin; with anything more, all of it is shown as JSON.
-        let known =
-            step.params.as_object().is_some_and(|params| params.keys().all(|key| key == "argv" || key == "stdin"));
-        let command = argv.filter(|_| known && step.kind == StepSpec::RUN_COMMAND);
+        let known = step
+            .review
+            .params
+            .as_object()
+            .is_some_and(|params| params.keys().all(|key| key == "argv" || key == "stdin"));
+        let command = argv.filter(|_| known && step.review.kind == StepSpec::RUN_COMMAND);
         Self {
-            kind: step.kind.clone(),
+            kind: step.review.kind.clone(),
             connector: step.connector_id.to_string(),
-            stdin: step.params.get("stdin").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            stdin: step.review.params.get("stdin").and_then(Value::as_str).unwrap_or_default().to_owned(),
             params: match command {
                 Some(_) => String::new(),
-                None => serde_json::to_string_pretty(&step.params).unwrap_or_default(),
+                None => serde_json::to_string_pretty(&step.review.params).unwrap_or_default(),
             },
             command: command.map(words::join).unwrap_or_default(),
             risk_note: step.risk_note.clone().unwrap_or_default(),

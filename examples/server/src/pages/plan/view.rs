@@ -118,9 +118,14 @@ impl StepView {
 
 /// What a person types before something destructive is approved: the name of what is lost.
 pub(super) fn confirm_word<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Option<String> {
-    let step = steps.into_iter().find(|step| step.tier == Tier::Destructive)?;
-    let target = step.targets.first();
-    Some(target.map_or_else(|| step.verb.clone(), |target| target.name.clone().unwrap_or_else(|| target.kind.clone())))
+    let step = steps.into_iter().find(|step| step.review.tier == Tier::Destructive)?;
+    let target = step.review.targets.first();
+    Some(
+        target.map_or_else(
+            || step.review.verb.clone(),
+            |target| target.name.clone().unwrap_or_else(|| target.kind.clone()),
+        ),
+    )
 }
 
 impl View {
@@ -235,7 +240,7 @@ impl View {
     }
 
     pub(super) fn reversible(&self) -> bool {
-        self.plan.steps.iter().filter(|step| step.tier != Tier::Read).all(|step| step.reversible)
+        self.plan.steps.iter().filter(|step| step.review.tier != Tier::Read).all(|step| step.review.reversible)
     }
 
     pub(super) fn continues(&self) -> bool {
@@ -290,7 +295,7 @@ fn step_view(plan: &Plan, step: &Step, names: &BTreeMap<ConnectorId, String>, ma
         number: step.ordinal + 1,
         connector: names.get(&step.connector_id).cloned().unwrap_or_else(|| step.connector_id.to_string()),
         preview: step.dry_run_text.as_deref().map(preview).unwrap_or_default(),
-        stdin: step.params.get("stdin").and_then(|stdin| stdin.as_str()).map(str::to_owned),
+        stdin: step.review.params.get("stdin").and_then(|stdin| stdin.as_str()).map(str::to_owned),
         request: request.map(|request| request.id),
         may_decide: may.clone(),
         may_retry,
@@ -304,10 +309,11 @@ fn wheres(plan: &Plan, names: &BTreeMap<ConnectorId, String>) -> Vec<String> {
     let mut places: BTreeMap<ConnectorId, BTreeSet<&str>> = BTreeMap::new();
     for step in &plan.steps {
         let namespaces = places.entry(step.connector_id).or_default();
-        if step.targets.is_empty() {
+        if step.review.targets.is_empty() {
             namespaces.insert("cluster-scoped");
         }
-        namespaces.extend(step.targets.iter().map(|target| target.namespace.as_deref().unwrap_or("cluster-scoped")));
+        namespaces
+            .extend(step.review.targets.iter().map(|target| target.namespace.as_deref().unwrap_or("cluster-scoped")));
     }
     let name = |id| names.get(id).map_or_else(|| crate::pages::cx::short(id), Clone::clone);
     places
