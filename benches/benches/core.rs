@@ -5,47 +5,14 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use rounds_core::plan::{Step, StepStatus, digest};
-use rounds_core::step::{ReviewedStep, StepSpec, Target, Tier};
-use rounds_core::{ConnectorId, PlanId, StepId};
+use rounds_core::plan::{Step, digest};
+use rounds_core::step::{ReviewedStep, Target, Tier};
+use rounds_core::{ConnectorId, PlanId};
 
 fn step(ordinal: u32, connector_id: ConnectorId) -> Step {
-    let spec = StepSpec::command(["scale", "deployment/web", "--replicas=3", "--namespace=app"]);
-    Step {
-        id: StepId::new(),
-        ordinal,
-        connector_id,
-        connector_revision: 1,
-        dry_run_text: None,
-        risk_note: None,
-        continue_on_error: false,
-        status: StepStatus::Pending,
-        approval_request_id: None,
-        approved_by: None,
-        attempt: 0,
-        executed_at: None,
-        effect_deadline: None,
-        finished_at: None,
-        exit_code: None,
-        output_text: None,
-        error_text: None,
-        failure: None,
-        review: ReviewedStep {
-            kind: spec.kind,
-            verb: "scale".into(),
-            params: spec.params,
-            command_text: "kubectl scale deployment/web --replicas=3 --namespace=app".into(),
-            targets: vec![Target {
-                namespace: Some("app".into()),
-                kind: "deployment.apps".into(),
-                name: Some("web".into()),
-            }],
-            tier: Tier::Write,
-            reversible: true,
-            idempotent: true,
-            notes: Vec::new(),
-        },
-    }
+    let target = Target::new("deployment.apps", "web").in_namespace("app");
+    let argv = ["scale", "deployment/web", "--replicas=3", "--namespace=app"];
+    Step::new(ordinal, connector_id, 1, ReviewedStep::command("kubectl", argv, Tier::Write).on(target))
 }
 
 fn digests(criterion: &mut Criterion) {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The text was not an identifier of the kind that was asked for.
@@ -91,6 +92,22 @@ ids! {
     DeadLetterId = "dead letter";
 }
 
+impl PrincipalId {
+    /// The id of the account that the embedder knows by this name, such as `u-17` or a login: always the same for the same
+    /// organisation and name, so that nothing has to be kept. A UUID v8 made of their SHA-256.
+    #[must_use]
+    pub fn named(org: &OrgId, name: &str) -> Self {
+        let mut hash = Sha256::new();
+        // No organisation's id ends where another's name begins.
+        hash.update((org.as_str().len() as u64).to_be_bytes());
+        hash.update(org.as_str());
+        hash.update(name);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 /// A new UUID v7.
 #[cfg(not(test))]
 pub(crate) fn fresh() -> Uuid {
@@ -144,6 +161,14 @@ mod tests {
         let first = PlanId::new();
         let second = PlanId::new();
         assert!(first < second);
+    }
+
+    #[test]
+    fn a_named_principal_is_the_same_each_time_and_no_other() {
+        let (main, org) = (OrgId::default(), OrgId::new("mainu"));
+        assert_eq!(PrincipalId::named(&main, "u-17"), PrincipalId::named(&main, "u-17"));
+        assert_ne!(PrincipalId::named(&main, "u-17"), PrincipalId::named(&main, "u-18"));
+        assert_ne!(PrincipalId::named(&main, "u-17"), PrincipalId::named(&org, "-17"));
     }
 
     #[test]

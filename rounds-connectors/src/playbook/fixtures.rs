@@ -65,12 +65,7 @@ pub fn connector(name: &str, namespaces: &[&str]) -> ConnectorView {
         id: ConnectorId::new(),
         kind: "kubernetes".into(),
         name: name.into(),
-        info: AdapterInfo {
-            step_kinds: vec![StepSpec::RUN_COMMAND.into()],
-            usage: String::new(),
-            namespaces: namespaces.iter().map(|namespace| (*namespace).to_owned()).collect(),
-            step_timeout: None,
-        },
+        info: AdapterInfo::commands("").with_namespaces(namespaces.iter().copied()),
     }
 }
 
@@ -493,9 +488,9 @@ impl Toolbox for World {
         let points = self.metrics.iter().find(|(part, _)| expr.contains(part.as_str())).map(|(_, points)| {
             points.iter().map(|(ago, value)| Point { at: self.now - TimeDelta::minutes(*ago), value: *value }).collect()
         });
-        let series = points.map(|points| Series { labels: BTreeMap::new(), points }).into_iter().collect();
+        let series = points.map(|points| Series::new(BTreeMap::new(), points)).into_iter().collect();
         let source = EvidenceSource::Query { datasource_id: None, expr: expr.clone() };
-        Reading { id: self.record(source, &Ok(String::new())), answer: Ok(DataSet { series, ..DataSet::default() }) }
+        Reading { id: self.record(source, &Ok(String::new())), answer: Ok(DataSet::of_series(series)) }
     }
 
     async fn read(&self, connector: ConnectorId, step: StepSpec) -> Reading<StepOutput> {
@@ -503,7 +498,7 @@ impl Toolbox for World {
         let answer = self.kubectl(&argv);
         let source = EvidenceSource::Command { connector_id: connector, command: argv.join(" ") };
         let id = self.record(source, &answer);
-        let answer = answer.map(|output| StepOutput { exit_code: Some(0), output, error_output: String::new() });
+        let answer = answer.map(|output| StepOutput::text(output).with_exit_code(0));
         Reading { id, answer }
     }
 
@@ -512,16 +507,6 @@ impl Toolbox for World {
         if let Some(verb) = self.refused.iter().find(|verb| argv[0] == **verb) {
             return Err(Refusal::new("verb_not_allowed", format!("`{verb}` is not accepted here")));
         }
-        Ok(ReviewedStep {
-            kind: step.kind.clone(),
-            verb: argv[0].clone(),
-            command_text: format!("kubectl {}", argv.join(" ")),
-            params: step.params.clone(),
-            targets: Vec::new(),
-            tier: Tier::Write,
-            reversible: true,
-            idempotent: true,
-            notes: Vec::new(),
-        })
+        Ok(ReviewedStep::command("kubectl", argv, Tier::Write).reversible().idempotent())
     }
 }

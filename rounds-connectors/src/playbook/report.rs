@@ -68,10 +68,8 @@ pub(crate) async fn findings(
                 observed.workload.namespace,
                 observed.connector.name
             );
-            findings.root_cause = Some(RootCause {
-                summary: format!("{} ({place}).", capital(&diagnosis.cause)),
-                citations: cited(&diagnosis.citations),
-            });
+            findings.root_cause =
+                Some(RootCause::new(format!("{} ({place}).", capital(&diagnosis.cause)), cited(&diagnosis.citations)));
             remedy(tools, observed, diagnosis, &mut findings).await;
             let outcome = if findings.plan.is_some() { "a plan is proposed" } else { "no plan is proposed" };
             findings.summary = format!("{}; {outcome}.", capital(&diagnosis.cause));
@@ -117,7 +115,7 @@ pub(crate) async fn findings(
 fn alert_section(alert: &FiredAlert, signal: Option<&Signal>) -> Section {
     let Some(rule) = &alert.rule else {
         let asked = alert.question.as_deref().unwrap_or("No alert rule is behind this investigation.");
-        return Section { title: "The question".into(), body: asked.into(), citations: Vec::new() };
+        return Section::new("The question", asked, []);
     };
     let condition = &rule.condition;
     let mut body = format!(
@@ -141,7 +139,7 @@ fn alert_section(alert: &FiredAlert, signal: Option<&Signal>) -> Section {
             (None, _) => " Now the query answers nothing.".into(),
         });
     }
-    Section { title: "The alert".into(), body, citations }
+    Section::new("The alert", body, citations)
 }
 
 fn workload_section(observed: &Observed) -> Section {
@@ -182,7 +180,7 @@ fn workload_section(observed: &Observed) -> Section {
     if failing.len() > 5 {
         body.push_str(&format!("\n- and {} more", failing.len() - 5));
     }
-    Section { title: format!("Workload {}", workload.object()), body, citations: cited(&citations) }
+    Section::new(format!("Workload {}", workload.object()), body, cited(&citations))
 }
 
 /// A rollout shortly before the alert, when nothing else was found: worth a thought, and no ground for a plan.
@@ -204,24 +202,20 @@ fn recent_change(observed: &Observed) -> String {
 fn diagnosis_sections(observed: &Observed, diagnosis: &Diagnosis, sections: &mut Vec<Section>) {
     let body: Vec<&str> = diagnosis.findings.iter().map(|(text, _)| text.as_str()).collect();
     let citations: Vec<ReadingId> = diagnosis.findings.iter().flat_map(|(_, citations)| citations).copied().collect();
-    sections.push(Section {
-        title: format!("What was found: {}", diagnosis.signature.replace('_', " ")),
-        body: body.join("\n\n"),
-        citations: cited(&citations),
-    });
+    sections.push(Section::new(
+        format!("What was found: {}", diagnosis.signature.replace('_', " ")),
+        body.join("\n\n"),
+        cited(&citations),
+    ));
     for log in observed.logs.iter().filter(|log| !log.lines.is_empty()) {
-        sections.push(Section {
-            title: format!("Last lines of container {} in pod {}", log.container, log.pod),
-            body: fenced(log),
-            citations: vec![log.reading],
-        });
+        sections.push(Section::new(
+            format!("Last lines of container {} in pod {}", log.container, log.pod),
+            fenced(log),
+            [log.reading],
+        ));
     }
     if !diagnosis.advice.is_empty() {
-        sections.push(Section {
-            title: "What a person could do".into(),
-            body: format!("- {}", diagnosis.advice.join("\n- ")),
-            citations: Vec::new(),
-        });
+        sections.push(Section::new("What a person could do", format!("- {}", diagnosis.advice.join("\n- ")), []));
     }
 }
 
@@ -236,11 +230,7 @@ fn fenced(log: &LogTail) -> String {
 async fn remedy(tools: &dyn Toolbox, observed: &Observed, diagnosis: &Diagnosis, findings: &mut Findings) {
     let refuse = |why: String, findings: &mut Findings| {
         let citations = vec![observed.workload.reading];
-        findings.sections.push(Section {
-            title: "Why there is no plan".into(),
-            body: format!("{}.", capital(&why)),
-            citations,
-        });
+        findings.sections.push(Section::new("Why there is no plan", format!("{}.", capital(&why)), citations));
     };
     if let Remedy::None(why) = &diagnosis.remedy {
         return refuse(why.clone(), findings);

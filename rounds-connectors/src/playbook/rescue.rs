@@ -34,44 +34,38 @@ pub(crate) fn plans(observed: &Observed, diagnosis: &Diagnosis) -> Option<Plans>
             plan.push(steps.watch());
             let note = format!("Brings revision {from} back, which failed when this plan was made.");
             (
-                Proposal {
-                    summary: format!("Undo the rollout of {object} in {namespace}: {}", diagnosis.cause),
-                    steps: plan,
-                },
-                Proposal {
-                    summary: format!("Return {object} in {namespace} to revision {from}, as it was before the plan"),
-                    steps: vec![steps.undo(*from, note), steps.watch()],
-                },
+                Proposal::new(format!("Undo the rollout of {object} in {namespace}: {}", diagnosis.cause))
+                    .with_steps(plan),
+                Proposal::new(format!("Return {object} in {namespace} to revision {from}, as it was before the plan"))
+                    .with_steps([steps.undo(*from, note), steps.watch()]),
             )
         }
         Remedy::Scale { from, to } => {
             let note = format!("Starts {} more pods of {object}: they need room on the nodes.", to - from);
             let back = format!("Ends {} pods of {object}; {from} were wanted before the plan.", to - from);
             (
-                Proposal {
-                    summary: format!("Scale {object} in {namespace} from {from} to {to} replicas: {}", diagnosis.cause),
-                    steps: vec![steps.scale(*from, *to, note), steps.watch()],
-                },
-                Proposal {
-                    summary: format!(
-                        "Scale {object} in {namespace} back to {from} replicas, as it was before the plan"
-                    ),
-                    steps: vec![steps.scale(*to, *from, back)],
-                },
+                Proposal::new(format!(
+                    "Scale {object} in {namespace} from {from} to {to} replicas: {}",
+                    diagnosis.cause
+                ))
+                .with_steps([steps.scale(*from, *to, note), steps.watch()]),
+                Proposal::new(format!(
+                    "Scale {object} in {namespace} back to {from} replicas, as it was before the plan"
+                ))
+                .with_steps([steps.scale(*to, *from, back)]),
             )
         }
         Remedy::RaiseMaximum { hpa, from, to } => (
-            Proposal {
-                summary: format!("Let the autoscaler {hpa} in {namespace} go up to {to} replicas: {}", diagnosis.cause),
-                steps: vec![
-                    steps.maximum(hpa, *to, format!("The autoscaler may then start up to {} more pods.", to - from)),
-                    steps.watch(),
-                ],
-            },
-            Proposal {
-                summary: format!("Set the maximum of the autoscaler {hpa} in {namespace} back to {from}"),
-                steps: vec![steps.maximum(hpa, *from, "Pods above the maximum are ended.".into())],
-            },
+            Proposal::new(format!(
+                "Let the autoscaler {hpa} in {namespace} go up to {to} replicas: {}",
+                diagnosis.cause
+            ))
+            .with_steps([
+                steps.maximum(hpa, *to, format!("The autoscaler may then start up to {} more pods.", to - from)),
+                steps.watch(),
+            ]),
+            Proposal::new(format!("Set the maximum of the autoscaler {hpa} in {namespace} back to {from}"))
+                .with_steps([steps.maximum(hpa, *from, "Pods above the maximum are ended.".into())]),
         ),
     };
     Some(Plans { plan, rescue })
@@ -83,12 +77,7 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn step(&self, argv: &[&str], risk_note: String) -> ProposedStep {
-        ProposedStep {
-            connector_id: self.observed.connector.id,
-            spec: StepSpec::command(argv.iter().copied()),
-            continue_on_error: false,
-            risk_note: Some(risk_note),
-        }
+        ProposedStep::new(self.observed.connector.id, StepSpec::command(argv.iter().copied())).with_risk_note(risk_note)
     }
 
     fn undo(&self, revision: i64, note: String) -> ProposedStep {
@@ -107,10 +96,7 @@ impl Steps<'_> {
              returned template. If it has recovered by then, it restarts once."
         );
         // A pod that is already gone is no reason to stop.
-        ProposedStep {
-            continue_on_error: true,
-            ..self.step(&["delete", "pod", pod, "-n", &self.observed.workload.namespace], note)
-        }
+        self.step(&["delete", "pod", pod, "-n", &self.observed.workload.namespace], note).continue_on_error()
     }
 
     fn scale(&self, from: i64, to: i64, note: String) -> ProposedStep {
@@ -140,10 +126,7 @@ impl Steps<'_> {
             "Only reads: waits for the rollout to finish. If that takes longer, the plan ends all the same and the \
                     alert is watched."
                 .to_owned();
-        ProposedStep {
-            continue_on_error: true,
-            ..self.step(&["rollout", "status", &object, "-n", namespace, &timeout], note)
-        }
+        self.step(&["rollout", "status", &object, "-n", namespace, &timeout], note).continue_on_error()
     }
 }
 

@@ -87,14 +87,14 @@ fn point((at, value): (f64, String)) -> Result<Point, Malformed> {
 
 /// Series in order of their labels, cut to the bounds; what was left out is said.
 pub(super) fn data_set(data: QueryData, notes: Vec<String>, bounds: Bounds) -> Result<DataSet, Malformed> {
-    let mut set = DataSet { warnings: notes, ..DataSet::default() };
+    let mut set = DataSet::default().with_warnings(notes);
     let raw = match data {
         QueryData::Scalar(sample) => {
-            set.series.push(Series { labels: BTreeMap::new(), points: vec![point(sample)?] });
+            set.series.push(Series::new(BTreeMap::new(), vec![point(sample)?]));
             return Ok(set);
         }
         QueryData::String((at, text)) => {
-            set.lines.push(Line { at: time(at)?, labels: BTreeMap::new(), text });
+            set.lines.push(Line::new(time(at)?, BTreeMap::new(), text));
             return Ok(set);
         }
         QueryData::Vector(series) | QueryData::Matrix(series) => series,
@@ -104,7 +104,7 @@ pub(super) fn data_set(data: QueryData, notes: Vec<String>, bounds: Bounds) -> R
         histograms += usize::from(series.histogram.is_some() || !series.histograms.is_empty());
         let points = series.value.into_iter().chain(series.values).map(point).collect::<Result<Vec<_>, _>>()?;
         if !points.is_empty() {
-            set.series.push(Series { labels: series.metric, points });
+            set.series.push(Series::new(series.metric, points));
         }
     }
     set.series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -140,7 +140,7 @@ pub(super) fn data_set(data: QueryData, notes: Vec<String>, bounds: Bounds) -> R
 pub(super) fn names(mut names: Vec<String>, notes: Vec<String>, bounds: Bounds) -> DataSet {
     names.sort_unstable();
     names.dedup();
-    let mut set = DataSet { warnings: notes, ..DataSet::default() };
+    let mut set = DataSet::default().with_warnings(notes);
     if names.len() > bounds.samples {
         set.truncated = true;
         set.warnings.push(format!("{} names were found, the first {} are kept", names.len(), bounds.samples));

@@ -166,7 +166,7 @@ fn check_range(start: Timestamp, end: Timestamp, step: Duration) -> Result<(), P
 #[async_trait]
 impl Datasource for Prometheus {
     fn describe(&self) -> DatasourceInfo {
-        DatasourceInfo { language: "PromQL".into(), metrics: true, logs: false, changes: false }
+        DatasourceInfo::metrics("PromQL")
     }
 
     async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
@@ -184,7 +184,7 @@ impl Datasource for Prometheus {
             );
             let mut facts = self.api.facts();
             facts.extend(version.map(|version| ("version".to_owned(), version)));
-            Ok(CheckReport { message: format!("{what} answers queries: {named}"), facts })
+            Ok(CheckReport::new(format!("{what} answers queries: {named}")).with_facts(facts))
         })
         .await
     }

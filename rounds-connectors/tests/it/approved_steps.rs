@@ -49,9 +49,9 @@ impl Rig {
     }
 
     async fn propose(&self, spec: StepSpec) -> Plan {
-        let step = ProposedStep { connector_id: self.connector, spec, continue_on_error: false, risk_note: None };
-        let plan = Proposal { summary: "a step".into(), steps: vec![step] };
-        let request = ProposeRequest { plan, rescue: None, investigation_id: None, linked_alert_rule_id: None };
+        let step = ProposedStep::new(self.connector, spec);
+        let plan = Proposal::new("a step").with_steps([step]);
+        let request = ProposeRequest::from(plan);
         self.rounds.plans().propose(&self.ada, request).await.unwrap().plan
     }
 

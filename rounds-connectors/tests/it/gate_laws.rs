@@ -139,7 +139,7 @@ pub(crate) fn check(argv: Vec<String>, stdin: Option<String>, mode: Mode) {
     let verdict = gate.review(&step, mode);
     assert_eq!(gate.review(&step, mode), verdict, "two reviews of one command agree");
     let Ok(reviewed) = verdict else { return };
-    let again = StepSpec { kind: reviewed.kind.clone(), params: reviewed.params.clone() };
+    let again = reviewed.spec();
     assert_eq!(gate.review(&again, mode).unwrap(), reviewed);
     for argument in canonical(&reviewed) {
         let flag = argument.split('=').next().unwrap();

@@ -89,11 +89,18 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A person with a role and nothing else: the usual start for embedders with users of their own.
+    /// A person with a role and nothing else: the usual start for embedders with users of their own. The same login in the
+    /// same organisation is the same principal, today and tomorrow ([`PrincipalId::named`]); set `id` for another.
+    ///
+    /// ```
+    /// use rounds_core::{OrgId, access::{OrgRole, Principal}};
+    /// let ada = Principal::user(OrgId::default(), "ada", OrgRole::Admin);
+    /// assert_eq!(ada.id, Principal::user(OrgId::default(), "ada", OrgRole::Viewer).id);
+    /// ```
     #[must_use]
     pub fn user(org_id: OrgId, login: &str, role: OrgRole) -> Self {
         Self {
-            id: PrincipalId::new(),
+            id: PrincipalId::named(&org_id, login),
             org_id,
             kind: ActorType::User,
             login: login.into(),

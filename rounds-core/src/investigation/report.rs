@@ -63,6 +63,7 @@ pub struct Evidence {
 /// A part of a report, with what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Section {
     /// The heading.
     pub title: String,
@@ -72,9 +73,21 @@ pub struct Section {
     pub citations: Vec<ReadingId>,
 }
 
+impl Section {
+    /// A part of a report that rests on these readings.
+    pub fn new(
+        title: impl Into<String>,
+        body: impl Into<String>,
+        citations: impl IntoIterator<Item = ReadingId>,
+    ) -> Self {
+        Self { title: title.into(), body: body.into(), citations: citations.into_iter().collect() }
+    }
+}
+
 /// Why the alert fires, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RootCause {
     /// The cause in one sentence.
     pub summary: String,
@@ -82,9 +95,17 @@ pub struct RootCause {
     pub citations: Vec<ReadingId>,
 }
 
+impl RootCause {
+    /// A cause that rests on these readings.
+    pub fn new(summary: impl Into<String>, citations: impl IntoIterator<Item = ReadingId>) -> Self {
+        Self { summary: summary.into(), citations: citations.into_iter().collect() }
+    }
+}
+
 /// A step as an investigator or a person proposes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ProposedStep {
     /// Where it is to run.
     pub connector_id: ConnectorId,
@@ -99,14 +120,69 @@ pub struct ProposedStep {
     pub risk_note: Option<String>,
 }
 
+impl ProposedStep {
+    /// A step on a connector.
+    #[must_use]
+    pub fn new(connector_id: ConnectorId, spec: StepSpec) -> Self {
+        Self { connector_id, spec, continue_on_error: false, risk_note: None }
+    }
+
+    /// The same step, whose failure lets later steps run.
+    #[must_use]
+    pub fn continue_on_error(mut self) -> Self {
+        self.continue_on_error = true;
+        self
+    }
+
+    /// The same step with what could go wrong.
+    #[must_use]
+    pub fn with_risk_note(mut self, note: impl Into<String>) -> Self {
+        self.risk_note = Some(note.into());
+        self
+    }
+}
+
 /// A plan as an investigator or a person proposes it: all or nothing.
+///
+/// ```
+/// use rounds_core::ConnectorId;
+/// use rounds_core::investigation::Proposal;
+/// use rounds_core::step::StepSpec;
+///
+/// # let edge = ConnectorId::new();
+/// let plan = Proposal::new("Bring the web server back")
+///     .step(edge, StepSpec::command(["restart", "nginx.service"]))
+///     .step(edge, StepSpec::command(["status", "nginx.service"]));
+/// assert_eq!(plan.steps.len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Proposal {
     /// What it does and why, in a sentence.
     pub summary: String,
     /// The steps, in order; at least one.
     pub steps: Vec<ProposedStep>,
+}
+
+impl Proposal {
+    /// A plan without steps yet; one that stays so is refused.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), steps: Vec::new() }
+    }
+
+    /// The same plan with one more step, on a connector.
+    #[must_use]
+    pub fn step(self, connector_id: ConnectorId, spec: StepSpec) -> Self {
+        self.with_steps([ProposedStep::new(connector_id, spec)])
+    }
+
+    /// The same plan with more steps.
+    #[must_use]
+    pub fn with_steps(mut self, steps: impl IntoIterator<Item = ProposedStep>) -> Self {
+        self.steps.extend(steps);
+        self
+    }
 }
 
 /// What an investigator found.

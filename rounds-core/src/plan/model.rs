@@ -165,6 +165,34 @@ pub struct Step {
     pub failure: Option<StepFailure>,
 }
 
+impl Step {
+    /// A step that nobody has decided on, as it was reviewed for a revision of its connector.
+    #[must_use]
+    pub fn new(ordinal: u32, connector_id: ConnectorId, connector_revision: u64, review: ReviewedStep) -> Self {
+        Self {
+            id: StepId::new(),
+            ordinal,
+            review,
+            connector_id,
+            connector_revision,
+            dry_run_text: None,
+            risk_note: None,
+            continue_on_error: false,
+            status: StepStatus::Pending,
+            approval_request_id: None,
+            approved_by: None,
+            attempt: 0,
+            executed_at: None,
+            effect_deadline: None,
+            finished_at: None,
+            exit_code: None,
+            output_text: None,
+            error_text: None,
+            failure: None,
+        }
+    }
+}
+
 /// An earlier revision of a plan, kept to show what changed and by whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

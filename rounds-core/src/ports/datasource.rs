@@ -75,6 +75,7 @@ pub struct Point {
 
 /// One series: its labels and points in order of time. An instant answer has one point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Series {
     /// Its labels, `__name__` included when the answer has one.
     pub labels: BTreeMap<String, String>,
@@ -82,8 +83,17 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
+impl Series {
+    /// A series of points, in order of time.
+    #[must_use]
+    pub fn new(labels: BTreeMap<String, String>, points: Vec<Point>) -> Self {
+        Self { labels, points }
+    }
+}
+
 /// One line of a log or one change event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Line {
     /// When.
     pub at: Timestamp,
@@ -93,9 +103,17 @@ pub struct Line {
     pub text: String,
 }
 
+impl Line {
+    /// A line.
+    pub fn new(at: Timestamp, labels: BTreeMap<String, String>, text: impl Into<String>) -> Self {
+        Self { at, labels, text: text.into() }
+    }
+}
+
 /// A datasource's answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DataSet {
     /// Numbers.
     pub series: Vec<Series>,
@@ -109,8 +127,43 @@ pub struct DataSet {
     pub truncated: bool,
 }
 
+impl DataSet {
+    /// An answer in numbers.
+    #[must_use]
+    pub fn of_series(series: Vec<Series>) -> Self {
+        Self { series, ..Self::default() }
+    }
+
+    /// An answer in texts.
+    #[must_use]
+    pub fn of_lines(lines: Vec<Line>) -> Self {
+        Self { lines, ..Self::default() }
+    }
+
+    /// An answer in names or values of labels.
+    #[must_use]
+    pub fn of_names(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// The same answer with what the datasource warned of.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    /// The same answer, said to be incomplete or not.
+    #[must_use]
+    pub fn with_truncated(mut self, truncated: bool) -> Self {
+        self.truncated = truncated;
+        self
+    }
+}
+
 /// What a datasource is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DatasourceInfo {
     /// The query language, such as `PromQL`.
     pub language: String,
@@ -120,6 +173,23 @@ pub struct DatasourceInfo {
     pub logs: bool,
     /// Whether it answers change queries.
     pub changes: bool,
+}
+
+impl DatasourceInfo {
+    /// A datasource of metrics, in this query language.
+    pub fn metrics(language: impl Into<String>) -> Self {
+        Self { language: language.into(), metrics: true, logs: false, changes: false }
+    }
+
+    /// A datasource of logs, in this query language.
+    pub fn logs(language: impl Into<String>) -> Self {
+        Self { language: language.into(), metrics: false, logs: true, changes: false }
+    }
+
+    /// A datasource of what changed.
+    pub fn changes(language: impl Into<String>) -> Self {
+        Self { language: language.into(), metrics: false, logs: false, changes: true }
+    }
 }
 
 /// Reads signals from one system, such as a Prometheus server.

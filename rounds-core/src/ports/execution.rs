@@ -100,11 +100,24 @@ impl ApprovedStep {
 /// What the target system says a step would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DryRun {
     /// The preview, from the target system; or why there can be none.
     pub text: String,
     /// Whether the target system itself checked the change.
     pub checked_by_server: bool,
+}
+
+impl DryRun {
+    /// A preview that the target system made.
+    pub fn by_server(text: impl Into<String>) -> Self {
+        Self { text: text.into(), checked_by_server: true }
+    }
+
+    /// Why there is no preview by the target system, and what is known without one.
+    pub fn not_by_server(text: impl Into<String>) -> Self {
+        Self { text: text.into(), checked_by_server: false }
+    }
 }
 
 /// The way back from a step, made of what is there before it runs.
@@ -121,8 +134,10 @@ pub enum Inverse {
 
 /// What an adapter is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AdapterInfo {
-    /// The step kinds it reviews, such as `ops.run_command`.
+    /// The step kinds it reviews, such as `ops.run_command`. A step of another kind is refused before
+    /// [`review`](ExecutionAdapter::review).
     pub step_kinds: Vec<String>,
     /// What an operator or a model should know to write steps for it: verbs, namespaces, limits.
     pub usage: String,
@@ -131,6 +146,37 @@ pub struct AdapterInfo {
     /// How long one of its steps may take, in a plan or as a dry-run, when the connector's config says so; `None`: as
     /// long as [`Settings::step_timeout`](crate::Settings) says. An investigation's read gets the shorter of both.
     pub step_timeout: Option<Duration>,
+}
+
+impl AdapterInfo {
+    /// An adapter of command lines (`ops.run_command`), without namespaces.
+    pub fn commands(usage: impl Into<String>) -> Self {
+        Self::new([StepSpec::RUN_COMMAND], usage)
+    }
+
+    /// An adapter of these step kinds, without namespaces.
+    pub fn new<S: Into<String>>(step_kinds: impl IntoIterator<Item = S>, usage: impl Into<String>) -> Self {
+        Self {
+            step_kinds: step_kinds.into_iter().map(Into::into).collect(),
+            usage: usage.into(),
+            namespaces: Vec::new(),
+            step_timeout: None,
+        }
+    }
+
+    /// The same, with the namespaces it may touch.
+    #[must_use]
+    pub fn with_namespaces<S: Into<String>>(mut self, namespaces: impl IntoIterator<Item = S>) -> Self {
+        self.namespaces = namespaces.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same, with a time limit for its steps.
+    #[must_use]
+    pub fn with_step_timeout(mut self, timeout: Duration) -> Self {
+        self.step_timeout = Some(timeout);
+        self
+    }
 }
 
 /// Runs steps against one system, such as a cluster.

@@ -5,11 +5,12 @@ use secrecy::SecretString;
 
 use super::PortError;
 use crate::access::{Action, Denied, Principal, Scope};
-use crate::id::{OrgId, PrincipalId, TokenId};
+use crate::id::{OrgId, TokenId};
 use crate::time::Timestamp;
 
 /// A live token and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TokenIdentity {
     /// The token's id; the text itself is never kept.
     pub token_id: TokenId,
@@ -17,6 +18,21 @@ pub struct TokenIdentity {
     pub principal: Principal,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+}
+
+impl TokenIdentity {
+    /// A live token that never ends by itself.
+    #[must_use]
+    pub fn new(token_id: TokenId, principal: Principal) -> Self {
+        Self { token_id, principal, expires_at: None }
+    }
+
+    /// The same, ending at a moment.
+    #[must_use]
+    pub fn with_expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
+        self.expires_at = expires_at;
+        self
+    }
 }
 
 /// Accounts and their tokens. Users, sessions and teams live behind this port, not in the
@@ -32,17 +48,40 @@ pub trait Identity: Send + Sync {
     /// The accounts cannot be read.
     async fn authenticate(&self, token: &SecretString, now: Timestamp) -> Result<Option<TokenIdentity>, PortError>;
 
-    /// A principal by id; `None` when there is none or it is disabled.
-    ///
-    /// # Errors
-    /// The accounts cannot be read.
-    async fn principal(&self, id: PrincipalId) -> Result<Option<Principal>, PortError>;
-
     /// The agent's service account of an organisation, with its newest live token; `None` when none is live.
     ///
     /// # Errors
     /// The accounts cannot be read.
     async fn live_agent(&self, org: &OrgId, now: Timestamp) -> Result<Option<TokenIdentity>, PortError>;
+}
+
+/// An [`Identity`] with one agent and nothing else, for embedders whose accounts live elsewhere: investigations run as
+/// this principal, and no token stands for anybody. Front ends that take Rounds' own tokens need another one.
+///
+/// ```
+/// use rounds_core::{OrgId, access::Principal, ports::SoleAgent};
+/// let identity = SoleAgent::new(Principal::agent(OrgId::default(), "@platform/rounds"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct SoleAgent(TokenIdentity);
+
+impl SoleAgent {
+    /// This principal. One that is no agent would be refused at the first firing.
+    #[must_use]
+    pub fn new(agent: Principal) -> Self {
+        Self(TokenIdentity::new(TokenId::new(), agent))
+    }
+}
+
+#[async_trait]
+impl Identity for SoleAgent {
+    async fn authenticate(&self, _: &SecretString, _: Timestamp) -> Result<Option<TokenIdentity>, PortError> {
+        Ok(None)
+    }
+
+    async fn live_agent(&self, org: &OrgId, _: Timestamp) -> Result<Option<TokenIdentity>, PortError> {
+        Ok((self.0.principal.org_id == *org).then(|| self.0.clone()))
+    }
 }
 
 /// Decides access. [`Rbac`] is the default; an embedder may bring its own.

@@ -20,7 +20,7 @@ pub use datasource::{DataSet, Datasource, DatasourceInfo, Line, Point, Query, Se
 pub use error::{PortError, PortErrorKind};
 pub use events::{Event, EventSink, EventSubject};
 pub use execution::{AdapterInfo, ApprovedStep, DryRun, ExecutionAdapter, Inverse, ReadStep};
-pub use identity::{Authorizer, Identity, Rbac, TokenIdentity};
+pub use identity::{Authorizer, Identity, Rbac, SoleAgent, TokenIdentity};
 pub use investigator::{ConnectorView, FiredAlert, Investigator, Reading, Toolbox};
 pub use model::{Completion, CompletionRequest, Message, Model, ToolCall, ToolSpec, Usage};
 pub use notifier::{Notice, NoticeKind, Notifier};

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallContext, PortError};
+use super::{CallContext, CheckReport, PortError};
 
 /// One part of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,7 @@ pub struct ToolSpec {
 
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CompletionRequest {
     /// The standing instructions.
     pub system: String,
@@ -67,6 +68,20 @@ pub struct CompletionRequest {
     pub tools: Vec<ToolSpec>,
     /// At most this many tokens back.
     pub max_output_tokens: u32,
+}
+
+impl CompletionRequest {
+    /// A conversation without tools.
+    pub fn new(system: impl Into<String>, messages: Vec<Message>, max_output_tokens: u32) -> Self {
+        Self { system: system.into(), messages, tools: Vec::new(), max_output_tokens }
+    }
+
+    /// The same with tools that the model may use.
+    #[must_use]
+    pub fn with_tools(mut self, tools: Vec<ToolSpec>) -> Self {
+        self.tools = tools;
+        self
+    }
 }
 
 /// What a call cost, in tokens.
@@ -81,6 +96,7 @@ pub struct Usage {
 
 /// What a model answered.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Completion {
     /// The text.
     pub text: String,
@@ -92,6 +108,20 @@ pub struct Completion {
     pub truncated: bool,
 }
 
+impl Completion {
+    /// An answer that ended by itself.
+    pub fn new(text: impl Into<String>, tool_calls: Vec<ToolCall>, usage: Usage) -> Self {
+        Self { text: text.into(), tool_calls, usage, truncated: false }
+    }
+
+    /// The same, cut off at the output limit.
+    #[must_use]
+    pub fn truncated(mut self) -> Self {
+        self.truncated = true;
+        self
+    }
+}
+
 /// One language model behind one API.
 ///
 /// **Implemented by** connector authors. **Called by** the investigating agent. An implementation MUST keep to
@@ -100,6 +130,12 @@ pub struct Completion {
 pub trait Model: Send + Sync {
     /// The model's name, for reports and costs.
     fn name(&self) -> &str;
+
+    /// Tests the connection and the key, spending as little as the API allows.
+    ///
+    /// # Errors
+    /// What was tried and what went wrong.
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError>;
 
     /// One completion.
     ///

@@ -29,6 +29,7 @@ pub enum NoticeKind {
 /// One message to people. Delivered at least once, so receivers deduplicate by `idempotency_key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Notice {
     /// The notice.
     pub id: NoticeId,
@@ -50,6 +51,24 @@ pub struct Notice {
     pub link: String,
     /// Labels to route by.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Notice {
+    /// A notice of the default organisation with nothing but a title: what a notifier's own tests send.
+    pub fn new(kind: NoticeKind, idempotency_key: impl Into<String>, at: Timestamp, title: impl Into<String>) -> Self {
+        Self {
+            id: NoticeId::new(),
+            org_id: OrgId::default(),
+            idempotency_key: idempotency_key.into(),
+            kind,
+            at,
+            title: title.into(),
+            body: String::new(),
+            severity: String::new(),
+            link: String::new(),
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 /// Tells people, through one channel.

@@ -80,6 +80,16 @@ impl SecretHandle {
             Source::Broken(reason) => Err(PortError::new(super::PortErrorKind::Unauthorized, reason.clone())),
         }
     }
+
+    /// The secret of a connector that cannot work without one.
+    ///
+    /// # Errors
+    /// It has none, or the reference cannot be resolved.
+    pub async fn required(&self) -> Result<SecretString, PortError> {
+        self.reveal().await?.ok_or_else(|| {
+            PortError::new(super::PortErrorKind::Unauthorized, "this connector has no secret: set one in its settings")
+        })
+    }
 }
 
 impl fmt::Debug for SecretHandle {

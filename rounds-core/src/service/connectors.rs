@@ -1,7 +1,7 @@
 //! Connectors: configure, test, delete. Secrets go in and never come out.
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,6 +51,50 @@ pub struct ConnectorDraft {
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
+}
+
+impl ConnectorDraft {
+    /// A connector of a kind, with a name and an empty config.
+    ///
+    /// ```
+    /// # use rounds_core::service::ConnectorDraft;
+    /// let draft = ConnectorDraft::new("units", "edge")
+    ///     .with_config(serde_json::json!({ "url": "http://127.0.0.1:9000", "allowedUnits": ["nginx.service"] }))
+    ///     .with_secret("a token");
+    /// assert!(!format!("{draft:?}").contains("a token"));
+    /// ```
+    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+            config: Value::Object(serde_json::Map::new()),
+            secret: None,
+            secret_ref: None,
+            is_default: false,
+            owner_team_id: None,
+        }
+    }
+
+    /// The same with a config.
+    #[must_use]
+    pub fn with_config(mut self, config: Value) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The same with a secret.
+    #[must_use]
+    pub fn with_secret(mut self, secret: impl Into<SecretString>) -> Self {
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// The same with a place where its secret is: `env://VAR`, `file:///abs/path`, `vault://path#field`.
+    #[must_use]
+    pub fn with_secret_ref(mut self, reference: impl Into<String>) -> Self {
+        self.secret_ref = Some(reference.into());
+        self
+    }
 }
 
 impl Connectors<'_> {
@@ -137,6 +181,36 @@ impl Connectors<'_> {
         .await
     }
 
+    /// Makes a connector, or changes the one of that name to this: for programs that bring their connectors along and
+    /// start more than once. One that is so already is left alone, with its revision and what was approved for it; a
+    /// secret that is given counts as changed unless it is the same text or reference.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), or there is one of that name and another kind.
+    pub async fn ensure(&self, who: &Principal, draft: ConnectorDraft) -> Result<Connector, Error> {
+        self.may_write(who).await?;
+        let found = self.list(who).await?.into_iter().find(|found| found.name == draft.name);
+        let Some(found) = found else {
+            return match self.create(who, draft.clone()).await {
+                // Another replica was faster.
+                Err(Error::Conflict { code: "name_taken", .. }) => Box::pin(self.ensure(who, draft)).await,
+                made => made,
+            };
+        };
+        let secret_is_kept = match (&draft.secret, &draft.secret_ref, &found.secret) {
+            (None, None, _) => true,
+            (Some(given), None, Some(StoredSecret::Inline(kept))) => given.expose_secret() == kept.expose_secret(),
+            (None, Some(given), Some(StoredSecret::Reference(kept))) => given == kept,
+            _ => false,
+        };
+        let is_so = secret_is_kept
+            && draft.kind == found.kind
+            && draft.config == found.config
+            && draft.is_default == found.is_default
+            && draft.owner_team_id == found.owner_team_id;
+        if is_so { Ok(found) } else { self.update(who, found.id, draft).await }
+    }
+
     /// Sets a connector's secret.
     ///
     /// # Errors
@@ -173,9 +247,7 @@ impl Connectors<'_> {
                 Built::Execution(port) => port.check(&cx).await,
                 Built::Datasource(port) => port.check(&cx).await,
                 Built::Notifier(port) => port.check(&cx).await,
-                Built::Model(_) => {
-                    Err(PortError::new(PortErrorKind::Invalid, "a model is tested by using it in an investigation"))
-                }
+                Built::Model(port) => port.check(&cx).await,
             }
         };
         let result = guarded(self.shared, cx.timeout + SLACK, check).await.unwrap_or_else(|broken| {

@@ -36,6 +36,7 @@ pub struct PlanFilter {
 
 /// A proposal by a person or a program.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ProposeRequest {
     /// The plan.
     pub plan: Proposal,
@@ -45,6 +46,36 @@ pub struct ProposeRequest {
     pub investigation_id: Option<InvestigationId>,
     /// The alert it is to end.
     pub linked_alert_rule_id: Option<AlertRuleId>,
+}
+
+/// A proposal that follows from no investigation and no alert, and has no rescue.
+impl From<Proposal> for ProposeRequest {
+    fn from(plan: Proposal) -> Self {
+        Self { plan, rescue: None, investigation_id: None, linked_alert_rule_id: None }
+    }
+}
+
+impl ProposeRequest {
+    /// The same with how to undo it.
+    #[must_use]
+    pub fn with_rescue(mut self, rescue: impl Into<Option<Proposal>>) -> Self {
+        self.rescue = rescue.into();
+        self
+    }
+
+    /// The same with the investigation it follows from.
+    #[must_use]
+    pub fn with_investigation(mut self, id: impl Into<Option<InvestigationId>>) -> Self {
+        self.investigation_id = id.into();
+        self
+    }
+
+    /// The same with the alert it is to end.
+    #[must_use]
+    pub fn with_alert_rule(mut self, id: impl Into<Option<AlertRuleId>>) -> Self {
+        self.linked_alert_rule_id = id.into();
+        self
+    }
 }
 
 /// What was stored of a proposal.
@@ -63,6 +94,21 @@ pub struct Approval {
     pub auto_edit: bool,
     /// The digest the person saw. Another one than the plan's is refused; none is audited as unbound.
     pub digest: Option<String>,
+}
+
+impl Approval {
+    /// Of a plan as it was shown: what anybody changes meanwhile is refused.
+    #[must_use]
+    pub fn of(shown: &Plan) -> Self {
+        Self { auto_edit: false, digest: Some(shown.digest.clone()) }
+    }
+
+    /// The same, without an approval of each step.
+    #[must_use]
+    pub fn with_auto_edit(mut self) -> Self {
+        self.auto_edit = true;
+        self
+    }
 }
 
 /// How a person changes a plan.
@@ -115,7 +161,8 @@ impl Plans<'_> {
     ///
     /// # Errors
     /// `plans:propose` is missing, the gate refuses steps, or the proposal is malformed.
-    pub async fn propose(&self, who: &Principal, request: ProposeRequest) -> Result<Proposed, Error> {
+    pub async fn propose(&self, who: &Principal, request: impl Into<ProposeRequest>) -> Result<Proposed, Error> {
+        let request = request.into();
         self.shared.authorize(who, Action::PlansPropose, &[Scope::all("plans")]).await?;
         let actor = who.actor();
         if let Some(id) = request.investigation_id {

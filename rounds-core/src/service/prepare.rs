@@ -7,11 +7,9 @@ use super::guard::{SLACK, guarded};
 use super::review::review;
 use super::shared::{Shared, millis};
 use crate::access::Actor;
-use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, StepId};
+use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId};
 use crate::investigation::{Proposal, ProposedStep};
-use crate::plan::{
-    ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
-};
+use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::CallContext;
 use crate::step::{Mode, Refusal, ReviewedStep, cap};
 use crate::time::after_ms;
@@ -72,25 +70,10 @@ fn step(
     preview: String,
 ) -> Step {
     Step {
-        id: StepId::new(),
-        ordinal,
-        connector_id: connector.id,
-        connector_revision: connector.revision,
-        review,
         dry_run_text: Some(preview),
         risk_note: proposed.risk_note.clone(),
         continue_on_error: proposed.continue_on_error,
-        status: StepStatus::Pending,
-        approval_request_id: None,
-        approved_by: None,
-        attempt: 0,
-        executed_at: None,
-        effect_deadline: None,
-        finished_at: None,
-        exit_code: None,
-        output_text: None,
-        error_text: None,
-        failure: None,
+        ..Step::new(ordinal, connector.id, connector.revision, review)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::guard::{SLACK, caught, guarded};
 use super::live::Live;
 use super::shared::Shared;
-use crate::ports::{CallContext, ExecutionAdapter};
+use crate::ports::{CallContext, ExecutionAdapter, ReadStep};
 use crate::step::{Mode, Refusal, ReviewedStep, StepSpec};
 
 /// Why a step did not pass.
@@ -29,6 +29,27 @@ impl Stopped {
     }
 }
 
+/// What an adapter says of a step, and what no adapter can forget: only the kinds that it names are its own, only reads
+/// are for investigations, and what it renders is canonical, so that what is stored is judged alike ever after.
+fn judged(adapter: &dyn ExecutionAdapter, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+    Refusal::unless_one_of("step kind", &step.kind, adapter.describe().step_kinds)?;
+    let reviewed = adapter.review(step, mode)?;
+    if mode == Mode::Read {
+        ReadStep::new(reviewed.clone())?;
+    }
+    let canonical = reviewed.spec();
+    if canonical != *step && adapter.review(&canonical, mode).as_ref() != Ok(&reviewed) {
+        return Err(Refusal::new(
+            "not_canonical",
+            format!(
+                "the connector renders `{}` in a way that it does not itself read back: a fault of the connector",
+                reviewed.command_text
+            ),
+        ));
+    }
+    Ok(reviewed)
+}
+
 /// What the gate of a connector says of a step.
 pub(crate) async fn review(
     shared: &Shared,
@@ -36,7 +57,7 @@ pub(crate) async fn review(
     step: &StepSpec,
     mode: Mode,
 ) -> Result<ReviewedStep, Stopped> {
-    let ask = || match caught(|| live.port.review(step, mode)) {
+    let ask = || match caught(|| judged(live.port.as_ref(), step, mode)) {
         Ok(judged) => judged.map_err(Stopped::Refused),
         Err(panicked) => Err(Stopped::Panicked(panicked)),
     };

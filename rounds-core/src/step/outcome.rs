@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 /// What came back from a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct StepOutput {
     /// The exit code, for adapters that have one.
     pub exit_code: Option<i32>,
@@ -14,6 +15,25 @@ pub struct StepOutput {
 }
 
 impl StepOutput {
+    /// What it said, of an adapter without exit codes.
+    pub fn text(output: impl Into<String>) -> Self {
+        Self { output: output.into(), ..Self::default() }
+    }
+
+    /// The same output with an exit code.
+    #[must_use]
+    pub fn with_exit_code(mut self, code: i32) -> Self {
+        self.exit_code = Some(code);
+        self
+    }
+
+    /// The same output with what was said on the error channel.
+    #[must_use]
+    pub fn with_error_output(mut self, text: impl Into<String>) -> Self {
+        self.error_output = text.into();
+        self
+    }
+
     /// The same output with both texts cut to [`OUTPUT_CAP`].
     #[must_use]
     pub fn capped(mut self) -> Self {
@@ -52,6 +72,7 @@ pub enum Effect {
 /// Why a step did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct StepError {
     /// Whether the effect may have happened.
     pub effect: Effect,

@@ -31,6 +31,7 @@ impl fmt::Display for Tier {
 /// One object that a step touches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Target {
     /// Its namespace; `None`: the object is in none (cluster-scoped, or the adapter has no namespaces).
     #[serde(default)]
@@ -40,6 +41,25 @@ pub struct Target {
     /// Its name; `None`: every object of that kind in that place (lists).
     #[serde(default)]
     pub name: Option<String>,
+}
+
+impl Target {
+    /// One object that is in no namespace: `Target::new("unit", "nginx.service")`.
+    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: None, kind: kind.into(), name: Some(name.into()) }
+    }
+
+    /// Every object of a kind: what a list reads.
+    pub fn every(kind: impl Into<String>) -> Self {
+        Self { namespace: None, kind: kind.into(), name: None }
+    }
+
+    /// The same in a namespace. Access to auto-edit is granted by namespace; a target in none needs the widest grant.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
 }
 
 impl fmt::Display for Target {
@@ -53,8 +73,19 @@ impl fmt::Display for Target {
 
 /// A step that an adapter has parsed, checked and rendered canonically. What runs, what is shown and what is
 /// digested all come from here, never from the proposal.
+///
+/// ```
+/// use rounds_core::step::{ReviewedStep, Target, Tier};
+///
+/// let step = ReviewedStep::command("units", ["restart", "nginx.service"], Tier::Write)
+///     .on(Target::new("unit", "nginx.service"))
+///     .idempotent();
+/// assert_eq!(step.command_text, "units restart nginx.service");
+/// assert_eq!(step.argv(), ["restart", "nginx.service"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ReviewedStep {
     /// The kind of step.
     pub kind: String,
@@ -78,6 +109,66 @@ pub struct ReviewedStep {
 }
 
 impl ReviewedStep {
+    /// A command line: kind `ops.run_command`, its first word as the verb, and text and parameters rendered from the same
+    /// words, so that what is shown is what runs. It names no target, and counts as neither reversible nor idempotent,
+    /// until the adapter says otherwise.
+    pub fn command<S: Into<String>>(program: &str, argv: impl IntoIterator<Item = S>, tier: Tier) -> Self {
+        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
+        let verb = argv.first().cloned().unwrap_or_default();
+        let text = std::iter::once(program).chain(argv.iter().map(String::as_str)).map(quoted).collect::<Vec<_>>();
+        Self::new(StepSpec::command(argv), verb, text.join(" "), tier)
+    }
+
+    /// A step of the adapter's own kind. `spec` holds the canonical parameters, and `command_text` must be rendered from
+    /// the very same values.
+    pub fn new(spec: StepSpec, verb: impl Into<String>, command_text: impl Into<String>, tier: Tier) -> Self {
+        Self {
+            kind: spec.kind,
+            verb: verb.into(),
+            command_text: command_text.into(),
+            params: spec.params,
+            targets: Vec::new(),
+            tier,
+            reversible: false,
+            idempotent: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The same step, touching one more object.
+    #[must_use]
+    pub fn on(mut self, target: Target) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// The same step, for which there is a known way back.
+    #[must_use]
+    pub fn reversible(mut self) -> Self {
+        self.reversible = true;
+        self
+    }
+
+    /// The same step, which run twice ends where run once does.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// The same step with one more thing that a reader should know.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// The arguments of a command line; empty for a step of another kind.
+    #[must_use]
+    pub fn argv(&self) -> Vec<&str> {
+        self.params["argv"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// The step as it is handed to a review again: the canonical parameters, and nothing else of the proposal.
     #[must_use]
     pub fn spec(&self) -> StepSpec {
@@ -85,9 +176,27 @@ impl ReviewedStep {
     }
 }
 
+/// A word as a shell would have to be given it, so that two arguments never look like one. Nothing runs in a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@%_+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// Why an adapter will not run a step, and what it would run instead.
+///
+/// ```
+/// use rounds_core::step::Refusal;
+///
+/// let refused = Refusal::unless_one_of("verb", "reboot", ["status", "restart"]).unwrap_err();
+/// assert_eq!(refused.rule, "verb_not_accepted");
+/// assert_eq!(refused.message, "the verb `reboot` is not accepted; accepted: status, restart");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct Refusal {
     /// Which rule refused, as a stable word: `unknown_verb`, `namespace_not_allowed`.
     pub rule: String,
@@ -99,5 +208,27 @@ impl Refusal {
     /// A refusal by a rule.
     pub fn new(rule: impl Into<String>, message: impl Into<String>) -> Self {
         Self { rule: rule.into(), message: message.into() }
+    }
+
+    /// Refuses what is not in a list, and says what is in it. An empty list accepts nothing.
+    ///
+    /// # Errors
+    /// `found` is not in `accepted`; the rule is `<what>_not_accepted`.
+    pub fn unless_one_of<S: AsRef<str>>(
+        what: &str,
+        found: &str,
+        accepted: impl IntoIterator<Item = S>,
+    ) -> Result<(), Self> {
+        let accepted: Vec<S> = accepted.into_iter().collect();
+        if accepted.iter().any(|one| one.as_ref() == found) {
+            return Ok(());
+        }
+        let list = match accepted.iter().map(S::as_ref).collect::<Vec<_>>() {
+            none if none.is_empty() => "none".to_owned(),
+            some => some.join(", "),
+        };
+        let found: String = found.chars().take(80).collect();
+        let message = format!("the {what} `{found}` is not accepted; accepted: {list}");
+        Err(Self::new(format!("{}_not_accepted", what.replace(' ', "_")), message))
     }
 }

@@ -1,14 +1,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::Refusal;
 
 /// One action as somebody proposed it: nothing in it is believed until an adapter has reviewed it.
+///
+/// ```
+/// use rounds_core::step::StepSpec;
+///
+/// let step = StepSpec::command(["restart", "nginx.service"]);
+/// assert_eq!(step.argv().unwrap(), ["restart", "nginx.service"]);
+///
+/// let odd = StepSpec::new(StepSpec::RUN_COMMAND, serde_json::json!({ "argv": "restart nginx.service" }));
+/// assert!(odd.argv().unwrap_err().message.contains("a list of texts is accepted"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
 pub struct StepSpec {
-    /// The kind of step, such as `ops.run_command`.
+    /// The kind of step, such as `ops.run_command`. Rounds refuses a kind that the adapter does not
+    /// [name](crate::ports::AdapterInfo::step_kinds) before the adapter is asked.
     pub kind: String,
-    /// What the kind needs. For `ops.run_command`: `{"argv": [...], "stdin": "..."?}`, without a leading `kubectl`.
+    /// What the kind needs. For `ops.run_command`: `{"argv": [...], "stdin": "..."?}`, without the program's own name.
     pub params: Value,
 }
 
@@ -16,10 +30,15 @@ impl StepSpec {
     /// The step kind of a command line.
     pub const RUN_COMMAND: &'static str = "ops.run_command";
 
+    /// A step of a kind of the adapter's own, with the parameters that the kind defines.
+    pub fn new(kind: impl Into<String>, params: Value) -> Self {
+        Self { kind: kind.into(), params }
+    }
+
     /// A command without a shell: one string per argument, the program's name left out.
     pub fn command<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
         let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
-        Self { kind: Self::RUN_COMMAND.into(), params: serde_json::json!({ "argv": argv }) }
+        Self::new(Self::RUN_COMMAND, json!({ "argv": argv }))
     }
 
     /// The same command with text on its standard input.
@@ -30,13 +49,40 @@ impl StepSpec {
         }
         self
     }
+
+    /// The arguments of a command line that has nothing else, for adapters whose programs read no standard input.
+    ///
+    /// # Errors
+    /// The parameters are anything but `{"argv": [texts]}`, or an argument holds a control character, which could make
+    /// what is shown look like another command.
+    pub fn argv(&self) -> Result<Vec<&str>, Refusal> {
+        let shape = |found: &Value| {
+            let found: String = found.to_string().chars().take(200).collect();
+            Refusal::new("shape", format!("found {found}; {{\"argv\": [...]}} with a list of texts is accepted"))
+        };
+        let params = self.params.as_object().ok_or_else(|| shape(&self.params))?;
+        let words = match params.get("argv").and_then(Value::as_array) {
+            Some(words) if params.len() == 1 => words,
+            _ => return Err(shape(&self.params)),
+        };
+        let words: Vec<&str> =
+            words.iter().map(|word| word.as_str().ok_or_else(|| shape(word))).collect::<Result<_, _>>()?;
+        match words.iter().find(|word| word.chars().any(char::is_control)) {
+            Some(word) => Err(Refusal::new(
+                "control_character",
+                format!("found {word:?}; arguments without control characters are accepted"),
+            )),
+            None => Ok(words),
+        }
+    }
 }
 
 /// What the caller is about to do with a step: the gate is wider for approved plans than for investigations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// An investigation looks: only reads pass.
+    /// An investigation looks: only reads pass. Rounds refuses what is not [`Tier::Read`](super::Tier::Read) by itself;
+    /// an adapter only has to narrow it where some reads are not for investigations.
     Read,
     /// A plan acts: reads and writes pass.
     Write,

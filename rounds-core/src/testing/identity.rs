@@ -97,10 +97,6 @@ impl Identity for StaticIdentity {
         Ok(self.lock().newest(now, |known, _| known.text.expose_secret() == token.expose_secret()))
     }
 
-    async fn principal(&self, id: PrincipalId) -> Result<Option<Principal>, PortError> {
-        Ok(self.lock().principal(id).cloned())
-    }
-
     async fn live_agent(&self, org: &OrgId, now: Timestamp) -> Result<Option<TokenIdentity>, PortError> {
         Ok(self.lock().newest(now, |_, principal| principal.is_agent && principal.org_id == *org))
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rounds_core::plan::{Plan, PlanEvent, PlanStatus, Step, digest};
-use rounds_core::step::{ReviewedStep, Target, Tier};
+use rounds_core::step::{ReviewedStep, StepSpec, Target, Tier};
 use rounds_core::{ConnectorId, PlanId, RequestId, StepId};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ const COVERED: [(&str, Edit); 13] = [
     ("a target's namespace", |step| step.review.targets[0].namespace = None),
     ("a target's kind", |step| step.review.targets[0].kind.push('x')),
     ("a target's name", |step| step.review.targets[0].name = None),
-    ("one target more", |step| step.review.targets.push(Target { namespace: None, kind: "node".into(), name: None })),
+    ("one target more", |step| step.review.targets.push(Target::every("node"))),
     ("continueOnError", |step| step.continue_on_error = !step.continue_on_error),
 ];
 
@@ -138,12 +138,13 @@ fn the_bytes_of_a_known_plan_are_these() {
     let step = Step {
         id: StepId::from(nil),
         connector_id: ConnectorId::from(nil),
-        review: ReviewedStep {
-            tier: Tier::Read,
-            params: json!({ "stdin": "a\n", "argv": ["get", "pods"] }),
-            command_text: "kubectl get pods".into(),
-            ..step(0).review
-        },
+        review: ReviewedStep::new(
+            StepSpec::new("ops.run_command", json!({ "stdin": "a\n", "argv": ["get", "pods"] })),
+            "get",
+            "kubectl get pods",
+            Tier::Read,
+        )
+        .on(step(0).review.targets.remove(0)),
         ..step(0)
     };
     let bytes = digest::canonical_bytes(PlanId::from(nil), 2, &[step]);
@@ -183,18 +184,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             connector_revision,
             id: StepId::from(uuid::Uuid::nil()),
             connector_id: ConnectorId::from(uuid::Uuid::nil()),
-            review: ReviewedStep {
-                params,
-                command_text,
-                targets: Vec::<(bool, String)>::into_iter(targets)
-                    .map(|(inside, name)| Target {
-                        namespace: inside.then(|| name.clone()),
-                        kind: "thing".into(),
-                        name: Some(name),
-                    })
-                    .collect(),
-                ..step(ordinal).review
-            },
+            review: Vec::<(bool, String)>::into_iter(targets)
+                .map(|(inside, name): (bool, String)| {
+                    let target = Target::new("thing", name.clone());
+                    if inside { target.in_namespace(name) } else { target }
+                })
+                .fold(
+                    ReviewedStep::new(StepSpec::new("ops.run_command", params), "scale", command_text, Tier::Write),
+                    ReviewedStep::on,
+                ),
             ..step(ordinal)
         };
         (0..).zip(steps).map(step_of).collect()

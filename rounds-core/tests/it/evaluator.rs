@@ -145,9 +145,8 @@ async fn a_datasource_that_is_missing_hangs_or_panics_is_recorded_and_ends_no_ru
 async fn several_series_fold_to_the_first_in_label_order_with_a_warning() {
     let world = World::new().await;
     let _running = world.start();
-    let series = |pod: &str, value| Series {
-        labels: [("pod".to_owned(), pod.to_owned())].into(),
-        points: vec![Point { at: Timestamp::UNIX_EPOCH, value }],
+    let series = |pod: &str, value| {
+        Series::new([("pod".to_owned(), pod.to_owned())].into(), vec![Point { at: Timestamp::UNIX_EPOCH, value }])
     };
     world.errors.fake.set_series(vec![series("web-2", 0.9), series("web-1", 0.1)]);
     let rule = world.rule("errors", json!({})).await;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::harness::{World, eventually, later, lock, ok, pass, requests, secs, steps};
 
 fn failed(message: &str) -> FakeOutcome {
-    FakeOutcome::Error(StepError::failed(message, StepOutput { exit_code: Some(1), ..StepOutput::default() }))
+    FakeOutcome::Error(StepError::failed(message, StepOutput::default().with_exit_code(1)))
 }
 
 fn unknown(message: &str) -> FakeOutcome {
@@ -285,7 +285,7 @@ async fn output_and_error_are_capped_at_64_kib_with_head_tail_and_how_much_was_c
     let _running = world.start();
     world.cluster.does(|_, _| async {
         let text = |what: &str| format!("{what} begins\n{}\n{what} ends", "ü".repeat(100_000));
-        let output = StepOutput { exit_code: Some(1), output: text("output"), error_output: text("error") };
+        let output = StepOutput::text(text("output")).with_exit_code(1).with_error_output(text("error"));
         Err(StepError::failed("it said no ".repeat(20_000), output))
     });
     let plan = world.propose(&["get app/web"]).await;

@@ -154,7 +154,7 @@ async fn rule_9_a_decision_is_committed_whole_or_not_at_all() {
             let result = match decision {
                 "propose" => {
                     let mut request = world.proposal(&["restart app/web"]);
-                    let undo = Proposal { summary: "undo".into(), steps: vec![world.step("scale app/web")] };
+                    let undo = Proposal::new("undo").with_steps([world.step("scale app/web")]);
                     request.rescue = Some(undo);
                     plans.propose(&world.agent, request).await.map(drop)
                 }

@@ -93,13 +93,15 @@ impl Cluster {
 }
 
 pub fn ok() -> Result<StepOutput, StepError> {
-    Ok(StepOutput { exit_code: Some(0), output: "ok".into(), ..StepOutput::default() })
+    Ok(StepOutput::text("ok").with_exit_code(0))
 }
 
 #[async_trait]
 impl ExecutionAdapter for Cluster {
     fn describe(&self) -> AdapterInfo {
-        AdapterInfo { step_timeout: *lock(&self.step_timeout), ..self.fake.describe() }
+        let mut info = self.fake.describe();
+        info.step_timeout = *lock(&self.step_timeout);
+        info
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
@@ -147,7 +149,7 @@ pub struct Channel {
 #[async_trait]
 impl Notifier for Channel {
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "nobody to disturb".into(), facts: Default::default() })
+        Ok(CheckReport::new("nobody to disturb"))
     }
 
     async fn send(&self, _cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
@@ -354,12 +356,7 @@ impl World {
     }
 
     pub fn proposal(&self, commands: &[&str]) -> ProposeRequest {
-        ProposeRequest {
-            plan: Proposal { summary: "mend it".into(), steps: commands.iter().map(|c| self.step(c)).collect() },
-            rescue: None,
-            investigation_id: None,
-            linked_alert_rule_id: None,
-        }
+        Proposal::new("mend it").with_steps(commands.iter().map(|c| self.step(c))).into()
     }
 
     /// A plan that the agent proposed.
@@ -370,7 +367,7 @@ impl World {
     /// A plan with a rescue, both proposed by the agent.
     pub async fn propose_with_rescue(&self, commands: &[&str], rescue: &str) -> (Plan, Plan) {
         let mut request = self.proposal(commands);
-        request.rescue = Some(Proposal { summary: "undo it".into(), steps: vec![self.step(rescue)] });
+        request.rescue = Some(Proposal::new("undo it").with_steps([self.step(rescue)]));
         let proposed = self.rounds.plans().propose(&self.agent, request).await.unwrap();
         (proposed.plan, proposed.rescue.unwrap())
     }
@@ -473,12 +470,7 @@ pub fn draft(kind: &str) -> rounds_core::service::ConnectorDraft {
 }
 
 pub fn step(connector: &Connector, command: &str) -> ProposedStep {
-    ProposedStep {
-        connector_id: connector.id,
-        spec: StepSpec::command(command.split_whitespace()),
-        continue_on_error: false,
-        risk_note: None,
-    }
+    ProposedStep::new(connector.id, StepSpec::command(command.split_whitespace()))
 }
 
 /// Waits until something is there; the limit is in tokio's time, which costs nothing when it is paused.
@@ -621,29 +613,20 @@ impl Investigator for Detective {
         };
         let connector = tools.connectors().remove(0);
         let reading = tools.read(connector.id, StepSpec::command(["get", "app/web"])).await;
-        let cause = |cited| Some(RootCause { summary: "somebody broke it".into(), citations: vec![cited] });
+        let cause = |cited| Some(RootCause::new("somebody broke it", [cited]));
         let mut findings = Findings { summary: "it is broken".into(), ..Findings::default() };
         match does {
             Does::Proposes(commands) => {
                 findings.root_cause = cause(reading.id);
-                let step = |command: &&str| ProposedStep {
-                    connector_id: connector.id,
-                    spec: StepSpec::command(command.split_whitespace()),
-                    continue_on_error: false,
-                    risk_note: None,
-                };
+                let step =
+                    |command: &&str| ProposedStep::new(connector.id, StepSpec::command(command.split_whitespace()));
                 let steps: Vec<_> = commands.iter().map(step).collect();
-                findings.plan = (!steps.is_empty()).then(|| Proposal { summary: "mend it".into(), steps });
+                findings.plan = (!steps.is_empty()).then(|| Proposal::new("mend it").with_steps(steps));
             }
             Does::MakesUp => {
                 findings.root_cause = cause(ReadingId(99));
-                let step = ProposedStep {
-                    connector_id: connector.id,
-                    spec: StepSpec::command(["restart", "app/web"]),
-                    continue_on_error: false,
-                    risk_note: None,
-                };
-                findings.plan = Some(Proposal { summary: "mend it".into(), steps: vec![step] });
+                let step = ProposedStep::new(connector.id, StepSpec::command(["restart", "app/web"]));
+                findings.plan = Some(Proposal::new("mend it").with_steps([step]));
             }
             Does::Errs => return Err(PortError::new(PortErrorKind::Unavailable, "the model is overloaded")),
             Does::Panics => panic!("a fault in the investigator"),

@@ -384,7 +384,7 @@ async fn a_connector_that_is_deleted_is_dropped() {
             &self,
             _cx: &rounds_core::ports::CallContext,
         ) -> Result<rounds_core::ports::CheckReport, PortError> {
-            Ok(rounds_core::ports::CheckReport { message: "here".into(), facts: Default::default() })
+            Ok(rounds_core::ports::CheckReport::new("here"))
         }
         async fn send(
             &self,
@@ -486,7 +486,7 @@ struct Mute(Arc<Mutex<usize>>);
 #[async_trait]
 impl rounds_core::ports::Notifier for Mute {
     async fn check(&self, _cx: &rounds_core::ports::CallContext) -> Result<rounds_core::ports::CheckReport, PortError> {
-        Ok(rounds_core::ports::CheckReport { message: "here".into(), facts: Default::default() })
+        Ok(rounds_core::ports::CheckReport::new("here"))
     }
     async fn send(
         &self,

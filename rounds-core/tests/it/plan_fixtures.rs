@@ -25,11 +25,11 @@ pub(crate) fn person(login: &str) -> Actor {
 }
 
 pub(crate) fn output(text: &str) -> StepOutput {
-    StepOutput { exit_code: Some(0), output: text.into(), error_output: String::new() }
+    StepOutput::text(text).with_exit_code(0)
 }
 
 pub(crate) fn failed() -> StepResult {
-    let output = StepOutput { exit_code: Some(1), output: "half".into(), error_output: "no such thing".into() };
+    let output = StepOutput::text("half").with_exit_code(1).with_error_output("no such thing");
     StepResult::Failed { message: "it said no".into(), output }
 }
 
@@ -58,21 +58,14 @@ pub(crate) fn step(ordinal: u32) -> Step {
         output_text: None,
         error_text: None,
         failure: None,
-        review: ReviewedStep {
-            kind: "ops.run_command".into(),
-            verb: "scale".into(),
-            params: serde_json::json!({ "argv": ["scale", format!("deployment/web-{ordinal}"), "--replicas=2"] }),
-            command_text: format!("kubectl scale deployment/web-{ordinal} --replicas=2"),
-            targets: vec![Target {
-                namespace: Some("app".into()),
-                kind: "deployment.apps".into(),
-                name: Some(format!("web-{ordinal}")),
-            }],
-            tier: Tier::Write,
-            reversible: true,
-            idempotent: true,
-            notes: Vec::new(),
-        },
+        review: ReviewedStep::command(
+            "kubectl",
+            ["scale".into(), format!("deployment/web-{ordinal}"), "--replicas=2".into()],
+            Tier::Write,
+        )
+        .on(Target::new("deployment.apps", format!("web-{ordinal}")).in_namespace("app"))
+        .reversible()
+        .idempotent(),
     }
 }
 

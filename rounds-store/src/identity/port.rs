@@ -15,7 +15,10 @@ use crate::tables::TEAM_MEMBER;
 
 impl SqlIdentity {
     /// An account with teams and grants as they are now; `None` when there is none or it is disabled.
-    pub(super) async fn live_principal(&self, id: PrincipalId) -> Result<Option<Principal>, IdentityError> {
+    ///
+    /// # Errors
+    /// The accounts cannot be read.
+    pub async fn principal(&self, id: PrincipalId) -> Result<Option<Principal>, IdentityError> {
         let Some(account) = self.account(id).await?.filter(|account| !account.is_disabled) else { return Ok(None) };
         let select = Query::select()
             .column("team_id")
@@ -33,8 +36,8 @@ impl SqlIdentity {
 
     async fn identify(&self, token: Option<TokenInfo>) -> Result<Option<TokenIdentity>, IdentityError> {
         let Some(token) = token else { return Ok(None) };
-        let principal = self.live_principal(token.account).await?;
-        Ok(principal.map(|principal| TokenIdentity { token_id: token.id, principal, expires_at: token.expires_at }))
+        let principal = self.principal(token.account).await?;
+        Ok(principal.map(|principal| TokenIdentity::new(token.id, principal).with_expires_at(token.expires_at)))
     }
 }
 
@@ -47,10 +50,6 @@ impl Identity for SqlIdentity {
             self.touch(&found, now).await;
         }
         Ok(identified)
-    }
-
-    async fn principal(&self, id: PrincipalId) -> Result<Option<Principal>, PortError> {
-        Ok(self.live_principal(id).await?)
     }
 
     async fn live_agent(&self, org: &OrgId, now: Timestamp) -> Result<Option<TokenIdentity>, PortError> {

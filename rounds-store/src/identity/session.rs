@@ -92,7 +92,7 @@ impl SqlIdentity {
         let account: Uuid = row.try_get("", "account_id").map_err(Fail::from)?;
         let csrf: String = row.try_get("", "csrf").map_err(Fail::from)?;
         let expires_at = from_micros(row.try_get("", "expires_at").map_err(Fail::from)?)?;
-        let principal = self.live_principal(account.into()).await?;
+        let principal = self.principal(account.into()).await?;
         Ok(principal.map(|principal| Session { principal, csrf: SecretString::from(csrf), expires_at }))
     }
 

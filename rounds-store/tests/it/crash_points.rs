@@ -9,7 +9,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "the test runs itself as a child, and tells it so by the environment")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -154,7 +153,7 @@ struct Channel(Fate, Traces);
 #[async_trait]
 impl Notifier for Channel {
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "a file".into(), facts: BTreeMap::new() })
+        Ok(CheckReport::new("a file"))
     }
     async fn send(&self, _cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         self.0.passes();
@@ -175,16 +174,11 @@ impl Investigator for Detective {
         self.0.leave("runs", &format!("{}#{}", alert.investigation_id, alert.attempt));
         let connector = tools.connectors().remove(0);
         let reading = tools.read(connector.id, StepSpec::command(["get", "app/web"])).await;
-        let step = |verb: &str| ProposedStep {
-            connector_id: connector.id,
-            spec: StepSpec::command([verb, "app/web"]),
-            continue_on_error: false,
-            risk_note: None,
-        };
+        let step = |verb: &str| ProposedStep::new(connector.id, StepSpec::command([verb, "app/web"]));
         Ok(Findings {
             summary: "it is broken".into(),
-            root_cause: Some(RootCause { summary: "somebody broke it".into(), citations: vec![reading.id] }),
-            plan: Some(Proposal { summary: "mend it".into(), steps: vec![step("scale"), step("restart")] }),
+            root_cause: Some(RootCause::new("somebody broke it", [reading.id])),
+            plan: Some(Proposal::new("mend it").with_steps([step("scale"), step("restart")])),
             ..Findings::default()
         })
     }

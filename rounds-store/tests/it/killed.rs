@@ -5,7 +5,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "the test runs itself as a child, and tells it so by the environment")]
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -174,7 +173,7 @@ struct Channel(Fate);
 #[async_trait]
 impl Notifier for Channel {
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "a file".into(), facts: BTreeMap::new() })
+        Ok(CheckReport::new("a file"))
     }
     async fn send(&self, _cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         self.0.leave("told", &notice.idempotency_key);
@@ -194,16 +193,11 @@ impl Investigator for Detective {
         let connector = tools.connectors().remove(0);
         let reading = tools.read(connector.id, StepSpec::command(["get", "app/web"])).await;
         self.0.reached(Point::Investigating);
-        let step = ProposedStep {
-            connector_id: connector.id,
-            spec: StepSpec::command(["restart", "app/web"]),
-            continue_on_error: false,
-            risk_note: None,
-        };
+        let step = ProposedStep::new(connector.id, StepSpec::command(["restart", "app/web"]));
         Ok(Findings {
             summary: "it is broken".into(),
-            root_cause: Some(RootCause { summary: "somebody broke it".into(), citations: vec![reading.id] }),
-            plan: Some(Proposal { summary: "mend it".into(), steps: vec![step] }),
+            root_cause: Some(RootCause::new("somebody broke it", [reading.id])),
+            plan: Some(Proposal::new("mend it").with_steps([step])),
             ..Findings::default()
         })
     }
@@ -286,14 +280,9 @@ async fn child_that_is_killed_at_its_point() {
             continue;
         }
         let connector = made.unwrap();
-        let step = |verb: &str| ProposedStep {
-            connector_id: connector.id,
-            spec: StepSpec::command([verb, "app/web"]),
-            continue_on_error: false,
-            risk_note: None,
-        };
-        let plan = Proposal { summary: "mend it".into(), steps: vec![step("scale"), step("restart")] };
-        let request = ProposeRequest { plan, rescue: None, investigation_id: None, linked_alert_rule_id: None };
+        let step = |verb: &str| ProposedStep::new(connector.id, StepSpec::command([verb, "app/web"]));
+        let plan = Proposal::new("mend it").with_steps([step("scale"), step("restart")]);
+        let request = ProposeRequest::from(plan);
         let plan = rounds.plans().propose(&child.agent, request).await.unwrap().plan;
         if scene.about == "plan" {
             let approval = Approval { auto_edit: true, digest: Some(plan.digest) };

@@ -21,6 +21,7 @@ use rounds_core::testing::{FakeDatasource, Layered, StaticIdentity, StoreLayer};
 use rounds_core::time::after_ms;
 use rounds_core::{AlertRuleId, OrgId, Rounds, Running, Settings};
 use rounds_store::SqlStore;
+use tokio::sync::watch;
 
 use crate::support::{Database, Place, all, rule};
 
@@ -34,7 +35,7 @@ struct World {
     /// How often each query was asked, and by which replica.
     asked: Mutex<HashMap<String, Vec<usize>>>,
     investigating: AtomicUsize,
-    most_investigating: AtomicUsize,
+    most_investigating: watch::Sender<usize>,
     investigated: Mutex<Vec<String>>,
     told: Mutex<Vec<String>>,
     /// What the store said that no caller should ever hear.
@@ -72,8 +73,13 @@ impl Investigator for Detective {
     }
     async fn investigate(&self, _tools: &dyn Toolbox, alert: &FiredAlert) -> Result<Findings, PortError> {
         let running = self.0.investigating.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.most_investigating.fetch_max(running, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.most_investigating.send_if_modified(|most| {
+            let more = running > *most;
+            *most = running.max(*most);
+            more
+        });
+        // The first of them waits for company, so that the cap is made use of however slow the machine is.
+        self.0.most_investigating.subscribe().wait_for(|most| *most > 1).await.unwrap();
         self.0.investigated.lock().unwrap().push(alert.investigation_id.to_string());
         self.0.investigating.fetch_sub(1, Ordering::SeqCst);
         Ok(Findings { summary: "a storm".into(), ..Findings::default() })
@@ -85,7 +91,7 @@ struct Channel(Arc<World>);
 #[async_trait]
 impl Notifier for Channel {
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "a list".into(), facts: BTreeMap::new() })
+        Ok(CheckReport::new("a list"))
     }
     async fn send(&self, _cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         self.0.told.lock().unwrap().push(notice.idempotency_key.clone());
@@ -238,9 +244,8 @@ async fn a_thousand_rules_that_fire_at_once_are_each_investigated_exactly_once_b
     let investigated = world.investigated.lock().unwrap().clone();
     assert_eq!(investigated.len(), RULES, "each ran once");
     assert_eq!(investigated.iter().collect::<BTreeSet<_>>().len(), RULES);
-    let most = world.most_investigating.load(Ordering::SeqCst);
+    let most = *world.most_investigating.borrow();
     assert!(most <= CAP, "the cap holds over all replicas: {most}");
-    assert!(most > 1, "and it is made use of");
     let instances: Vec<AlertInstance> = all(&first.store, RecordKind::AlertInstance).await;
     assert!(instances.iter().all(|instance| instance.state == AlertState::Firing));
     until("everybody is told", async || first.store.count(RecordKind::Notice, None).await.unwrap().is_empty()).await;

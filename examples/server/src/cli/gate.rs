@@ -72,7 +72,7 @@ struct AnsweredTarget {
 }
 
 impl From<Target> for AnsweredTarget {
-    fn from(Target { namespace, kind, name }: Target) -> Self {
+    fn from(Target { namespace, kind, name, .. }: Target) -> Self {
         Self { namespace, kind, name }
     }
 }
@@ -89,7 +89,7 @@ impl Answer {
                 tier: Some(step.tier),
                 targets: step.targets.into_iter().map(AnsweredTarget::from).collect(),
             },
-            Err(Refusal { rule, message }) => Self {
+            Err(Refusal { rule, message, .. }) => Self {
                 id,
                 verdict: "deny",
                 code: Some(rule),

@@ -157,12 +157,7 @@ struct Cluster {
 #[async_trait]
 impl ExecutionAdapter for Cluster {
     fn describe(&self) -> AdapterInfo {
-        AdapterInfo {
-            step_kinds: vec![StepSpec::RUN_COMMAND.into()],
-            usage: "kubectl, without its name".into(),
-            namespaces: self.namespaces.clone(),
-            step_timeout: None,
-        }
+        AdapterInfo::commands("kubectl, without its name").with_namespaces(self.namespaces.clone())
     }
 
     fn review(&self, step: &StepSpec, _: Mode) -> Result<ReviewedStep, Refusal> {
@@ -189,16 +184,13 @@ impl ExecutionAdapter for Cluster {
         let name = name.or_else(|| (tier == Tier::Destructive).then(|| argv.get(2).cloned()).flatten());
         let kind = if tier == Tier::Destructive { "pod" } else { "deployment.apps" };
         let text: Vec<String> = argv.iter().map(|word| shown(word)).collect();
-        Ok(ReviewedStep {
-            kind: step.kind.clone(),
-            verb,
-            command_text: format!("kubectl {}", text.join(" ")),
-            params: step.params.clone(),
-            targets: vec![Target { namespace: place, kind: kind.into(), name }],
-            tier,
-            reversible: tier != Tier::Destructive,
-            idempotent: tier == Tier::Read,
-            notes: Vec::new(),
+        let mut target = Target::every(kind);
+        (target.namespace, target.name) = (place, name);
+        let step = ReviewedStep::new(step.clone(), verb, format!("kubectl {}", text.join(" ")), tier).on(target);
+        Ok(match tier {
+            Tier::Read => step.reversible().idempotent(),
+            Tier::Write => step.reversible(),
+            Tier::Destructive => step,
         })
     }
 
@@ -211,14 +203,14 @@ impl ExecutionAdapter for Cluster {
                 .to_owned(),
             Tier::Destructive => "pod/checkout-7c9f4d5b6-x2x9k deleted (server dry run)".to_owned(),
         };
-        Ok(DryRun { text, checked_by_server: true })
+        Ok(DryRun::by_server(text))
     }
 
     async fn read(&self, _: &CallContext, _: ReadStep) -> Result<StepOutput, StepError> {
         let output = "NAME                        READY   STATUS             RESTARTS\n\
                       checkout-7c9f4d5b6-x2x9k    0/1     CrashLoopBackOff   7\n\
                       checkout-7c9f4d5b6-8k4mm    0/1     CrashLoopBackOff   7\n";
-        Ok(StepOutput { exit_code: Some(0), output: output.into(), ..StepOutput::default() })
+        Ok(StepOutput::text(output).with_exit_code(0))
     }
 
     async fn execute(&self, _: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
@@ -227,7 +219,7 @@ impl ExecutionAdapter for Cluster {
         let outcome = lock(&self.shop.0.outcomes).pop_front();
         match outcome {
             Some(Outcome::Fails(text)) => {
-                let output = StepOutput { exit_code: Some(1), error_output: text.into(), ..StepOutput::default() };
+                let output = StepOutput::default().with_exit_code(1).with_error_output(text);
                 return Err(StepError::failed("kubectl exited with 1", output));
             }
             Some(Outcome::Unknown) => {
@@ -240,14 +232,14 @@ impl ExecutionAdapter for Cluster {
             *lock(&self.shop.0.fixed) = Some(Utc::now());
         }
         let output = match step.tier {
-            Tier::Read => "deployment \"checkout\" successfully rolled out\n".into(),
-            _ => "deployment.apps/checkout rolled back\n".into(),
+            Tier::Read => "deployment \"checkout\" successfully rolled out\n",
+            _ => "deployment.apps/checkout rolled back\n",
         };
-        Ok(StepOutput { exit_code: Some(0), output, ..StepOutput::default() })
+        Ok(StepOutput::text(output).with_exit_code(0))
     }
 
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "reached v1.33.1 as rounds".into(), facts: BTreeMap::default() })
+        Ok(CheckReport::new("reached v1.33.1 as rounds"))
     }
 }
 
@@ -262,7 +254,7 @@ struct Metrics {
 #[async_trait]
 impl Datasource for Metrics {
     fn describe(&self) -> DatasourceInfo {
-        DatasourceInfo { language: "PromQL".into(), metrics: true, logs: false, changes: false }
+        DatasourceInfo::metrics("PromQL")
     }
 
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
@@ -296,7 +288,7 @@ impl Datasource for Metrics {
             value: if quiet { 0.2 + 0.05 * (at.timestamp() as f64 / 300.0).sin() } else { self.shop.value(at) },
         });
         let labels = BTreeMap::from([("namespace".into(), "shop".into()), ("deployment".into(), "checkout".into())]);
-        Ok(DataSet { series: vec![Series { labels, points: points.collect() }], ..DataSet::default() })
+        Ok(DataSet::of_series(vec![Series::new(labels, points.collect())]))
     }
 }
 
@@ -317,52 +309,37 @@ impl Investigator for Doctor {
             return Ok(Findings { summary: "There is no connector to look with.".into(), ..Findings::default() });
         };
         let pods = tools.read(*id, StepSpec::command(["get", "pods", "-n", "shop"])).await;
-        let step = |argv: &[&str], note: Option<&str>| ProposedStep {
-            connector_id: *id,
-            spec: StepSpec::command(argv.iter().copied()),
-            continue_on_error: false,
-            risk_note: note.map(str::to_owned),
-        };
-        let undo = ["rollout", "undo", "deployment/checkout", "--to-revision=11", "-n", "shop"];
-        let again = ["rollout", "undo", "deployment/checkout", "--to-revision=12", "-n", "shop"];
+        let step = |argv: &[&str]| ProposedStep::new(*id, StepSpec::command(argv.iter().copied()));
+        let undo = step(&["rollout", "undo", "deployment/checkout", "--to-revision=11", "-n", "shop"])
+            .with_risk_note("Orders in flight on the two crashing pods are lost; they are failing now anyway.");
+        let again = step(&["rollout", "undo", "deployment/checkout", "--to-revision=12", "-n", "shop"])
+            .with_risk_note("Brings the crashing image back.");
         Ok(Findings {
             summary: "checkout crashes since revision 12; revision 11 ran without errors.".into(),
-            root_cause: Some(RootCause {
-                summary: "Revision 12 of deployment checkout (image 2.4.0-rc1) crashes at start: every pod is in \
-                          CrashLoopBackOff since it was rolled out, and revision 11 served without errors."
-                    .into(),
-                citations: vec![rate.id, pods.id],
-            }),
+            root_cause: Some(RootCause::new(
+                "Revision 12 of deployment checkout (image 2.4.0-rc1) crashes at start: every pod is in \
+                 CrashLoopBackOff since it was rolled out, and revision 11 served without errors.",
+                [rate.id, pods.id],
+            )),
             sections: vec![
-                Section {
-                    title: "What is seen".into(),
-                    body: "The error rate rose from under 1 % to over 40 % within five minutes.\nBoth pods restart \
-                           again and again."
-                        .into(),
-                    citations: vec![rate.id, pods.id],
-                },
-                Section {
-                    title: "What changed".into(),
-                    body: "Deployment checkout was rolled out to revision 12 two minutes before the first error."
-                        .into(),
-                    citations: vec![pods.id],
-                },
+                Section::new(
+                    "What is seen",
+                    "The error rate rose from under 1 % to over 40 % within five minutes.\nBoth pods restart again and \
+                     again.",
+                    [rate.id, pods.id],
+                ),
+                Section::new(
+                    "What changed",
+                    "Deployment checkout was rolled out to revision 12 two minutes before the first error.",
+                    [pods.id],
+                ),
             ],
             unknowns: vec!["Why 2.4.0-rc1 crashes: its logs end before the first line of the application.".into()],
-            plan: Some(Proposal {
-                summary: "Roll checkout back to revision 11, the last one that served without errors".into(),
-                steps: vec![
-                    step(
-                        &undo,
-                        Some("Orders in flight on the two crashing pods are lost; they are failing now anyway."),
-                    ),
-                    step(&["get", "deployment/checkout", "-n", "shop"], None),
-                ],
-            }),
-            rescue: Some(Proposal {
-                summary: "Return checkout to revision 12".into(),
-                steps: vec![step(&again, Some("Brings the crashing image back."))],
-            }),
+            plan: Some(
+                Proposal::new("Roll checkout back to revision 11, the last one that served without errors")
+                    .with_steps([undo, step(&["get", "deployment/checkout", "-n", "shop"])]),
+            ),
+            rescue: Some(Proposal::new("Return checkout to revision 12").with_steps([again])),
         })
     }
 }

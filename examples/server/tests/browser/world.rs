@@ -168,23 +168,12 @@ impl World {
     /// A plan of these commands, proposed by the admin.
     pub async fn plan(&self, summary: &str, commands: &[&[&str]], rescue: bool) -> Plan {
         let steps = |commands: &[&[&str]]| {
-            let step = |argv: &&[&str]| ProposedStep {
-                connector_id: self.cluster,
-                spec: StepSpec::command(argv.iter().copied()),
-                continue_on_error: false,
-                risk_note: None,
-            };
-            commands.iter().map(step).collect()
+            let step = |argv: &&[&str]| ProposedStep::new(self.cluster, StepSpec::command(argv.iter().copied()));
+            commands.iter().map(step).collect::<Vec<_>>()
         };
-        let request = ProposeRequest {
-            plan: Proposal { summary: summary.into(), steps: steps(commands) },
-            rescue: rescue.then(|| Proposal {
-                summary: format!("Undo: {summary}"),
-                steps: steps(&[&["rollout", "undo", "deployment/checkout", "-n", "shop"]]),
-            }),
-            investigation_id: None,
-            linked_alert_rule_id: None,
-        };
+        let undo = &[&["rollout", "undo", "deployment/checkout", "-n", "shop"][..]];
+        let request = ProposeRequest::from(Proposal::new(summary).with_steps(steps(commands)))
+            .with_rescue(rescue.then(|| Proposal::new(format!("Undo: {summary}")).with_steps(steps(undo))));
         self.rounds().plans().propose(&self.admin, request).await.unwrap().plan
     }
 

@@ -98,7 +98,7 @@ async fn a_failed_step_is_retried_and_its_rescue_is_submitted_and_runs_nothing_b
     assert!(message.contains("submit"), "{message}");
     admin.post(&format!("{rescue}/submit"), json!({})).await.refused(409, "primary_not_ended");
 
-    let output = StepOutput { exit_code: Some(1), error_output: "no such thing".into(), ..StepOutput::default() };
+    let output = StepOutput::default().with_exit_code(1).with_error_output("no such thing");
     server.adapter.script(FakeOutcome::Error(StepError::failed("exit code 1", output)));
     let outcome = admin.post(&format!("{path}/approve?wait=20"), json!({ "autoEdit": true })).await.expect(200);
     assert_eq!((&outcome["outcome"]["kind"], &outcome["outcome"]["failedOrdinal"]), (&json!("failed"), &json!(0)));

@@ -47,7 +47,7 @@ struct FixedValue(f64);
 #[async_trait]
 impl Datasource for FixedValue {
     fn describe(&self) -> DatasourceInfo {
-        DatasourceInfo { language: "PromQL".into(), metrics: true, logs: false, changes: false }
+        DatasourceInfo::metrics("PromQL")
     }
 
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
@@ -56,7 +56,7 @@ impl Datasource for FixedValue {
 
     async fn query(&self, _: &CallContext, _: &Query) -> Result<DataSet, PortError> {
         let point = Point { at: chrono::Utc::now(), value: self.0 };
-        Ok(DataSet { series: vec![Series { labels: Default::default(), points: vec![point] }], ..DataSet::default() })
+        Ok(DataSet::of_series(vec![Series::new(Default::default(), vec![point])]))
     }
 }
 
@@ -81,7 +81,7 @@ struct Pager(String);
 #[async_trait]
 impl Notifier for Pager {
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "nobody to disturb".into(), facts: Default::default() })
+        Ok(CheckReport::new("nobody to disturb"))
     }
 
     async fn send(&self, _: &CallContext, notice: &Notice) -> Result<(), PortError> {

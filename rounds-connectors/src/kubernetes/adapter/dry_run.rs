@@ -44,7 +44,7 @@ impl KubectlExecutionAdapter {
                     change.verb.word(),
                     words.join(", ")
                 );
-                Ok(DryRun { text, checked_by_server: false })
+                Ok(DryRun::not_by_server(text))
             }
             Action::Get(_)
             | Action::Describe(_)
@@ -54,9 +54,7 @@ impl KubectlExecutionAdapter {
             | Action::Version(_)
             | Action::ApiResources(_)
             | Action::RolloutStatus(_)
-            | Action::RolloutHistory(_) => {
-                Ok(DryRun { text: "Only reads: there is nothing to try.".into(), checked_by_server: false })
-            }
+            | Action::RolloutHistory(_) => Ok(DryRun::not_by_server("Only reads: there is nothing to try.")),
         }
     }
 
@@ -129,14 +127,14 @@ impl KubectlExecutionAdapter {
         if text.is_empty() {
             text = self.preview_words(call, command, "Nothing that is kept would change. ".into()).await?.text;
         }
-        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
+        Ok(DryRun::by_server(capped(answer.clean(&text))))
     }
 
     /// Server dry-run of a change whose answer is kubectl's own words, after a line that says what changes.
     async fn preview_words(&self, call: &Call<'_>, command: &Command, says: String) -> Result<DryRun, StepError> {
         let answer = self.ask(call, &render_words(command), render_stdin(command).as_deref()).await?;
         let text = format!("{says}{}", answer.stdout());
-        Ok(DryRun { text: capped(answer.clean(&text)), checked_by_server: true })
+        Ok(DryRun::by_server(capped(answer.clean(&text))))
     }
 
     async fn preview_undo(

@@ -95,7 +95,9 @@ impl Answer {
             Exit::Code(code) => Some(code),
             Exit::Signal | Exit::TimedOut | Exit::Cancelled | Exit::Lost => None,
         };
-        StepOutput { exit_code, output: self.stdout(), error_output: self.stderr() }
+        let mut output = StepOutput::text(self.stdout()).with_error_output(self.stderr());
+        output.exit_code = exit_code;
+        output
     }
 
     /// The objects of a JSON answer, when it is whole and is JSON: kubectl writes one value, a list, or several values
@@ -285,7 +287,7 @@ impl KubectlExecutionAdapter {
 
     /// Today's gate over an earlier review: another verdict or another rendering, and nothing runs.
     async fn again(&self, call: &Call<'_>, step: &ReviewedStep, mode: Mode) -> Result<Command, StepError> {
-        let spec = StepSpec { kind: step.kind.clone(), params: step.params.clone() };
+        let spec = step.spec();
         // Whether a custom kind lives in namespaces is the cluster's word, and it may have changed.
         let needs_to_know = match self.gate().command(&spec, mode) {
             Ok(command) => !command.is_built_in(),
@@ -461,12 +463,9 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         if !self.config.capabilities.is_empty() {
             usage.push_str(&format!(" Meant for: {}.", self.config.capabilities.join(", ")));
         }
-        AdapterInfo {
-            step_kinds: vec![StepSpec::RUN_COMMAND.into()],
-            usage,
-            namespaces: self.config.allowed_namespaces.iter().cloned().collect(),
-            step_timeout: Some(self.timeout()),
-        }
+        AdapterInfo::commands(usage)
+            .with_namespaces(self.config.allowed_namespaces.iter().cloned())
+            .with_step_timeout(self.timeout())
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
@@ -554,7 +553,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         } else {
             format!("Kubernetes {version} answers; pods can be read in {}.", readable.join(", "))
         };
-        Ok(CheckReport { message, facts })
+        Ok(CheckReport::new(message).with_facts(facts))
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn read(text: &str, namespace: &str, policy: &Policy) -> Result<Vec<M
     let mut objects: Vec<ManifestObject> = Vec::new();
     for (i, value) in values.into_iter().enumerate() {
         let object = check(value, namespace, policy)
-            .map_err(|refusal| Refusal { message: format!("object {}: {}", i + 1, refusal.message), ..refusal })?;
+            .map_err(|refusal| Refusal::new(refusal.rule.clone(), format!("object {}: {}", i + 1, refusal.message)))?;
         let same = |known: &&ManifestObject| {
             known.object.kind.kind == object.object.kind.kind && known.object.name == object.object.name
         };

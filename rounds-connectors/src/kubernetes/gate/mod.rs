@@ -126,7 +126,7 @@ impl Gate {
                 "the command does not survive being written out canonically; write it more plainly",
             )),
             Err(refusal) => {
-                Err(Refusal { message: format!("written out canonically: {}", refusal.message), ..refusal })
+                Err(Refusal::new(refusal.rule.clone(), format!("written out canonically: {}", refusal.message)))
             }
         }
     }
@@ -136,15 +136,11 @@ fn reviewed(command: &Command, argv: Vec<String>, stdin: Option<String>) -> Revi
     let command_text = render::text(&argv);
     let mut params = Map::from_iter([("argv".to_owned(), Value::from(argv))]);
     params.extend(stdin.map(|stdin| ("stdin".to_owned(), Value::String(stdin))));
-    ReviewedStep {
-        kind: StepSpec::RUN_COMMAND.into(),
-        verb: command.action.verb().into(),
-        command_text,
-        params: Value::Object(params),
-        targets: targets::of(command),
-        tier: tier::tier(command),
-        reversible: tier::reversible(command),
-        idempotent: tier::idempotent(command),
-        notes: notes::of(command),
-    }
+    let spec = StepSpec::new(StepSpec::RUN_COMMAND, Value::Object(params));
+    let mut step = ReviewedStep::new(spec, command.action.verb(), command_text, tier::tier(command));
+    step.targets = targets::of(command);
+    step.reversible = tier::reversible(command);
+    step.idempotent = tier::idempotent(command);
+    step.notes = notes::of(command);
+    step
 }

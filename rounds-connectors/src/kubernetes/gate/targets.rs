@@ -181,21 +181,24 @@ pub(crate) fn of(command: &Command) -> Vec<Target> {
         Place::Namespace(namespace) => Some(namespace.clone()),
         Place::AllNamespaces | Place::Cluster => None,
     };
-    let target = |kind: &Kind, name: Option<&str>| Target {
-        namespace: namespace.clone(),
-        kind: kind.canonical(),
-        name: name.map(str::to_owned),
+    let target = |kind: String, name: Option<&str>| {
+        let target = match name {
+            Some(name) => Target::new(kind, name),
+            None => Target::every(kind),
+        };
+        match &namespace {
+            Some(namespace) => target.in_namespace(namespace),
+            None => target,
+        }
     };
     let named = |objects: &[ObjectRef]| {
-        objects.iter().map(|object| target(&object.kind.kind, Some(&object.name))).collect::<Vec<_>>()
+        objects.iter().map(|object| target(object.kind.kind.canonical(), Some(&object.name))).collect::<Vec<_>>()
     };
     let selected = |selection: &Selection| match selection {
         Selection::Named(objects) => named(objects),
-        Selection::Listed { kinds, .. } => kinds.iter().map(|kind| target(&kind.kind, None)).collect(),
+        Selection::Listed { kinds, .. } => kinds.iter().map(|kind| target(kind.kind.canonical(), None)).collect(),
     };
-    let bare = |kind: &str, name: Option<&str>| {
-        vec![Target { namespace: namespace.clone(), kind: kind.into(), name: name.map(str::to_owned) }]
-    };
+    let bare = |kind: &str, name: Option<&str>| vec![target(kind.into(), name)];
     match &command.action {
         Action::Get(get) => selected(&get.selection),
         Action::Describe(describe) => selected(&describe.selection),
@@ -215,9 +218,11 @@ pub(crate) fn of(command: &Command) -> Vec<Target> {
         Action::RolloutUndo(undo) => named(&undo.objects),
         Action::RolloutChange(change) => named(&change.objects),
         Action::Patch(patch) => named(std::slice::from_ref(&patch.object)),
-        Action::Apply(apply) => {
-            apply.objects.iter().map(|object| target(&object.object.kind.kind, Some(&object.object.name))).collect()
-        }
+        Action::Apply(apply) => apply
+            .objects
+            .iter()
+            .map(|object| target(object.object.kind.kind.canonical(), Some(&object.object.name)))
+            .collect(),
         Action::Label(metadata) | Action::Annotate(metadata) => named(&metadata.objects),
         Action::Delete(delete) => named(&delete.objects),
     }

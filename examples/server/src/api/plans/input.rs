@@ -140,12 +140,10 @@ impl StepInput {
             (None, None) => return invalid("connectorId is missing: GET /api/connectors lists what there is"),
         };
         let kind = fields.kind.unwrap_or_else(|| StepSpec::RUN_COMMAND.into());
-        Ok(ProposedStep {
-            connector_id,
-            spec: StepSpec { kind, params: Value::Object(params) },
-            continue_on_error: fields.continue_on_error,
-            risk_note: fields.risk_note,
-        })
+        let mut step = ProposedStep::new(connector_id, StepSpec::new(kind, Value::Object(params)));
+        step.continue_on_error = fields.continue_on_error;
+        step.risk_note = fields.risk_note;
+        Ok(step)
     }
 }
 
@@ -154,5 +152,5 @@ pub(super) fn steps(steps: Vec<StepInput>) -> Result<Vec<ProposedStep>, ApiError
 }
 
 pub(super) fn proposal(summary: String, inputs: Vec<StepInput>) -> Result<Proposal, ApiError> {
-    Ok(Proposal { summary, steps: steps(inputs)? })
+    Ok(Proposal::new(summary).with_steps(steps(inputs)?))
 }

@@ -132,12 +132,10 @@ async fn propose(
         return Ok((StatusCode::CREATED, Json(draft.into())));
     }
     let rescue = body.rescue.map(|rescue| input::proposal(rescue.summary, rescue.steps)).transpose()?;
-    let request = ProposeRequest {
-        plan: input::proposal(body.summary, body.steps)?,
-        rescue,
-        investigation_id: body.investigation_id,
-        linked_alert_rule_id: body.linked_alert_rule_id,
-    };
+    let request = ProposeRequest::from(input::proposal(body.summary, body.steps)?)
+        .with_rescue(rescue)
+        .with_investigation(body.investigation_id)
+        .with_alert_rule(body.linked_alert_rule_id);
     let proposed = state.rounds.plans().propose(&who.principal, request).await?;
     Ok((StatusCode::CREATED, Json(proposed.plan.into())))
 }

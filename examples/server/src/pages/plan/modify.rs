@@ -205,14 +205,12 @@ impl Draft {
             if self.stdin.is_empty() { spec } else { spec.with_stdin(self.stdin.clone()) }
         } else {
             let params = serde_json::from_str(&self.params).map_err(|error| format!("parameters: {error}"))?;
-            StepSpec { kind: self.kind.clone(), params }
+            StepSpec::new(self.kind.clone(), params)
         };
         let note = self.risk_note.trim();
-        Ok(ProposedStep {
-            connector_id,
-            spec,
-            continue_on_error: self.continue_on_error,
-            risk_note: (!note.is_empty()).then(|| note.to_owned()),
-        })
+        let mut step = ProposedStep::new(connector_id, spec);
+        step.continue_on_error = self.continue_on_error;
+        step.risk_note = (!note.is_empty()).then(|| note.to_owned());
+        Ok(step)
     }
 }
