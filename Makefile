@@ -9,7 +9,8 @@ CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: demo demo-auto test deps-demo deps-test fmt lint structure unit doctest doc examples browser clean
+.PHONY: demo demo-auto test deps-demo deps-test fmt lint structure unit doctest doc public-api public-api-accept examples
+.PHONY: browser clean
 
 ## The main job on embedded defaults: sandbox cluster, SQLite, no account anywhere.
 demo: deps-demo
@@ -20,7 +21,7 @@ demo-auto: deps-demo
 	$(CARGO) run -p rounds-server --bin rounds-server -- demo --auto
 
 ## Everything that CI runs.
-test: deps-test fmt structure lint unit doctest doc examples demo-auto
+test: deps-test fmt structure lint unit doctest doc public-api examples demo-auto
 
 deps-demo:
 	.ci/install cc kubectl
@@ -30,6 +31,7 @@ deps-test:
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path .ci/public-api/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
@@ -46,6 +48,14 @@ doctest:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+# After doc, whose builds of the dependencies it uses.
+public-api:
+	.ci/check-public-api
+
+## Takes the public API as it is now: commit docs/public-api together with the change.
+public-api-accept:
+	.ci/check-public-api accept
 
 examples:
 	$(CARGO) run -p rounds-minimal
