@@ -241,7 +241,7 @@ impl Registration {
 /// A [`Registration`](crate::plugin::Registration) as a value, for tests and statically assembled servers:
 ///
 /// ```
-/// # use rounds_core::plugin::{BuildContext, BuildError, Registry};
+/// # use rounds_core::plugin::Registry;
 /// # use rounds_core::testing::FakeAdapter;
 /// #[derive(serde::Deserialize, schemars::JsonSchema)]
 /// #[serde(deny_unknown_fields)]
@@ -256,7 +256,7 @@ impl Registration {
 ///     role: Execution,
 ///     secret: None,
 ///     config: Config,
-///     build: |_cx: BuildContext, _config: Config| Ok::<_, BuildError>(FakeAdapter::default()),
+///     build: |_cx, _config| Ok(FakeAdapter::default()),
 /// };
 /// let registry = Registry::new([units])?;
 /// let error = registry.check("units", &serde_json::json!({ "adress": "x" })).unwrap_err();
@@ -297,7 +297,10 @@ macro_rules! registration {
                     config: $crate::plugin::__private::serde_json::Value,
                 ) -> ::std::result::Result<$crate::plugin::Built, $crate::plugin::BuildError> {
                     let config = $crate::plugin::__private::parse_config::<$config>(config)?;
-                    let built = ($build)(cx, config)?;
+                    // Its type is said, so that a closure need not say it.
+                    let build: fn($crate::plugin::BuildContext, $config) -> ::std::result::Result<_, $crate::plugin::BuildError> =
+                        $build;
+                    let built = build(cx, config)?;
                     ::std::result::Result::Ok($crate::plugin::Built::$role(::std::sync::Arc::new(built)))
                 }
                 build

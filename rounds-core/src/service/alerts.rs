@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::drafts::{RuleDraft, SilenceDraft};
 use super::error::Error;
 use super::evaluator::transition;
 use super::guard::{SLACK, guarded};
@@ -14,11 +13,10 @@ use super::investigations::{Queued, queue};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{
-    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Severity, Silence, disable, enable,
-    remove, reset,
+    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Silence, disable, enable, remove, reset,
 };
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId, TeamId};
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, DataSet, EventSubject, PortError, PortErrorKind, Query};
@@ -27,38 +25,6 @@ use crate::time::Timestamp;
 /// Alert rules. Every method authorizes the principal itself.
 pub struct Alerts<'a> {
     pub(crate) shared: &'a Shared,
-}
-
-/// What a person writes to make or change a rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RuleDraft {
-    /// Its name; unique in the organisation.
-    pub name: String,
-    /// What it means and what to do, for people.
-    #[serde(default)]
-    pub description: String,
-    /// When it is true.
-    pub condition: Condition,
-    /// Between two evaluations, in seconds.
-    #[serde(default = "default_interval")]
-    pub evaluation_interval_sec: u64,
-    /// How bad it is.
-    #[serde(default)]
-    pub severity: Severity,
-    /// Labels, for routing and to find the workload.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// The datasource; absent: the organisation's default.
-    #[serde(default)]
-    pub datasource_id: Option<ConnectorId>,
-    /// The team that owns it.
-    #[serde(default)]
-    pub owner_team_id: Option<TeamId>,
-}
-
-fn default_interval() -> u64 {
-    60
 }
 
 /// A rule with the state of what it watches.
@@ -93,26 +59,6 @@ pub struct Preview {
     pub holds: bool,
     /// The whole answer.
     pub answer: DataSet,
-}
-
-/// What a person writes to make a silence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SilenceDraft {
-    /// One rule; absent: every rule that the matchers match.
-    #[serde(default)]
-    pub rule_id: Option<AlertRuleId>,
-    /// Labels that a rule or its sample must carry.
-    #[serde(default)]
-    pub matchers: BTreeMap<String, String>,
-    /// Why.
-    #[serde(default)]
-    pub comment: String,
-    /// From when; absent: from now.
-    #[serde(default)]
-    pub starts_at: Option<Timestamp>,
-    /// Until when.
-    pub ends_at: Timestamp,
 }
 
 impl Alerts<'_> {
@@ -152,6 +98,25 @@ impl Alerts<'_> {
             .event(self.event(&rule, "created"));
         self.shared.store.commit(commit).await?;
         Ok(self.view(rule, Some(instance)))
+    }
+
+    /// Makes a rule, or changes the one of that name to this: for programs that bring their rules along and start more than
+    /// once. One that is so already is left alone, with its state; whether it is switched on stays as it is.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn ensure(&self, who: &Principal, draft: RuleDraft) -> Result<RuleView, Error> {
+        self.may_write(who).await?;
+        let found = self.list(who).await?.into_iter().find(|found| found.rule.name == draft.name);
+        match found {
+            Some(found) if RuleDraft::from(&found.rule) == draft => Ok(found),
+            Some(found) => self.update(who, found.rule.id, draft).await,
+            None => match self.create(who, draft.clone()).await {
+                // Another replica was faster.
+                Err(Error::Conflict { code: "name_taken", .. }) => Box::pin(self.ensure(who, draft)).await,
+                made => made,
+            },
+        }
     }
 
     /// One rule with its state.

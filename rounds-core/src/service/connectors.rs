@@ -1,10 +1,9 @@
 //! Connectors: configure, test, delete. Secrets go in and never come out.
 
-use schemars::JsonSchema;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
 
+use super::drafts::ConnectorDraft;
 use super::error::Error;
 use super::guard::{SLACK, caught, guarded};
 use super::shared::Shared;
@@ -12,7 +11,7 @@ use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
 use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
-use crate::id::{ConnectorId, TeamId};
+use crate::id::ConnectorId;
 use crate::plugin::{BuildContext, Built, Registry, SecretUse};
 use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
@@ -20,81 +19,6 @@ use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorK
 /// Connectors. Every method authorizes the principal itself.
 pub struct Connectors<'a> {
     pub(crate) shared: &'a Shared,
-}
-
-/// What an operator writes to make or change a connector.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ConnectorDraft {
-    /// Its kind, such as `kubernetes`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its name; unique in the organisation.
-    pub name: String,
-    /// Its config, as its kind's schema says.
-    #[serde(default)]
-    pub config: Value,
-    /// Its secret, kept encrypted. On a change: absent keeps the one there is.
-    #[serde(default, deserialize_with = "secret")]
-    #[schemars(with = "Option<String>")]
-    pub secret: Option<SecretString>,
-    /// Where its secret is: `env://VAR`, `file:///abs/path`, `vault://path#field`. Instead of `secret`.
-    #[serde(default)]
-    pub secret_ref: Option<String>,
-    /// Whether it is the organisation's default for its role.
-    #[serde(default)]
-    pub is_default: bool,
-    /// The team that owns it.
-    #[serde(default)]
-    pub owner_team_id: Option<TeamId>,
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
-}
-
-impl ConnectorDraft {
-    /// A connector of a kind, with a name and an empty config.
-    ///
-    /// ```
-    /// # use rounds_core::service::ConnectorDraft;
-    /// let draft = ConnectorDraft::new("units", "edge")
-    ///     .with_config(serde_json::json!({ "url": "http://127.0.0.1:9000", "allowedUnits": ["nginx.service"] }))
-    ///     .with_secret("a token");
-    /// assert!(!format!("{draft:?}").contains("a token"));
-    /// ```
-    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            kind: kind.into(),
-            name: name.into(),
-            config: Value::Object(serde_json::Map::new()),
-            secret: None,
-            secret_ref: None,
-            is_default: false,
-            owner_team_id: None,
-        }
-    }
-
-    /// The same with a config.
-    #[must_use]
-    pub fn with_config(mut self, config: Value) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The same with a secret.
-    #[must_use]
-    pub fn with_secret(mut self, secret: impl Into<SecretString>) -> Self {
-        self.secret = Some(secret.into());
-        self
-    }
-
-    /// The same with a place where its secret is: `env://VAR`, `file:///abs/path`, `vault://path#field`.
-    #[must_use]
-    pub fn with_secret_ref(mut self, reference: impl Into<String>) -> Self {
-        self.secret_ref = Some(reference.into());
-        self
-    }
 }
 
 impl Connectors<'_> {

@@ -7,5 +7,5 @@ mod spec;
 
 pub(crate) use outcome::cap;
 pub use outcome::{Effect, OUTPUT_CAP, StepError, StepOutput};
-pub use review::{Refusal, ReviewedStep, Target, Tier};
+pub use review::{Refusal, ReviewedStep, Target, Tier, lookup};
 pub use spec::{Mode, StepSpec};

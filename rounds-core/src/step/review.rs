@@ -232,3 +232,21 @@ impl Refusal {
         Err(Self::new(format!("{}_not_accepted", what.replace(' ', "_")), message))
     }
 }
+
+/// The value behind a word of a table: `let tier = lookup("verb", verb, &VERBS)?;`.
+///
+/// ```
+/// use rounds_core::step::{Tier, lookup};
+/// const VERBS: [(&str, Tier); 2] = [("status", Tier::Read), ("restart", Tier::Write)];
+///
+/// assert_eq!(lookup("verb", "restart", &VERBS).unwrap(), Tier::Write);
+/// assert!(lookup("verb", "reboot", &VERBS).is_err());
+/// ```
+///
+/// # Errors
+/// The word is not in the table: as [`Refusal::unless_one_of`].
+pub fn lookup<T: Copy>(what: &str, found: &str, table: &[(&str, T)]) -> Result<T, Refusal> {
+    Refusal::unless_one_of(what, found, table.iter().map(|(word, _)| word))?;
+    let value = table.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
+    value.ok_or_else(|| Refusal::new(format!("{what}_not_accepted"), format!("the {what} `{found}` is not accepted")))
+}

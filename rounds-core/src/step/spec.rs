@@ -75,6 +75,18 @@ impl StepSpec {
             None => Ok(words),
         }
     }
+
+    /// The arguments of a command line that always has `N` of them: `let [verb, unit] = step.words("<verb> <unit>")?;`.
+    ///
+    /// # Errors
+    /// As [`argv`](Self::argv), or there are more or fewer; `accepted` says what there should be.
+    pub fn words<const N: usize>(&self, accepted: &str) -> Result<[&str; N], Refusal> {
+        let words = self.argv()?;
+        <[&str; N]>::try_from(words).map_err(|words| {
+            let found: String = words.join(" ").chars().take(200).collect();
+            Refusal::new("shape", format!("found `{found}`; `{accepted}` is accepted"))
+        })
+    }
 }
 
 /// What the caller is about to do with a step: the gate is wider for approved plans than for investigations.

@@ -3,7 +3,7 @@
 pub mod audit;
 pub mod gate;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,10 +11,59 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rounds_store::SqlStore;
 use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
 
 use crate::boot::{self, App, Boot};
 use crate::demo::{self, DemoArgs};
 use crate::settings::{self, Overrides, ServerSettings};
+
+/// The whole program: command line, log, TLS provider, runtime. A server with connectors of one's own is a `main` that
+/// calls this, in a crate that names theirs:
+///
+/// ```no_run
+/// use rounds_connectors as _;
+/// // use my_connectors as _;
+///
+/// fn main() -> std::process::ExitCode {
+///     rounds_server::cli::main()
+/// }
+/// ```
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do when even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "rounds-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Gate(args)) = &cli.command {
+        // Its answers go to programs: it reads no settings and logs nothing.
+        return gate::run(args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+    }
+    let settings = cli.settings()?;
+    log(&settings)?;
+    // The process is ours, so its TLS provider is, too. An error only says that there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(cli.run(settings))
+}
+
+fn log(settings: &ServerSettings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.log_filter)
+        .map_err(|error| anyhow::anyhow!("ROUNDS_LOG: found `{}`: {error}", settings.log_filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if settings.log_json {
+        log.json().flatten_event(true).init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
 
 /// Auto-remediation with a human in control.
 #[derive(Debug, Parser)]
