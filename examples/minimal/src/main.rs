@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rounds_core::access::{OrgRole, Principal};
 use rounds_core::plan::VerificationStatus;
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::service::{Approval, PlanFilter};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, ScriptedInvestigator, StaticIdentity};
 use rounds_core::{OrgId, Rounds, Settings};
@@ -24,8 +24,8 @@ async fn main() -> anyhow::Result<()> {
     let (errors, cluster) = (FakeDatasource::default(), FakeAdapter::default());
     errors.set(0.9);
     let registry = Registry::new([
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors.clone()))),
-        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(cluster.clone()))),
+        Registration::datasource("errors", "Error rate", Arc::new(errors.clone())),
+        Registration::execution("cluster", "A cluster", Arc::new(cluster.clone())),
     ])?;
     let ms = Duration::from_millis;
     let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity))

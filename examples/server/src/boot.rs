@@ -106,11 +106,11 @@ impl App {
         let mut builder = Rounds::builder(Arc::new(store.clone()), Arc::new(identity.clone()))
             .registry(boot.registry)
             .host(host)
-            .secret_resolver(variables)
-            .secret_resolver(files)
+            .secret_resolver(Arc::new(variables))
+            .secret_resolver(Arc::new(files))
             .settings(settings.core.clone());
         if let Some(vault) = vault {
-            builder = builder.secret_resolver(vault);
+            builder = builder.secret_resolver(Arc::new(vault));
         }
         if let Some(investigator) = boot.investigator {
             builder = builder.investigator(investigator);

@@ -132,18 +132,13 @@ impl From<PortError> for ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let (code, message) = (error.code(), error.to_string());
+        let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let told = Self::new(status, error.code(), error.to_string());
         match error {
-            Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, code, message),
             Error::Denied(denied) => denied.into(),
-            Error::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, code, message),
-            Error::Refused(refusals) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message).with_details(json!({ "refusals": refusals }))
-            }
-            Error::State(illegal) => Self::new(StatusCode::CONFLICT, code, message)
-                .with_details(json!({ "state": illegal.state, "event": illegal.event })),
-            Error::Conflict { .. } => Self::new(StatusCode::CONFLICT, code, message),
-            Error::Port(error) => error.into(),
+            Error::Refused(refusals) => told.with_details(json!({ "refusals": refusals })),
+            Error::State(illegal) => told.with_details(json!({ "state": illegal.state, "event": illegal.event })),
+            Error::NotFound { .. } | Error::Invalid(_) | Error::Conflict { .. } | Error::Port(_) => told,
             Error::Store(error) => error.into(),
             other => Self::internal(other),
         }

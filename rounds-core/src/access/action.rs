@@ -94,6 +94,12 @@ impl Action {
         &TABLE[self as usize]
     }
 
+    /// Whether it only looks: its name ends in `:read`.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        self.name().ends_with(":read")
+    }
+
     /// The name that grants and refusals write, such as `plans:approve`.
     #[must_use]
     pub fn name(self) -> &'static str {

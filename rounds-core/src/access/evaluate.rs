@@ -27,6 +27,12 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// What a principal lacks: for an [`Authorizer`](crate::ports::Authorizer) of one's own.
+    #[must_use]
+    pub fn missing(principal: &Principal, action: Action, scope: &Scope) -> Self {
+        Self::Missing { login: principal.login.clone(), action, scope: scope.clone() }
+    }
+
     /// The action that is missing.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -75,11 +81,7 @@ pub fn evaluate(principal: &Principal, action: Action, scope: &Scope) -> Result<
     let by_role = info.default_role.is_some_and(|role| principal.role >= role);
     let by_server = principal.server_admin && (info.server_admin || info.default_role.is_some());
     let by_grant = principal.grants.iter().any(|grant| grant.action == action && covers(&grant.scope, scope));
-    if by_role || by_server || by_grant {
-        Ok(())
-    } else {
-        Err(Denied::Missing { login: principal.login.clone(), action, scope: scope.clone() })
-    }
+    if by_role || by_server || by_grant { Ok(()) } else { Err(Denied::missing(principal, action, scope)) }
 }
 
 /// The scopes that `plans:auto_edit` must be held on for a plan: every namespace it writes to, or `plans:*`

@@ -52,6 +52,15 @@ impl Scope {
         Self::PlanNamespace { namespace: namespace.into() }
     }
 
+    /// The namespace of plans that it is narrowed to.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::PlanNamespace { namespace } => Some(namespace),
+            Self::All { .. } | Self::One { .. } => None,
+        }
+    }
+
     /// The kind of object it speaks of.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -166,7 +166,29 @@ impl Registration {
     /// A kind with exactly one connector, which is there already: an embedder's own adapter, a fake in a test. Its
     /// config is the empty object.
     #[must_use]
-    pub fn ready(kind: &'static str, title: &'static str, built: Built) -> Self {
+    pub fn execution(kind: &'static str, title: &'static str, adapter: Arc<dyn ExecutionAdapter>) -> Self {
+        Self::ready(kind, title, Built::Execution(adapter))
+    }
+
+    /// As [`execution`](Self::execution).
+    #[must_use]
+    pub fn datasource(kind: &'static str, title: &'static str, datasource: Arc<dyn Datasource>) -> Self {
+        Self::ready(kind, title, Built::Datasource(datasource))
+    }
+
+    /// As [`execution`](Self::execution).
+    #[must_use]
+    pub fn notifier(kind: &'static str, title: &'static str, notifier: Arc<dyn Notifier>) -> Self {
+        Self::ready(kind, title, Built::Notifier(notifier))
+    }
+
+    /// As [`execution`](Self::execution).
+    #[must_use]
+    pub fn model(kind: &'static str, title: &'static str, model: Arc<dyn Model>) -> Self {
+        Self::ready(kind, title, Built::Model(model))
+    }
+
+    fn ready(kind: &'static str, title: &'static str, built: Built) -> Self {
         let role = match built {
             Built::Execution(_) => Role::Execution,
             Built::Datasource(_) => Role::Datasource,

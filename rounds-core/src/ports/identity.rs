@@ -86,7 +86,30 @@ impl Identity for SoleAgent {
 
 /// Decides access. [`Rbac`] is the default; an embedder may bring its own.
 ///
-/// Rule 8 (agents never decide) is checked by Rounds before an authorizer is asked, so none can open it.
+/// **Called by** every facade, once per action, with every scope that the action is about. Decisions on a plan
+/// (`plans:approve`, `plans:auto_edit`) name the namespaces that the plan writes to
+/// ([`Scope::plan_namespace`]), or `plans:*` when one of its steps is in none: an authorizer can tell teams apart by them.
+/// Everything else names all of its kind: `plans:*`, `connectors:*`. An implementation MUST refuse what it does not know,
+/// new actions included. Rule 8 (agents never decide) is checked by Rounds before an authorizer is asked, so none can open
+/// it. Cancel safe.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use rounds_core::access::{Action, Denied, Principal, Scope};
+/// use rounds_core::ports::Authorizer;
+///
+/// /// Everybody looks; whoever is on call decides.
+/// struct OnCall;
+///
+/// #[async_trait]
+/// impl Authorizer for OnCall {
+///     async fn authorize(&self, who: &Principal, action: Action, scopes: &[Scope]) -> Result<(), Denied> {
+///         let on_call = who.login == "ada";
+///         let refused = scopes.iter().find(|_| !on_call && !action.is_read());
+///         refused.map_or(Ok(()), |scope| Err(Denied::missing(who, action, scope)))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Authorizer: Send + Sync {
     /// Whether the principal may do this on every one of these scopes.
@@ -103,6 +126,13 @@ pub struct Rbac;
 #[async_trait]
 impl Authorizer for Rbac {
     async fn authorize(&self, principal: &Principal, action: Action, scopes: &[Scope]) -> Result<(), Denied> {
-        scopes.iter().try_for_each(|scope| crate::access::evaluate(principal, action, scope))
+        scopes.iter().try_for_each(|scope| crate::access::evaluate(principal, action, scope)).map_err(|denied| {
+            // Its default is a role, which no namespace narrows: what is missing is missing everywhere.
+            if action == Action::PlansApprove {
+                Denied::missing(principal, action, &Scope::all("plans"))
+            } else {
+                denied
+            }
+        })
     }
 }

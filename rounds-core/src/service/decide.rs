@@ -43,7 +43,7 @@ impl Plans<'_> {
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
-            shared.authorize(who, Action::PlansApprove, &[Scope::all("plans")]).await?;
+            shared.authorize(who, Action::PlansApprove, &scopes_of(&found.value)).await?;
             if let Some(request) = via.and_then(|id| found.value.request(id)) {
                 still_open(request)?;
             }
@@ -96,7 +96,7 @@ impl Plans<'_> {
         Ok(match decision {
             Decision::Approve { approval, .. } => {
                 if approval.auto_edit {
-                    shared.authorize(who, Action::PlansAutoEdit, &auto_edit_scopes(plan)).await?;
+                    shared.authorize(who, Action::PlansAutoEdit, &scopes_of(plan)).await?;
                 }
                 check_digest(plan, approval.digest.as_deref())?;
                 PlanEvent::Approve { at, by, auto_edit: approval.auto_edit }
@@ -112,7 +112,7 @@ impl Plans<'_> {
                 if plan.step(*ordinal).is_none() {
                     return Err(Error::not_found("step", format!("{}:{ordinal}", plan.id)));
                 }
-                let holds = shared.authorize(who, Action::PlansAutoEdit, &auto_edit_scopes(plan)).await.is_ok();
+                let holds = shared.authorize(who, Action::PlansAutoEdit, &scopes_of(plan)).await.is_ok();
                 PlanEvent::Retry {
                     at,
                     by,
@@ -296,7 +296,8 @@ fn with_reason(entry: AuditEntry, reason: Option<&str>) -> AuditEntry {
     }
 }
 
-fn auto_edit_scopes(plan: &Plan) -> Vec<Scope> {
+/// What a decision on a plan is about: the namespaces it writes to.
+fn scopes_of(plan: &Plan) -> Vec<Scope> {
     let scope = |namespace: Option<String>| {
         namespace.map_or_else(|| Scope::all("plans"), |namespace| Scope::plan_namespace(&namespace))
     };

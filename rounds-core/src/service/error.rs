@@ -79,6 +79,26 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The status of HTTP that says the same, for front ends: 400 what was sent does not hold, 403, 404, 409 the state or
+    /// another decision is in the way, 422 the gate refuses, 502 a connector failed, 503 the store cannot serve now and
+    /// may later, 500 it never will.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::Invalid(_) => 400,
+            Self::Denied(_) => 403,
+            Self::NotFound { .. } => 404,
+            Self::State(_) | Self::Conflict { .. } => 409,
+            Self::Refused(_) => 422,
+            Self::Port(error) if error.kind == PortErrorKind::Invalid => 400,
+            Self::Port(_) => 502,
+            Self::Store(error) if error.is_transient() => 503,
+            Self::Store(_) => 500,
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::decide::Decision;
@@ -88,7 +90,8 @@ pub struct Proposed {
 }
 
 /// How a person approves.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Approval {
     /// Whether no step needs an approval of its own. Needs `plans:auto_edit` on every namespace of the plan.
     pub auto_edit: bool,

@@ -100,8 +100,8 @@ impl Builder {
 
     /// Another way to resolve secret references.
     #[must_use]
-    pub fn secret_resolver(mut self, resolver: impl SecretResolver + 'static) -> Self {
-        self.resolvers.push(Arc::new(resolver));
+    pub fn secret_resolver(mut self, resolver: Arc<dyn SecretResolver>) -> Self {
+        self.resolvers.push(resolver);
         self
     }
 

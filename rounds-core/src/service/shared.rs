@@ -62,8 +62,7 @@ impl Shared {
     pub async fn authorize(&self, who: &Principal, action: Action, scopes: &[Scope]) -> Result<(), Denied> {
         let decides = matches!(action, Action::PlansApprove | Action::PlansAutoEdit);
         if who.is_agent && decides {
-            let scope = scopes.first().cloned().unwrap_or_else(|| Scope::all("plans"));
-            return Err(Denied::AgentsNeverDecide { login: who.login.clone(), action, scope });
+            return Err(Denied::AgentsNeverDecide { login: who.login.clone(), action, scope: Scope::all("plans") });
         }
         self.authorizer.authorize(who, action, scopes).await
     }

@@ -16,7 +16,7 @@ use rounds_core::audit::AuditRow;
 use rounds_core::connector::Connector;
 use rounds_core::investigation::{Findings, Investigation, Proposal, ProposedStep, ReadingId, RootCause};
 use rounds_core::plan::{Plan, PlanOutcome, RequestKind, RequestStatus};
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{AuditQuery, ListQuery, RecordKind, StoreExt, Versioned};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, Clock, DataSet, Datasource, DatasourceInfo, DryRun,
@@ -443,9 +443,9 @@ fn builder(
     channel: &Channel,
 ) -> Builder {
     let registry = Registry::new([
-        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(cluster.clone()))),
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors.clone()))),
-        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(channel.clone()))),
+        Registration::execution("cluster", "A cluster", Arc::new(cluster.clone())),
+        Registration::datasource("errors", "Error rate", Arc::new(errors.clone())),
+        Registration::notifier("channel", "A channel", Arc::new(channel.clone())),
     ]);
     Rounds::builder(store, Arc::<StaticIdentity>::clone(identity))
         .clock(Arc::<TokioClock>::clone(clock))

@@ -408,7 +408,7 @@ async fn a_connector_that_is_deleted_is_dropped() {
     };
     let of = |kind: &'static str| {
         let fake = Arc::new(FakeAdapter::default());
-        Registration::ready(kind, "Not used", rounds_core::plugin::Built::Execution(fake))
+        Registration::execution(kind, "Not used", fake)
     };
     let registry = Registry::new([held, of("cluster"), of("errors")]).unwrap();
     let world = World::built(Settings::default(), |builder| builder.registry(registry)).await;
@@ -500,13 +500,12 @@ impl rounds_core::ports::Notifier for Mute {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_never_answers_delays_no_other() {
-    use rounds_core::plugin::Built;
     let (tried, channel, metrics) = (Arc::default(), Channel::default(), Metrics::default());
     let registry = Registry::new([
-        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(FakeAdapter::default()))),
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(metrics))),
-        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(channel.clone()))),
-        Registration::ready("mute", "Mute", Built::Notifier(Arc::new(Mute(Arc::clone(&tried))))),
+        Registration::execution("cluster", "A cluster", Arc::new(FakeAdapter::default())),
+        Registration::datasource("errors", "Error rate", Arc::new(metrics)),
+        Registration::notifier("channel", "A channel", Arc::new(channel.clone())),
+        Registration::notifier("mute", "Mute", Arc::new(Mute(Arc::clone(&tried)))),
     ]);
     let settings = Settings { query_timeout: secs(30), ..Settings::default() };
     let world = World::built(settings, |builder| builder.registry(registry.unwrap())).await;

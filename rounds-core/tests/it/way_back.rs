@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rounds_core::investigation::InvestigationStatus;
 use rounds_core::plan::{PlanStatus, StepFailure};
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::StoreExt;
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
@@ -86,8 +86,8 @@ async fn world(learner: &Learner, commands: Vec<&'static str>) -> World {
     let errors = FakeDatasource::default();
     errors.set(0.9);
     let registry = Registry::new([
-        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(learner.clone()))),
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors))),
+        Registration::execution("cluster", "A cluster", Arc::new(learner.clone())),
+        Registration::datasource("errors", "Error rate", Arc::new(errors)),
     ]);
     let detective = Arc::new(Detective::new([Does::Proposes(commands)]));
     World::built(Settings::default(), |builder| builder.registry(registry.unwrap()).investigator(detective)).await

@@ -20,7 +20,7 @@ use rounds_core::access::{OrgRole, Principal};
 use rounds_core::alert::HistoryRow;
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
 use rounds_core::plan::{Plan, PlanStatus, RequestStatus, StepStatus, VerificationStatus};
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Notice,
@@ -218,9 +218,9 @@ async fn process(address: &crate::support::Address, traces: &Path, dies_at: Opti
     let cluster =
         Cluster { fake: FakeAdapter::default(), fate: fate.clone(), traces: traces.clone(), errors: errors.clone() };
     let registry = Registry::new([
-        Registration::ready("cluster", "A cluster", Built::Execution(Arc::new(cluster))),
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors))),
-        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(Channel(fate.clone(), traces.clone())))),
+        Registration::execution("cluster", "A cluster", Arc::new(cluster)),
+        Registration::datasource("errors", "Error rate", Arc::new(errors)),
+        Registration::notifier("channel", "A channel", Arc::new(Channel(fate.clone(), traces.clone()))),
     ]);
     let deadly = Deadly { inner: store.clone(), fate: fate.clone() };
     let rounds = Rounds::builder(Arc::new(Layered(deadly)), Arc::new(identity))

@@ -17,7 +17,7 @@ use rounds_core::access::{Action, OrgRole, Principal, Scope};
 use rounds_core::alert::{AlertInstance, AlertState, HistoryRow};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
 use rounds_core::plan::{Plan, PlanOutcome, PlanStatus, StepStatus};
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Notice,
@@ -239,13 +239,13 @@ async fn process(folder: &Path, about: &str, kind: RecordKind, point: Option<Poi
     let errors = FakeDatasource::default();
     errors.set(0.9);
     let registry = Registry::new([
-        Registration::ready(
+        Registration::execution(
             "cluster",
             "A cluster",
-            Built::Execution(Arc::new(Cluster { fake: FakeAdapter::default(), fate: fate.clone() })),
+            Arc::new(Cluster { fake: FakeAdapter::default(), fate: fate.clone() }),
         ),
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(errors))),
-        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(Channel(fate.clone())))),
+        Registration::datasource("errors", "Error rate", Arc::new(errors)),
+        Registration::notifier("channel", "A channel", Arc::new(Channel(fate.clone()))),
     ]);
     let mut builder = Rounds::builder(Arc::new(Layered(deadly)), Arc::new(identity))
         .registry(registry.unwrap())

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rounds_core::access::{OrgRole, Principal};
 use rounds_core::alert::{AlertInstance, AlertState, next_evaluation};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, SkipReason};
-use rounds_core::plugin::{Built, Registration, Registry};
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{
     ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record, RecordKind, StoreError, Versioned,
 };
@@ -148,8 +148,8 @@ async fn replica(place: &Place, number: usize, world: &Arc<World>, admin: &Princ
     errors.set(0.9);
     let metrics = Metrics { fake: errors.clone(), world: world.clone(), replica: number };
     let registry = Registry::new([
-        Registration::ready("errors", "Error rate", Built::Datasource(Arc::new(metrics))),
-        Registration::ready("channel", "A channel", Built::Notifier(Arc::new(Channel(world.clone())))),
+        Registration::datasource("errors", "Error rate", Arc::new(metrics)),
+        Registration::notifier("channel", "A channel", Arc::new(Channel(world.clone()))),
     ]);
     let agent = Principal::agent(OrgId::default(), "@syntropize/rounds");
     let identity = StaticIdentity::new([admin.clone(), agent.clone()]);
