@@ -12,7 +12,6 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::db::Db;
 use crate::error::{Fail, signed, unsigned};
-use crate::records::check_limit;
 use crate::tables::{AUDIT, EVENT, HEAD, column_text};
 
 /// Where an organisation's logs end.
@@ -102,10 +101,9 @@ impl Db {
         head: &mut Head,
         entry: &AuditEntry,
     ) -> Result<(), Fail> {
-        head.audit_seq += 1;
-        let text = chain::entry_text(entry);
-        let previous = std::mem::take(&mut head.audit_hash);
-        head.audit_hash = chain::hash(self.audit_key.as_slice(), &entry.org_id, head.audit_seq, &previous, &text);
+        let (row, text) = AuditRow::after(head.audit_seq, &head.audit_hash, entry.clone(), self.audit_key.as_slice());
+        head.audit_seq = row.seq;
+        head.audit_hash.clone_from(&row.hash);
         let insert = Query::insert()
             .into_table(self.tables.named(AUDIT))
             .columns([
@@ -123,9 +121,9 @@ impl Db {
             ])
             .values_panic([
                 column_text(entry.org_id.as_str()).into(),
-                signed(head.audit_seq).into(),
-                previous.into(),
-                head.audit_hash.clone().into(),
+                signed(row.seq).into(),
+                row.previous.into(),
+                row.hash.into(),
                 entry.at.timestamp_micros().into(),
                 column_text(&entry.action).into(),
                 column_text(&entry.actor_id).into(),
@@ -170,7 +168,7 @@ impl Db {
     }
 
     pub(crate) async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, Fail> {
-        check_limit(query.limit)?;
+        query.check()?;
         let mut matching = Query::select().from(self.tables.named(AUDIT)).and_where(of(&query.org)).take();
         for (column, wanted) in [
             ("action", &query.action),

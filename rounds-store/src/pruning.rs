@@ -10,9 +10,9 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, Order, Query};
 use crate::db::Db;
 use crate::error::{Fail, signed, unsigned};
 use crate::logs::{of, parse, read_audit};
-use crate::records::check_limit;
 use crate::tables::{AUDIT, CHECKPOINT, column_text};
 use crate::tx::finish;
+use rounds_core::ports::store::check_limit;
 
 impl Db {
     pub(crate) async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, Fail> {

@@ -62,7 +62,7 @@ impl Db {
     }
 
     pub(crate) async fn list(&self, query: &ListQuery) -> Result<Page, Fail> {
-        check_limit(query.limit)?;
+        query.check()?;
         let mut select = self.select(query.kind);
         if let Some(org) = &query.org {
             select.and_where(Expr::col("org_id").eq(column_text(org.as_str())));
@@ -215,7 +215,7 @@ impl Db {
             let insert = Query::insert()
                 .into_table(self.tables.name_of_parts(key.kind))
                 .columns(["id", "owner", "status"])
-                .values([part.id.into(), key.id.into(), part.status.into()])
+                .values([part.id.into(), key.id.into(), part.status.as_ref().into()])
                 .map_err(|error| Fail::Store(StoreError::Invalid(error.to_string())))?
                 .take();
             tx.execute(&insert).await.map_err(|error| match dialect::unique_violation(&error) {
@@ -261,12 +261,5 @@ fn taken(error: DbErr, key: Key, index: &Index) -> Fail {
         }
         (Some(_), _) => StoreError::Duplicate { kind: key.kind, unique: format!("id {}", key.id) }.into(),
         (None, _) => error.into(),
-    }
-}
-
-pub(crate) fn check_limit(limit: u32) -> Result<(), StoreError> {
-    match limit {
-        1..=1000 => Ok(()),
-        _ => Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {limit}"))),
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use rounds_core::audit::chain::Broken;
 use rounds_core::audit::{AuditRow, Checkpoint, Prune};
 use rounds_core::ports::store::{
-    AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
-    Record, RecordKind, Versioned,
+    AuditHead, AuditPage, AuditQuery, ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record,
+    RecordKind, Versioned,
 };
 use rounds_core::ports::{Event, Store, StoreError};
 use rounds_core::{OrgId, Timestamp};
@@ -85,12 +85,6 @@ impl fmt::Debug for SqlStore {
     }
 }
 
-/// The kinds of records that a commit changes.
-fn changed(commit: &Commit) -> BTreeSet<RecordKind> {
-    let changes = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
-    changes.map(|change| change.key().kind).collect()
-}
-
 #[async_trait]
 impl Store for SqlStore {
     async fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, StoreError> {
@@ -106,15 +100,9 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let keys: Vec<Key> = commit.changes.iter().map(Change::key).collect();
-        let distinct: BTreeSet<Key> = keys.iter().copied().collect();
-        if distinct.len() < keys.len() {
-            let twice = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key));
-            let twice = twice.map(|(_, key)| key.to_string()).unwrap_or_default();
-            return Err(StoreError::Invalid(format!("{twice} appears twice in one commit")));
-        }
+        commit.check()?;
         let committed = retrying(|| self.try_commit(&commit)).await?;
-        self.db.wake(&changed(&commit));
+        self.db.wake(&commit.kinds());
         Ok(committed)
     }
 

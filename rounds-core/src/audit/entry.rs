@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::chain;
 use crate::access::{Actor, ActorType};
 use crate::id::OrgId;
 use crate::time::Timestamp;
@@ -91,6 +92,17 @@ impl AuditEntry {
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
+    }
+}
+
+impl AuditRow {
+    /// The row of an entry after the row with number `last`, whose hash is `previous` (0 and [`chain::GENESIS`] before the
+    /// first), and the text that was hashed: stores keep both, and verify by the text.
+    #[must_use]
+    pub fn after(last: u64, previous: &str, entry: AuditEntry, key: &[u8]) -> (Self, String) {
+        let (seq, text) = (last + 1, chain::entry_text(&entry));
+        let hash = chain::hash(key, &entry.org_id, seq, previous, &text);
+        (Self { seq, previous: previous.to_owned(), hash, entry }, text)
     }
 }
 

@@ -1,6 +1,7 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Key, Record};
+use super::{Key, Record, RecordKind, StoreError};
 use crate::audit::AuditEntry;
 use crate::ports::Event;
 
@@ -133,6 +134,27 @@ impl Commit {
     pub fn releasing(mut self, lease: &Lease) -> Self {
         self.released.push(lease.clone());
         self.under(lease)
+    }
+}
+
+impl Commit {
+    /// What no store takes: a record that is named twice. Stores ask this first.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`], naming the record.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut seen = BTreeSet::new();
+        match self.changes.iter().map(Change::key).find(|key| !seen.insert(*key)) {
+            Some(twice) => Err(StoreError::Invalid(format!("{twice} appears twice in one commit"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The kinds of records that it changes: what stores wake others for, once it is applied.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeSet<RecordKind> {
+        let changes = self.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
+        changes.map(|change| change.key().kind).collect()
     }
 }
 

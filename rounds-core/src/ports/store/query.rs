@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Key, Record, RecordKind, Versioned, WorkerId};
-use crate::audit::{AuditRow, Outcome};
+use super::{Index, Key, Record, RecordKind, StoreError, Versioned, WorkerId};
+use crate::audit::{AuditEntry, AuditRow, Outcome};
 use crate::id::OrgId;
 use crate::time::Timestamp;
 
@@ -64,6 +64,43 @@ impl ListQuery {
     }
 }
 
+impl ListQuery {
+    /// Refuses a limit outside 1 to 1000.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        check_limit(self.limit)
+    }
+
+    /// Whether a record with this index is wanted: every condition but the kind, the place and the limit. For stores that
+    /// look at each record, and for tests of those that do not.
+    #[must_use]
+    pub fn matches(&self, index: &Index) -> bool {
+        self.org.as_ref().is_none_or(|org| *org == index.org)
+            && has_status(&self.statuses, index)
+            && self.parent.is_none_or(|parent| index.parent == Some(parent))
+            && self.child_status.as_ref().is_none_or(|wanted| index.children.iter().any(|c| c.status == *wanted))
+            && self.due_by.is_none_or(|by| index.due_at.is_some_and(|due| due <= by))
+    }
+}
+
+/// Refuses a limit outside 1 to 1000, for lists of anything.
+///
+/// # Errors
+/// [`StoreError::Invalid`].
+pub fn check_limit(limit: u32) -> Result<(), StoreError> {
+    match limit {
+        1..=1000 => Ok(()),
+        _ => Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {limit}"))),
+    }
+}
+
+/// Whether a record has one of these statuses; none at all asks for any.
+pub(crate) fn has_status(wanted: &[String], index: &Index) -> bool {
+    wanted.is_empty() || wanted.iter().any(|status| index.status.as_deref() == Some(status.as_str()))
+}
+
 /// A page of records.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -86,6 +123,15 @@ pub struct ClaimQuery {
     pub worker: WorkerId,
     /// For how long, by the store's clock.
     pub ttl: Duration,
+}
+
+impl ClaimQuery {
+    /// Since when a record with this index is due, when it is one that the worker wants. The longest due one is taken, of
+    /// two the one with the smaller id, when nobody holds it.
+    #[must_use]
+    pub fn due(&self, index: &Index) -> Option<Timestamp> {
+        index.due_at.filter(|due| *due <= self.due_by && has_status(&self.statuses, index))
+    }
 }
 
 /// Which audit rows are wanted. Every condition must hold; an empty one holds for all.
@@ -129,6 +175,29 @@ impl AuditQuery {
             offset: 0,
             limit: 100,
         }
+    }
+}
+
+impl AuditQuery {
+    /// Refuses a limit outside 1 to 1000.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        check_limit(self.limit)
+    }
+
+    /// Whether an entry is wanted: every condition but the organisation and the place.
+    #[must_use]
+    pub fn matches(&self, entry: &AuditEntry) -> bool {
+        let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        same(&self.action, &entry.action)
+            && same(&self.actor_id, &entry.actor_id)
+            && same(&self.target_type, &entry.target_type)
+            && same(&self.target_id, &entry.target_id)
+            && self.outcome.is_none_or(|outcome| outcome == entry.outcome)
+            && self.from.is_none_or(|from| entry.at >= from)
+            && self.to.is_none_or(|to| entry.at < to)
     }
 }
 

@@ -257,8 +257,9 @@ impl WorkSlot {
     }
 }
 
-/// What a record is found by. Stores keep exactly this beside the body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a record is found by. Stores keep exactly this beside the body, in columns or as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Index {
     /// Its organisation.
     pub org: OrgId,
@@ -277,12 +278,13 @@ pub struct Index {
 }
 
 /// A part of a record that is found on its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ChildIndex {
     /// The part's id.
     pub id: Uuid,
     /// The part's status.
-    pub status: &'static str,
+    pub status: Cow<'static, str>,
 }
 
 impl Record {
@@ -356,7 +358,7 @@ impl Record {
                 children: plan
                     .requests
                     .iter()
-                    .map(|request| ChildIndex { id: request.id.as_uuid(), status: request.status.as_str() })
+                    .map(|request| ChildIndex { id: request.id.as_uuid(), status: request.status.as_str().into() })
                     .collect(),
                 ..bare(&plan.org_id)
             },

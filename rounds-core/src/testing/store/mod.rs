@@ -2,7 +2,7 @@
 
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::audit::chain::Broken;
 use crate::audit::{AuditRow, Checkpoint, Prune};
 use crate::id::OrgId;
 use crate::ports::store::{
-    AuditHead, AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Key, Lease, ListQuery, Lookup, Page,
-    Record, RecordKind, Store, StoreError, Versioned,
+    AuditHead, AuditPage, AuditQuery, ClaimQuery, Commit, Committed, Lease, ListQuery, Lookup, Page, Record,
+    RecordKind, Store, StoreError, Versioned,
 };
 use crate::ports::{Clock, Event, SystemClock};
 use crate::time::{Timestamp, after_ms, elapsed};
@@ -206,17 +206,14 @@ impl Store for MemoryStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.enter().await?;
-        let keys: Vec<Key> = commit.changes.iter().map(Change::key).collect();
-        if let Some(twice) = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)) {
-            return Err(StoreError::Invalid(format!("{} appears twice in one commit", twice.1)));
-        }
+        commit.check()?;
         let fault = self.commit_fault(&commit);
         match fault {
             None | Some(Fault::AnswerLost) => {}
             Some(Fault::Unavailable | Fault::CommitFails) => return Err(unavailable()),
             Some(Fault::Conflict) => {
-                if let Some(key) = keys.first() {
-                    return Err(StoreError::Conflict { key: *key, expected: 0 });
+                if let Some(change) = commit.changes.first() {
+                    return Err(StoreError::Conflict { key: change.key(), expected: 0 });
                 }
             }
             Some(Fault::LeaseLost) => {
@@ -225,6 +222,7 @@ impl Store for MemoryStore {
                 }
             }
         }
+        let kinds = commit.kinds();
         let committed = {
             let mut state = self.state();
             state.check_leases(&commit.leases, self.now())?;
@@ -237,8 +235,7 @@ impl Store for MemoryStore {
             let events = commit.events.into_iter().map(|event| state.append_event(event)).collect();
             Committed { versions, events }
         };
-        let changed = commit.changes.iter().filter(|change| !matches!(change, Change::Expect(..)));
-        for kind in changed.map(|change| change.key().kind).collect::<BTreeSet<_>>() {
+        for kind in kinds {
             // Nobody may be listening.
             let _ = self.inner.wakes.send(kind);
         }
@@ -291,22 +288,9 @@ impl Store for MemoryStore {
 
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.enter().await?;
-        check_limit(query.limit)?;
-        let same = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        query.check()?;
         let state = self.state();
-        let matching: Vec<_> = state
-            .audit(&query.org)
-            .filter(|row| {
-                let entry = &row.entry;
-                same(&query.action, &entry.action)
-                    && same(&query.actor_id, &entry.actor_id)
-                    && same(&query.target_type, &entry.target_type)
-                    && same(&query.target_id, &entry.target_id)
-                    && query.outcome.is_none_or(|outcome| outcome == entry.outcome)
-                    && query.from.is_none_or(|from| entry.at >= from)
-                    && query.to.is_none_or(|to| entry.at < to)
-            })
-            .collect();
+        let matching: Vec<_> = state.audit(&query.org).filter(|row| query.matches(&row.entry)).collect();
         let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
         let rows = matching.iter().skip(offset).take(query.limit as usize).map(|row| (*row).clone()).collect();
         Ok(AuditPage { rows, total: matching.len() as u64 })
@@ -314,7 +298,7 @@ impl Store for MemoryStore {
 
     async fn audit_after(&self, org: &OrgId, after: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         self.enter().await?;
-        check_limit(limit)?;
+        crate::ports::store::check_limit(limit)?;
         let state = self.state();
         let mut rows: Vec<AuditRow> = state.audit(org).take_while(|row| row.seq > after).cloned().collect();
         rows.reverse();
@@ -352,13 +336,6 @@ impl Store for MemoryStore {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn check_limit(limit: u32) -> Result<(), StoreError> {
-    match limit {
-        1..=1000 => Ok(()),
-        _ => Err(StoreError::Invalid(format!("a limit of 1 to 1000 is expected, not {limit}"))),
-    }
 }
 
 fn unavailable() -> StoreError {

@@ -10,6 +10,7 @@ use crate::audit::{AuditEntry, AuditRow, Checkpoint, Prune};
 use crate::connector::StoredSecret;
 use crate::id::OrgId;
 use crate::ports::Event;
+use crate::ports::store::has_status;
 use crate::ports::store::{
     AuditHead, Change, ClaimQuery, Cursor, Index, Key, Lease, ListQuery, Lookup, Page, Record, RecordKind, StoreError,
     Versioned, WorkerId,
@@ -105,19 +106,11 @@ impl State {
     }
 
     pub(super) fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        super::check_limit(query.limit)?;
-        let matches = |row: &Row| {
-            let index = &row.index;
-            query.org.as_ref().is_none_or(|org| *org == index.org)
-                && has_status(&query.statuses, index)
-                && query.parent.is_none_or(|parent| index.parent == Some(parent))
-                && query.child_status.as_ref().is_none_or(|wanted| index.children.iter().any(|c| c.status == wanted))
-                && query.due_by.is_none_or(|by| index.due_at.is_some_and(|due| due <= by))
-        };
+        query.check()?;
         let after = |key: &Key| {
             query.after.is_none_or(|Cursor(after)| if query.newest_first { key.id < after } else { key.id > after })
         };
-        let of_kind = self.of_kind(query.kind).filter(|(key, row)| after(key) && matches(row));
+        let of_kind = self.of_kind(query.kind).filter(|(key, row)| after(key) && query.matches(&row.index));
         let limit = query.limit as usize;
         let found: Vec<_> = if query.newest_first {
             let mut all: Vec<_> = of_kind.collect();
@@ -147,8 +140,8 @@ impl State {
     ) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
         let longest_due = self
             .of_kind(query.kind)
-            .filter(|(_, row)| has_status(&query.statuses, &row.index) && !row.is_held(now))
-            .filter_map(|(key, row)| row.index.due_at.filter(|due| *due <= query.due_by).map(|due| (due, *key)))
+            .filter(|(_, row)| !row.is_held(now))
+            .filter_map(|(key, row)| query.due(&row.index).map(|due| (due, *key)))
             .min();
         let Some(row) = longest_due.and_then(|(_, key)| self.rows.get_mut(&key).map(|row| (key, row))) else {
             return Ok(None);
@@ -284,10 +277,8 @@ impl State {
             (None, Some(checkpoint)) => (checkpoint.seq, checkpoint.hash.clone()),
             (None, None) => (0, chain::GENESIS.to_owned()),
         };
-        let (seq, log) = (last + 1, &mut logs.audit);
-        let text = chain::entry_text(&entry);
-        let hash = chain::hash(key, &entry.org_id, seq, &previous, &text);
-        log.push(Entry { row: AuditRow { seq, previous, hash, entry }, text });
+        let (row, text) = AuditRow::after(last, &previous, entry, key);
+        logs.audit.push(Entry { row, text });
     }
 
     pub(super) fn events(&self, org: &OrgId, after: u64, limit: u32) -> Vec<Event> {
@@ -342,8 +333,4 @@ impl State {
     fn of_kind(&self, kind: RecordKind) -> impl DoubleEndedIterator<Item = (&Key, &Row)> {
         self.rows.range(Key::new(kind, Uuid::nil())..=Key::new(kind, Uuid::max()))
     }
-}
-
-fn has_status(wanted: &[String], index: &Index) -> bool {
-    wanted.is_empty() || wanted.iter().any(|status| index.status.as_deref() == Some(status.as_str()))
 }

@@ -159,7 +159,7 @@ broken! { ListsPerPart;
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let mut page = self.0.list(query).await?;
         if let Some(wanted) = &query.child_status {
-            let times = |record: &Record| record.index().children.iter().filter(|part| part.status == wanted).count();
+            let times = |record: &Record| record.index().children.iter().filter(|part| part.status == *wanted).count();
             let records = page.records.into_iter();
             page.records = records.flat_map(|found| vec![found.clone(); times(&found.value)]).collect();
         }
