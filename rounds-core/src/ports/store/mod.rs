@@ -21,6 +21,7 @@ pub use commit::{Change, Commit, Committed, Lease, WorkerId};
 pub use error::StoreError;
 pub use ext::StoreExt;
 pub use feed::{EventCursor, EventLetter};
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use query::has_status;
 pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page, check_limit};
 pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
