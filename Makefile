@@ -59,6 +59,7 @@ public-api-accept:
 
 examples:
 	$(CARGO) run -p rounds-minimal
+	$(CARGO) run -p rounds-embedded
 	$(CARGO) run -p rounds-custom-connector
 
 ## Only the browser tests.

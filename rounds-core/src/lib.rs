@@ -24,6 +24,11 @@ pub mod settings;
 pub mod step;
 pub mod time;
 
+/// What implementations of the ports are written with.
+pub use async_trait::async_trait;
+/// The crate that secrets are made of, in the version that the ports name.
+pub use secrecy;
+
 pub use error::IllegalTransition;
 pub use id::{
     AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId,

@@ -44,7 +44,10 @@ async fn main() -> anyhow::Result<()> {
         ask("u-17", "POST", &approve, json!({ "digest": plan.digest })).await?;
         // Without auto-edit the step waits for an approval of its own.
         let paused = rounds.plans().wait(&lead, plan.id, Duration::from_secs(10)).await?;
-        let step = paused.steps[0].approval_request_id.ok_or_else(|| anyhow::anyhow!("the step waits: {paused:?}"))?;
+        let step = paused
+            .waiting_for()
+            .map(|request| request.id)
+            .ok_or_else(|| anyhow::anyhow!("the step waits: {paused:?}"))?;
         rounds.approvals().approve(&principal("u-17"), step).await?;
         let done = rounds.plans().wait(&lead, plan.id, Duration::from_secs(10)).await?;
         println!("run {run}: {} is {}", done.summary, done.status.as_str());

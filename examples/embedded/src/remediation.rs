@@ -44,7 +44,7 @@ pub async fn assemble(app: &App) -> anyhow::Result<(Rounds, SqlStore)> {
 pub fn routes(rounds: Rounds) -> Router<App> {
     let plans = async |who: User, Extension(rounds): Extension<Rounds>| {
         let found = rounds.plans().list(&principal(&who.id), &PlanFilter::default()).await.map_err(Failed)?;
-        Ok::<_, Failed>(Json(found.0))
+        Ok::<_, Failed>(Json(found.items))
     };
     Router::new().route("/plans", get(plans)).route("/plans/{id}/approve", post(approve)).layer(Extension(rounds))
 }

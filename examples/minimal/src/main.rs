@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use rounds_core::access::{OrgRole, Principal};
+use rounds_core::alert::Operator;
 use rounds_core::plan::VerificationStatus;
 use rounds_core::plugin::{Registration, Registry};
-use rounds_core::service::{Approval, PlanFilter};
-use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, ScriptedInvestigator, StaticIdentity};
+use rounds_core::ports::SoleAgent;
+use rounds_core::service::{Approval, ConnectorDraft, PlanFilter, RuleDraft};
+use rounds_core::testing::{FakeAdapter, FakeDatasource, MemoryStore, ScriptedInvestigator};
 use rounds_core::{OrgId, Rounds, Settings};
-use serde_json::{from_value, json};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -17,8 +18,7 @@ async fn main() -> anyhow::Result<()> {
     let org = OrgId::default();
     let ada = Principal::user(org.clone(), "ada", OrgRole::Admin);
     let agent = Principal::agent(org, "@syntropize/rounds");
-    let identity = StaticIdentity::new([ada.clone(), agent.clone()]);
-    identity.add_token(agent.id, "investigations run with this", None);
+    let identity = SoleAgent::new(agent);
 
     // What is watched and where steps run. Real ones come from rounds-connectors, or are your own.
     let (errors, cluster) = (FakeDatasource::default(), FakeAdapter::default());
@@ -35,19 +35,18 @@ async fn main() -> anyhow::Result<()> {
         .build()?;
     let running = rounds.start();
     for kind in ["errors", "cluster"] {
-        rounds.connectors().create(&ada, from_value(json!({ "type": kind, "name": kind }))?).await?;
+        rounds.connectors().ensure(&ada, ConnectorDraft::new(kind, kind)).await?;
     }
-    let when = json!({ "query": "error_ratio", "operator": ">", "threshold": 0.5 });
-    let rule = json!({ "name": "errors", "condition": when, "evaluationIntervalSec": 1 });
-    rounds.alerts().create(&ada, from_value(rule)?).await?;
+    rounds.alerts().ensure(&ada, RuleDraft::new("errors", "error_ratio", Operator::Gt, 0.5).with_interval(1)).await?;
     let mut events = rounds.subscribe();
-    while rounds.plans().list(&ada, &PlanFilter::default()).await?.0.is_empty() {
+    while rounds.plans().list(&ada, &PlanFilter::default()).await?.items.is_empty() {
         println!("{:?} changed", events.recv().await?.subject);
     }
-    let plan = rounds.plans().list(&ada, &PlanFilter::default()).await?.0.remove(0);
-    rounds.plans().approve(&ada, plan.id, &Approval { auto_edit: false, digest: Some(plan.digest) }).await?;
+    let plan = rounds.plans().list(&ada, &PlanFilter::default()).await?.items.remove(0);
+    rounds.plans().approve(&ada, plan.id, &Approval::of(&plan)).await?;
     let paused = rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
-    rounds.approvals().approve(&ada, paused.requests[1].id).await?;
+    let request = paused.waiting_for().map(|request| request.id);
+    rounds.approvals().approve(&ada, request.ok_or_else(|| anyhow::anyhow!("the step waits"))?).await?;
     rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
     errors.set(0.0); // In the real world the step does this.
     while rounds.plans().get(&ada, plan.id).await?.verification.status != VerificationStatus::Recovered {

@@ -290,6 +290,12 @@ impl Plan {
         self.requests.iter().find(|request| request.id == id)
     }
 
+    /// The request that waits for a person, on the plan or on a step, when one does.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<&ApprovalRequest> {
+        self.requests.iter().find(|request| request.status == RequestStatus::Pending)
+    }
+
     /// The open request on the plan or on a step.
     #[must_use]
     pub fn open_request(&self, kind: RequestKind) -> Option<&ApprovalRequest> {

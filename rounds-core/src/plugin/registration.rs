@@ -128,7 +128,7 @@ impl BuildContext {
 }
 
 /// A kind of connector. Made by [`registration!`](crate::registration); linked by
-/// [`register_connector!`](crate::register_connector); or [`ready`](Self::ready).
+/// [`register_connector!`](crate::register_connector); or from an instance that is there: [`execution`](Self::execution) and its siblings.
 #[derive(Debug, Clone)]
 pub struct Registration {
     kind: &'static str,

@@ -189,7 +189,7 @@ impl AdapterInfo {
 ///   [discovered](Self::discover) knowledge, and `review(canonical params) == the same ReviewedStep`;
 /// - run exactly what was reviewed, passing arguments as they are, never through a shell;
 /// - make every mutating request of a dry-run one that the target system will not persist;
-/// - say [`Effect::NotStarted`] only when it is proven;
+/// - say [`Effect::NotStarted`](crate::step::Effect::NotStarted) only when it is proven;
 /// - keep secrets out of errors, output and `Debug`.
 ///
 /// A wrapper around another adapter MUST pass on [`discover`](Self::discover) and [`inverse`](Self::inverse), too:

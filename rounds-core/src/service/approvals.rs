@@ -2,6 +2,7 @@
 
 use super::decide::Decision;
 use super::error::Error;
+use super::listed::{Listed, limit};
 use super::plans::{Approval, Plans};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
@@ -23,7 +24,7 @@ pub struct ApprovalFilter {
     pub plan_id: Option<PlanId>,
     /// Of plans after this one, in the order of the list (newest first).
     pub after: Option<PlanId>,
-    /// Of at most this many plans; at most 500.
+    /// Of at most this many plans; 0 is 500, and more than 500 is 500.
     pub limit: u32,
 }
 
@@ -37,34 +38,16 @@ pub struct ApprovalView {
 }
 
 impl Approvals<'_> {
-    /// Requests with a status (`None`: any), newest plan first. At most `limit` plans are looked at.
+    /// Requests, of the newest plan first.
     ///
     /// # Errors
     /// `plans:read` is missing.
-    pub async fn list(
-        &self,
-        who: &Principal,
-        status: Option<RequestStatus>,
-        limit: u32,
-    ) -> Result<Vec<ApprovalView>, Error> {
-        let filter = ApprovalFilter { statuses: status.into_iter().collect(), limit, ..ApprovalFilter::default() };
-        Ok(self.find(who, &filter).await?.0)
-    }
-
-    /// Requests that a filter wants, newest plan first, with where the next page starts.
-    ///
-    /// # Errors
-    /// `plans:read` is missing.
-    pub async fn find(
-        &self,
-        who: &Principal,
-        filter: &ApprovalFilter,
-    ) -> Result<(Vec<ApprovalView>, Option<PlanId>), Error> {
+    pub async fn list(&self, who: &Principal, filter: &ApprovalFilter) -> Result<Listed<ApprovalView, PlanId>, Error> {
         let store = &self.shared.store;
         self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
         if let Some(id) = filter.plan_id {
             let found = store.plan(id).await?.filter(|found| found.value.org_id == who.org_id);
-            return Ok((found.map(|found| wanted(&found.value, filter)).unwrap_or_default(), None));
+            return Ok(Listed::new(found.map(|found| wanted(&found.value, filter)).unwrap_or_default(), None));
         }
         let mut query = ListQuery {
             org: Some(who.org_id.clone()),
@@ -75,7 +58,7 @@ impl Approvals<'_> {
             },
             newest_first: true,
             after: filter.after.map(|id| Cursor(id.as_uuid())),
-            limit: filter.limit.clamp(1, 500),
+            limit: limit(filter.limit, 500),
             ..ListQuery::new(RecordKind::Plan)
         };
         loop {
@@ -86,7 +69,7 @@ impl Approvals<'_> {
                 views.extend(wanted(&plan, filter));
             }
             if !views.is_empty() || page.next.is_none() {
-                return Ok((views, page.next.map(|cursor| PlanId::from(cursor.0))));
+                return Ok(Listed::new(views, page.next.map(|cursor| PlanId::from(cursor.0))));
             }
             query.after = page.next;
         }

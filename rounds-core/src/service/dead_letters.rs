@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::error::Error;
+use super::listed::{Listed, limit};
 use super::shared::Shared;
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
@@ -76,7 +77,7 @@ pub struct DeadLetterFilter {
     pub to: Option<Recipient>,
     /// After this one, in the order of the list (newest first).
     pub after: Option<DeadLetterId>,
-    /// At most this many; at most 100.
+    /// At most this many; 0 is 100, and more than 100 is 100.
     pub limit: u32,
 }
 
@@ -213,7 +214,7 @@ pub(crate) fn died(shared: &Shared, notice: &OutboxNotice) -> Option<Event> {
 }
 
 impl DeadLetters<'_> {
-    /// Dead letters of the principal's organisation, newest first, with where the next page starts.
+    /// Dead letters of the principal's organisation, newest first.
     ///
     /// # Errors
     /// `connectors:read` is missing.
@@ -221,9 +222,9 @@ impl DeadLetters<'_> {
         &self,
         who: &Principal,
         filter: &DeadLetterFilter,
-    ) -> Result<(Vec<DeadLetter>, Option<DeadLetterId>), Error> {
+    ) -> Result<Listed<DeadLetter, DeadLetterId>, Error> {
         self.may_read(who).await?;
-        let limit = filter.limit.clamp(1, 100) as usize;
+        let limit = limit(filter.limit, 100) as usize;
         let mut found = Vec::new();
         for kind in kinds(filter.to.as_ref()) {
             let mut after = filter.after;
@@ -247,7 +248,7 @@ impl DeadLetters<'_> {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().map(|letter| letter.id).filter(|_| more);
-        Ok((found, next))
+        Ok(Listed::new(found, next))
     }
 
     /// How many there are.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::error::Error;
+use super::listed::{Listed, limit};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
@@ -25,7 +26,7 @@ pub struct InvestigationFilter {
     pub rule_id: Option<AlertRuleId>,
     /// After this investigation, in the order of the list (newest first).
     pub after: Option<InvestigationId>,
-    /// At most this many; at most 100.
+    /// At most this many; 0 is 100, and more than 100 is 100.
     pub limit: u32,
 }
 
@@ -64,29 +65,15 @@ impl Investigations<'_> {
         Ok(self.load(who, id).await?.value)
     }
 
-    /// Investigations, newest first, with where the next page starts.
+    /// Investigations, newest first.
     ///
     /// # Errors
     /// `investigations:read` is missing.
     pub async fn list(
         &self,
         who: &Principal,
-        rule: Option<AlertRuleId>,
-        after: Option<InvestigationId>,
-        limit: u32,
-    ) -> Result<(Vec<Investigation>, Option<InvestigationId>), Error> {
-        self.find(who, &InvestigationFilter { rule_id: rule, after, limit, ..InvestigationFilter::default() }).await
-    }
-
-    /// Investigations that a filter wants, newest first, with where the next page starts.
-    ///
-    /// # Errors
-    /// `investigations:read` is missing.
-    pub async fn find(
-        &self,
-        who: &Principal,
         filter: &InvestigationFilter,
-    ) -> Result<(Vec<Investigation>, Option<InvestigationId>), Error> {
+    ) -> Result<Listed<Investigation, InvestigationId>, Error> {
         self.may_read(who).await?;
         let page = self
             .shared
@@ -97,13 +84,13 @@ impl Investigations<'_> {
                 parent: filter.rule_id.map(|id| id.as_uuid()),
                 newest_first: true,
                 after: filter.after.map(|id| Cursor(id.as_uuid())),
-                limit: filter.limit.clamp(1, 100),
+                limit: limit(filter.limit, 100),
                 ..ListQuery::new(RecordKind::Investigation)
             })
             .await?;
         let found: Result<Vec<Investigation>, _> =
             page.records.into_iter().map(|record| record.value.try_into()).collect();
-        Ok((found?, page.next.map(|cursor| InvestigationId::from(cursor.0))))
+        Ok(Listed::new(found?, page.next.map(|cursor| InvestigationId::from(cursor.0))))
     }
 
     /// Ends an investigation that has not ended.

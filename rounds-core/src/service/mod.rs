@@ -19,6 +19,7 @@ mod executor;
 mod feed;
 mod guard;
 mod investigations;
+mod listed;
 mod live;
 mod metered;
 mod observe;
@@ -42,5 +43,6 @@ pub use dead_letters::{Backlog, DeadLetter, DeadLetterFilter, DeadLetters, Recip
 pub use drafts::{ConnectorDraft, RuleDraft, SilenceDraft};
 pub use error::{Error, StepRefusal};
 pub use investigations::{InvestigationFilter, Investigations, Queued};
+pub use listed::Listed;
 pub use plans::{Approval, Modification, PlanFilter, Plans, ProposeRequest, Proposed};
 pub use runtime::{Builder, Health, Rounds, Running, ServiceHealth, ServiceName};

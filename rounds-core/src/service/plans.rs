@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::decide::Decision;
 use super::error::Error;
+use super::listed::{Listed, limit};
 use super::prepare::{self, Origin};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
@@ -135,11 +136,11 @@ impl Plans<'_> {
         Ok(self.load(who, id).await?.value)
     }
 
-    /// Plans, newest first, with where the next page starts.
+    /// Plans, newest first.
     ///
     /// # Errors
     /// `plans:read` is missing.
-    pub async fn list(&self, who: &Principal, filter: &PlanFilter) -> Result<(Vec<Plan>, Option<PlanId>), Error> {
+    pub async fn list(&self, who: &Principal, filter: &PlanFilter) -> Result<Listed<Plan, PlanId>, Error> {
         self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
         let page = self
             .shared
@@ -150,13 +151,13 @@ impl Plans<'_> {
                 parent: filter.investigation_id.map(|id| id.as_uuid()),
                 newest_first: true,
                 after: filter.after.map(|id| Cursor(id.as_uuid())),
-                limit: if filter.limit == 0 { 100 } else { filter.limit.min(100) },
+                limit: limit(filter.limit, 100),
                 ..ListQuery::new(RecordKind::Plan)
             })
             .await?;
         let plans: Result<Vec<Plan>, StoreError> =
             page.records.into_iter().map(|record| record.value.try_into()).collect();
-        Ok((plans?, page.next.map(|cursor| PlanId::from(cursor.0))))
+        Ok(Listed::new(plans?, page.next.map(|cursor| PlanId::from(cursor.0))))
     }
 
     /// Stores a plan that waits for a person, and its rescue as a draft: all or nothing. Every step is reviewed by

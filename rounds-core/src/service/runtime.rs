@@ -371,11 +371,15 @@ impl Rounds {
 
 /// How one service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ServiceHealth {
     /// It runs.
     Running,
     /// It ended, as it was asked to.
     Stopped,
+    /// It was asked to end, did not within the time it was given, and was ended in the middle: the next start takes up
+    /// what it had in hand, when its leases are over.
+    CutOff,
     /// It panicked: this is a fault of Rounds, and the process should be restarted.
     Panicked(String),
 }
@@ -415,7 +419,9 @@ impl Running {
     }
 
     /// Asks every service to stop and waits, at most until the deadline. A running step is seen to its end within
-    /// it; what is left over is recovered at the next start.
+    /// it; what is left over is recovered at the next start, and its service is [`CutOff`](ServiceHealth::CutOff). A step
+    /// that was cut off is not killed: its effect has a task of its own, which lives until the step's time limit, for as
+    /// long as the runtime does.
     pub async fn shutdown(&self, deadline: Duration) -> Health {
         self.stop.cancel();
         let services = std::mem::take(&mut *self.services.lock().unwrap_or_else(PoisonError::into_inner));
@@ -427,7 +433,7 @@ impl Running {
                 Err(_) => {
                     tracing::warn!(service = %name, "the service did not stop in time");
                     task.abort();
-                    ServiceHealth::Stopped
+                    ServiceHealth::CutOff
                 }
             };
             self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(name, health);

@@ -1,4 +1,5 @@
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -33,6 +34,43 @@ impl StepSpec {
     /// A step of a kind of the adapter's own, with the parameters that the kind defines.
     pub fn new(kind: impl Into<String>, params: Value) -> Self {
         Self { kind: kind.into(), params }
+    }
+
+    /// A step of a kind of the adapter's own, with parameters that have a type. What an adapter renders must be made of the
+    /// same value.
+    ///
+    /// ```
+    /// # use rounds_core::step::StepSpec;
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Flag {
+    ///     name: String,
+    ///     on: bool,
+    /// }
+    ///
+    /// let step = StepSpec::typed("flags.set", &Flag { name: "checkout-v2".into(), on: false })?;
+    /// assert!(!step.parse::<Flag>()?.on);
+    ///
+    /// let odd = StepSpec::new("flags.set", serde_json::json!({ "name": "checkout-v2", "off": true }));
+    /// assert!(odd.parse::<Flag>().err().is_some_and(|refused| refused.message.contains("unknown field `off`")));
+    /// # Ok::<_, rounds_core::step::Refusal>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The value cannot be written as JSON.
+    pub fn typed(kind: impl Into<String>, params: &impl Serialize) -> Result<Self, Refusal> {
+        match serde_json::to_value(params) {
+            Ok(params) => Ok(Self::new(kind, params)),
+            Err(error) => Err(Refusal::new("shape", error.to_string())),
+        }
+    }
+
+    /// The parameters as a type of the adapter's own. Give it `deny_unknown_fields`: what is not known is refused.
+    ///
+    /// # Errors
+    /// They do not fit; the message says what was found and what is accepted.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        T::deserialize(&self.params).map_err(|error| Refusal::new("shape", error.to_string()))
     }
 
     /// A command without a shell: one string per argument, the program's name left out.

@@ -3,7 +3,7 @@
 use rounds_core::access::{Denied, OrgRole, Principal};
 use rounds_core::ports::store::{ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreExt, Versioned};
 use rounds_core::ports::{EventSubject, PortErrorKind, Store};
-use rounds_core::service::{DeadLetter, DeadLetterFilter, Recipient};
+use rounds_core::service::{DeadLetter, DeadLetterFilter, Listed, Recipient};
 use rounds_core::{ConnectorId, DeadLetterId, Error, OrgId, Settings};
 use serde_json::json;
 
@@ -30,7 +30,8 @@ async fn notices(world: &World, status: NoticeStatus) -> Vec<OutboxNotice> {
 }
 
 async fn list(world: &World, filter: DeadLetterFilter) -> (Vec<DeadLetter>, Option<DeadLetterId>) {
-    world.rounds.dead_letters().list(&world.viewer, &filter).await.unwrap()
+    let Listed { items, next, .. } = world.rounds.dead_letters().list(&world.viewer, &filter).await.unwrap();
+    (items, next)
 }
 
 fn some(limit: u32) -> DeadLetterFilter {
@@ -144,7 +145,7 @@ async fn dead_letters_are_seen_by_who_reads_connectors_and_decided_on_by_who_wri
     }
     // Another organisation has neither the letter nor the list.
     let stranger = Principal::user(OrgId::new("elsewhere"), "stranger", OrgRole::Admin);
-    assert!(letters.list(&stranger, &some(9)).await.unwrap().0.is_empty());
+    assert!(letters.list(&stranger, &some(9)).await.unwrap().items.is_empty());
     assert_eq!(letters.count(&stranger).await.unwrap(), 0);
     assert!(matches!(letters.retry(&stranger, id).await, Err(Error::NotFound { .. })));
     assert!(matches!(letters.discard(&stranger, id).await, Err(Error::NotFound { .. })));

@@ -9,7 +9,7 @@ use rounds_core::Settings;
 use rounds_core::plan::{PlanOutcome, PlanStatus, RequestKind, RequestStatus, StepFailure, StepStatus};
 use rounds_core::ports::Clock;
 use rounds_core::ports::store::StoreExt;
-use rounds_core::service::{Approval, ServiceName};
+use rounds_core::service::{Approval, ServiceHealth, ServiceName};
 use rounds_core::step::{OUTPUT_CAP, StepError, StepOutput};
 use rounds_core::testing::FakeOutcome;
 use tokio::sync::Notify;
@@ -236,7 +236,7 @@ async fn an_adapter_that_panics_leaves_the_step_interrupted_and_the_executor_ali
     let fine = world.propose(&["get app/web"]).await;
     world.let_run(&fine).await;
     assert_eq!(world.settled(fine.id).await.status, PlanStatus::Completed);
-    assert_eq!(running.health()[&ServiceName::Executor], rounds_core::service::ServiceHealth::Running);
+    assert_eq!(running.health()[&ServiceName::Executor], ServiceHealth::Running);
 }
 
 async fn expired(world: &World, id: rounds_core::PlanId) -> rounds_core::plan::Plan {
@@ -396,6 +396,28 @@ async fn the_lease_is_renewed_while_a_step_runs_for_longer_than_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_is_cut_off_says_so() {
+    let world = World::new().await;
+    let running = world.start();
+    let started = Arc::new(Notify::new());
+    let inner = started.clone();
+    world.cluster.does(move |_, _| {
+        let started = inner.clone();
+        async move {
+            started.notify_one();
+            std::future::pending().await
+        }
+    });
+    let plan = world.propose(&["restart app/web"]).await;
+    world.let_run(&plan).await;
+    started.notified().await;
+    let health = running.shutdown(secs(5)).await;
+    assert_eq!(health[&ServiceName::Executor], ServiceHealth::CutOff, "its step runs on");
+    assert_eq!(health[&ServiceName::Evaluator], ServiceHealth::Stopped);
+    assert_eq!(running.shutdown(secs(5)).await, health, "and it stays said");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_starts_no_further_step_and_the_next_start_goes_on_from_there() {
     let world = World::new().await;
     let running = world.start();
@@ -416,7 +438,7 @@ async fn a_stop_starts_no_further_step_and_the_next_start_goes_on_from_there() {
     pass(secs(1)).await;
     go.notify_one();
     let health = stopping.await.unwrap();
-    assert!(health.values().all(|state| *state == rounds_core::service::ServiceHealth::Stopped), "{health:?}");
+    assert!(health.values().all(|state| *state == ServiceHealth::Stopped), "{health:?}");
     let between = world.plan(plan.id).await;
     assert_eq!(steps(&between), ["done", "pending", "pending"], "the running step was seen to its end, no other began");
     pass(secs(60)).await;

@@ -223,7 +223,7 @@ async fn rule_9_and_13_a_fault_at_any_commit_of_the_line_loses_no_alert_and_doub
             let _running = world.start();
             let what = format!("{fault:?} at commit {number}");
             let plan = eventually(&what, async || {
-                let (plans, _) = world.rounds.plans().list(&world.editor, &PlanFilter::default()).await.ok()?;
+                let plans = world.rounds.plans().list(&world.editor, &PlanFilter::default()).await.ok()?.items;
                 plans.into_iter().find(|plan| plan.status == PlanStatus::PendingApproval)
             })
             .await;

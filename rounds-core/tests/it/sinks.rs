@@ -223,7 +223,8 @@ async fn an_event_that_cannot_be_given_is_a_dead_letter_and_the_sink_goes_on() {
 
     // A person does, and what fails again is tried as often as a new one.
     let letters_of = world.rounds.dead_letters();
-    let (list, _) = letters_of.list(&world.admin, &DeadLetterFilter { limit: 10, ..Default::default() }).await.unwrap();
+    let list =
+        letters_of.list(&world.admin, &DeadLetterFilter { limit: 10, ..Default::default() }).await.unwrap().items;
     assert_eq!(list[0].link.as_deref(), Some(format!("/plans/{}", dead[1].event.subject_id).as_str()));
     assert_eq!((list.len(), &list[0].to), (2, &Recipient::Sink("bus".into())));
     bus.will_say([Says::No(PortErrorKind::Unavailable), Says::Yes]);

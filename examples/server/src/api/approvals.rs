@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use rounds_core::plan::{PlanOutcome, RequestKind, RequestStatus, Step};
 use rounds_core::ports::StoreExt as _;
-use rounds_core::service::{ApprovalFilter, ApprovalView as Found};
+use rounds_core::service::{ApprovalFilter, ApprovalView as Found, Listed};
 use rounds_core::{ConnectorId, Error, InvestigationId, OrgId, PlanId, RequestId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -190,7 +190,7 @@ async fn list(
         after: params.cursor,
         limit: params.limit.unwrap_or(100).min(100),
     };
-    let (found, next) = state.rounds.approvals().find(&who.principal, &filter).await?;
+    let Listed { items: found, next, .. } = state.rounds.approvals().list(&who.principal, &filter).await?;
     let kinds = kinds(&state, &who.principal.org_id).await?;
     let views: Vec<ApprovalView> = found.into_iter().map(|found| view(found, &kinds)).collect();
     Ok(with_next(Json(views), &uri, next))

@@ -9,7 +9,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use rounds_core::access::Principal;
 use rounds_core::ports::store::NoticeStatus;
-use rounds_core::service::{DeadLetter, DeadLetterFilter, Recipient};
+use rounds_core::service::{DeadLetter, DeadLetterFilter, Listed, Recipient};
 use rounds_core::{ConnectorId, DeadLetterId, Error};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ async fn list(
         after: params.cursor,
         limit: params.limit.unwrap_or(50),
     };
-    let (found, next) = letters.list(&who.principal, &filter).await?;
+    let Listed { items: found, next, .. } = letters.list(&who.principal, &filter).await?;
     let names = names(&state, &who.principal).await?;
     let dead_letters = found.into_iter().map(|letter| view(letter, &names)).collect();
     let answer = ListAnswer { dead_letters, total: letters.count(&who.principal).await? };

@@ -30,8 +30,9 @@ async fn ready(State(state): State<AppState>) -> Response {
     for (name, health) in &health {
         let reason = match health {
             ServiceHealth::Running => continue,
-            ServiceHealth::Stopped => "it stopped".to_owned(),
+            ServiceHealth::Stopped | ServiceHealth::CutOff => "it stopped".to_owned(),
             ServiceHealth::Panicked(text) => format!("it panicked: {text}"),
+            other => format!("{other:?}"),
         };
         not_ready.push(json!({ "part": name.to_string(), "reason": reason }));
     }

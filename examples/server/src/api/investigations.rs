@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use rounds_core::investigation::{
     Evidence, Investigation, InvestigationStatus, Report, RootCause, Section, SkipReason, Trigger,
 };
-use rounds_core::service::InvestigationFilter;
+use rounds_core::service::{InvestigationFilter, Listed};
 use rounds_core::{AlertRuleId, InvestigationId, OrgId, PlanId, PrincipalId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -150,7 +150,7 @@ async fn list(
         after: params.cursor,
         limit: params.limit.unwrap_or(100),
     };
-    let (found, next) = state.rounds.investigations().find(&who.principal, &filter).await?;
+    let Listed { items: found, next, .. } = state.rounds.investigations().list(&who.principal, &filter).await?;
     let views: Vec<_> = found.into_iter().map(|found| InvestigationView::new(found, state.agent)).collect();
     Ok(with_next(Json(views), &uri, next))
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::response::{Redirect, Response};
 use rounds_core::PlanId;
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, RequestStatus, Step};
-use rounds_core::service::PlanFilter;
+use rounds_core::service::{Listed, PlanFilter};
 
 use super::cx::{Cx, Shell, page};
 use super::error::PageError;
@@ -72,11 +72,11 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
         Some("resolved") => Tab::Resolved,
         _ => Tab::Plans,
     };
-    let (open, more_open) = list(&cx, &OPEN, None).await?;
+    let Listed { items: open, next: more_open, .. } = list(&cx, &OPEN, None).await?;
     let status = cx.param("status").unwrap_or_default().to_owned();
     let wanted = RESOLVED.into_iter().find(|known| known.as_str() == status);
     let after = cx.param("after").map(form::id::<PlanId>).transpose()?;
-    let (resolved, next) = match wanted {
+    let Listed { items: resolved, next, .. } = match wanted {
         Some(one) => list(&cx, &[one], after).await?,
         None => list(&cx, &RESOLVED, after).await?,
     };
@@ -108,11 +108,7 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
     }))
 }
 
-async fn list(
-    cx: &Cx,
-    statuses: &[PlanStatus],
-    after: Option<PlanId>,
-) -> Result<(Vec<Plan>, Option<PlanId>), PageError> {
+async fn list(cx: &Cx, statuses: &[PlanStatus], after: Option<PlanId>) -> Result<Listed<Plan, PlanId>, PageError> {
     let filter = PlanFilter { statuses: statuses.to_vec(), after, limit: 50, ..PlanFilter::default() };
     Ok(cx.rounds().plans().list(&cx.who, &filter).await?)
 }

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use rounds_core::access::Action;
 use rounds_core::investigation::{EvidenceSource, Investigation, InvestigationStatus, SkipReason, Trigger};
 use rounds_core::plan::Plan;
-use rounds_core::service::RuleView;
+use rounds_core::service::{InvestigationFilter, Listed, RuleView};
 use rounds_core::{Error, InvestigationId};
 
 use super::cx::{Cx, May, Shell, page_with};
@@ -49,7 +49,8 @@ async fn ask(cx: Cx, fields: Fields) -> Result<Response, PageError> {
 
 async fn render_list(cx: &Cx, refused: Option<PageError>, question: String) -> Result<Response, PageError> {
     let after = cx.param("after").map(form::id::<InvestigationId>).transpose()?;
-    let (found, next) = cx.rounds().investigations().list(&cx.who, None, after, 50).await?;
+    let filter = InvestigationFilter { after, limit: 50, ..InvestigationFilter::default() };
+    let Listed { items: found, next, .. } = cx.rounds().investigations().list(&cx.who, &filter).await?;
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let page = ListPage {
         shell: cx.shell("Investigations", "investigations").live("investigation").refused(refused.as_ref()),

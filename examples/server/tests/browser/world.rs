@@ -159,7 +159,7 @@ impl World {
         self.rule("Checkout error rate", query, 0.05, Severity::Critical).await;
         self.until_some(async || {
             let filter = PlanFilter { statuses: vec![PlanStatus::PendingApproval], ..PlanFilter::default() };
-            let (plans, _) = self.rounds().plans().list(&self.admin, &filter).await.unwrap();
+            let plans = self.rounds().plans().list(&self.admin, &filter).await.unwrap().items;
             plans.into_iter().find(|plan| plan.investigation_id.is_some())
         })
         .await

@@ -10,7 +10,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use rounds_core::plan::{Plan, PlanStatus};
-use rounds_core::service::{Approval, Modification, PlanFilter, ProposeRequest};
+use rounds_core::service::{Approval, Listed, Modification, PlanFilter, ProposeRequest};
 use rounds_core::{InvestigationId, PlanId};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -105,7 +105,7 @@ async fn list(
         after: params.cursor,
         limit: params.limit.unwrap_or_default(),
     };
-    let (plans, next) = state.rounds.plans().list(&who.principal, &filter).await?;
+    let Listed { items: plans, next, .. } = state.rounds.plans().list(&who.principal, &filter).await?;
     let views: Vec<PlanView> = plans.into_iter().map(PlanView::from).collect();
     Ok(with_next(Json(views), &uri, next))
 }

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use rounds_core::access::Action;
 use rounds_core::alert::{HistoryRow, Reason, Silence};
 use rounds_core::investigation::Investigation;
-use rounds_core::service::{RuleView, SilenceDraft};
+use rounds_core::service::{InvestigationFilter, RuleView, SilenceDraft};
 use rounds_core::{AlertRuleId, Error};
 
 use crate::pages::chart::number;
@@ -67,8 +67,9 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
     let silences = alerts.silences(&cx.who).await?;
     let labels = view.instance.as_ref().map(|instance| instance.last_labels.clone()).unwrap_or_default();
     let silences = silences.into_iter().filter(|silence| silence.covers(&view.rule, &labels, cx.now)).collect();
-    let investigations = match cx.rounds().investigations().list(&cx.who, Some(id), None, 20).await {
-        Ok((found, _)) => found,
+    let about_it = InvestigationFilter { rule_id: Some(id), limit: 20, ..InvestigationFilter::default() };
+    let investigations = match cx.rounds().investigations().list(&cx.who, &about_it).await {
+        Ok(found) => found.items,
         Err(Error::Denied(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use rounds_core::access::Action;
-use rounds_core::service::{DeadLetter, DeadLetterFilter, Recipient};
+use rounds_core::service::{DeadLetter, DeadLetterFilter, Listed, Recipient};
 use rounds_core::{ConnectorId, DeadLetterId};
 use url::form_urlencoded;
 
@@ -131,7 +131,7 @@ async fn render(cx: &Cx, refused: Option<PageError>) -> Result<Response, PageErr
     let to = recipient(cx.param("channel"), cx.param("sink"))?;
     let after = cx.param("after").map(form::id::<DeadLetterId>).transpose()?;
     let filter = DeadLetterFilter { to: to.clone(), after, limit: 50 };
-    let (letters, next) = rounds.dead_letters().list(&cx.who, &filter).await?;
+    let Listed { items: letters, next, .. } = rounds.dead_letters().list(&cx.who, &filter).await?;
     let dead = rounds.dead_letters().count(&cx.who).await?;
     let connectors = rounds.connectors().list(&cx.who).await?;
     let names: HashMap<ConnectorId, String> = connectors.into_iter().map(|c| (c.id, c.name)).collect();
