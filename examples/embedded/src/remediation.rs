@@ -67,7 +67,7 @@ impl IntoResponse for Failed {
     }
 }
 
-/// One of the application's people, as Rounds knows them. What they may do is [`Roles`]' to say, so the role here says
+/// One of the application's people, as Rounds knows them. What they may do is `Roles`' to say, so the role here says
 /// nothing.
 #[must_use]
 pub fn principal(user: &str) -> Principal {
