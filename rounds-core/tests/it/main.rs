@@ -7,6 +7,8 @@ mod dead_letters;
 mod decisions;
 mod digest;
 mod dispatcher;
+mod duties;
+mod ensured;
 mod evaluator;
 mod executor;
 mod faults;
