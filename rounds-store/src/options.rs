@@ -13,7 +13,8 @@ pub struct StoreOptions {
     pub url: String,
     /// Encrypts connector secrets, keys the audit chain.
     pub key: MasterKey,
-    /// What the names of all tables start with, for whoever shares a database with other programs.
+    /// What the names of all tables start with, for whoever shares a database with other programs: `rounds_` by default.
+    /// Two stores with different ones in one database know nothing of each other.
     pub prefix: String,
     /// How many reads may run at once.
     pub readers: u32,
@@ -57,7 +58,7 @@ impl StoreOptions {
         }
     }
 
-    /// Another prefix: letters, digits and `_`, starting with a letter.
+    /// Another prefix: 1 to 20 lower-case letters, digits and `_`, a letter first. `_` at its end is not added.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();

@@ -56,7 +56,7 @@ impl SqlStore {
     }
 
     /// Waits for what is under way and closes the database; every later call on a clone is
-    /// [`StoreError::Unavailable`]. Dropping the last clone closes it too, without waiting.
+    /// [`StoreError::Closed`]. Shut down the services first. Dropping the last clone closes it too, without waiting.
     pub async fn close(&self) {
         self.db.close().await;
     }

@@ -12,12 +12,13 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(prefix: &str) -> Result<Self, StoreError> {
-        let starts_well = prefix.is_empty() || prefix.starts_with(|c: char| c.is_ascii_lowercase());
+        // Without one, `plan`, `session` and `setting` would meet the application's own.
+        let starts_well = prefix.starts_with(|c: char| c.is_ascii_lowercase());
         let is_plain = prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         // PostgreSQL cuts names at 63 bytes; index names need most of that.
         if !starts_well || !is_plain || prefix.len() > 20 {
             return Err(StoreError::Invalid(format!(
-                "`{prefix}` cannot start table names: up to 20 lower-case letters, digits and `_` are accepted, \
+                "`{prefix}` cannot start table names: 1 to 20 lower-case letters, digits and `_` are accepted, \
                  a letter first"
             )));
         }

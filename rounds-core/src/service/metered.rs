@@ -35,6 +35,7 @@ async fn measured<T>(
             StoreError::Duplicate { .. } => "duplicate",
             StoreError::LeaseLost { .. } => "lease_lost",
             StoreError::Unavailable { .. } => "unavailable",
+            StoreError::Closed => "closed",
             StoreError::Corrupt { .. } => "corrupt",
             StoreError::Invalid(_) => "invalid",
         };

@@ -322,7 +322,8 @@ impl Rounds {
         dead_letters::backlog(&self.shared, org).await
     }
 
-    /// Starts the services on the current tokio runtime.
+    /// Starts the services on the current tokio runtime. They run until [`Running::shutdown`], whether or not this and what
+    /// it answers are dropped; started twice, two of each share the work by leases, as two processes would.
     #[must_use]
     pub fn start(&self) -> Running {
         let stop = CancellationToken::new();
@@ -387,7 +388,7 @@ pub enum ServiceHealth {
 /// How the services are.
 pub type Health = BTreeMap<ServiceName, ServiceHealth>;
 
-/// The running services.
+/// The running services. Dropping it does not stop them: [`shutdown`](Self::shutdown) does.
 #[derive(Clone)]
 pub struct Running {
     stop: CancellationToken,

@@ -8,7 +8,7 @@ mod wire;
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::RecordKind;
 use sea_orm::sea_query::{Expr, Query};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, sqlx};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, sqlx};
 use tokio::sync::broadcast;
 
 use crate::StoreOptions;
@@ -114,6 +114,9 @@ pub(crate) fn explain(error: &DbErr) -> StoreError {
     }
     let message = error.to_string();
     match (sqlx_error(error), error) {
+        (Some(sqlx::Error::PoolClosed), _) | (_, DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)) => {
+            StoreError::Closed
+        }
         (Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_)), _)
         | (None, DbErr::Type(_) | DbErr::TryIntoErr { .. } | DbErr::Json(_) | DbErr::Migration(_) | DbErr::Custom(_)) => {
             StoreError::Corrupt { what: "the database".into(), message }

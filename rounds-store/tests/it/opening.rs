@@ -2,12 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::Duration;
 
+use rounds_core::access::{Action, OrgRole, Principal, Scope};
+use rounds_core::investigation::Proposal;
+use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{Commit, ListQuery, RecordKind, StoreError};
 use rounds_core::ports::{Store as _, StoreExt as _};
+use rounds_core::service::{Approval, ConnectorDraft, ServiceHealth, ServiceName};
+use rounds_core::step::StepSpec;
+use rounds_core::testing::{FakeAdapter, FakeOutcome, StaticIdentity};
+use rounds_core::{OrgId, Rounds};
 use rounds_store::{SqlStore, StoreOptions};
-
 use rstest::rstest;
+use tokio::sync::Notify;
 
 use crate::support::{Database, Place, key, rule};
 
@@ -97,6 +106,41 @@ async fn a_database_of_a_newer_version_and_one_without_tables_are_refused_with_w
     assert!(nowhere.contains("its folder must exist"), "{nowhere}");
 }
 
+#[tokio::test]
+async fn a_plan_that_was_cut_off_leaves_no_task_behind_once_the_store_is_closed() {
+    let place = Place::new();
+    let store = place.open().await;
+    let ada =
+        Principal::user(OrgId::default(), "ada", OrgRole::Admin).with_grant(Action::PlansAutoEdit, Scope::all("plans"));
+    let fleet = FakeAdapter::default();
+    let registry = Registry::new([Registration::execution("fleet", "Fleet", Arc::new(fleet.clone()))]).unwrap();
+    let rounds = Rounds::builder(Arc::new(store.clone()), Arc::new(StaticIdentity::new([ada.clone()])))
+        .registry(registry)
+        .build()
+        .unwrap();
+    let released = Arc::new(Notify::new());
+    fleet.script(FakeOutcome::Hang(released.clone()));
+    let running = rounds.start();
+    let id = rounds.connectors().ensure(&ada, ConnectorDraft::new("fleet", "fleet")).await.unwrap().id;
+    let proposal = Proposal::new("mend it").step(id, StepSpec::command(["restart", "app/web"]));
+    let plan = rounds.plans().propose(&ada, proposal).await.unwrap().plan;
+    rounds.plans().approve(&ada, plan.id, &Approval::of(&plan).with_auto_edit()).await.unwrap();
+    while fleet.executed().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let health = running.shutdown(Duration::from_millis(50)).await;
+    assert_eq!(health[&ServiceName::Executor], ServiceHealth::CutOff);
+    store.close().await;
+    released.notify_one();
+    drop((running, rounds, store));
+    let tasks = tokio::runtime::Handle::current().metrics();
+    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+    while tasks.num_alive_tasks() > 0 {
+        assert!(tokio::time::Instant::now() < limit, "{} tasks live on", tasks.num_alive_tasks());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn two_prefixes_share_a_database_without_seeing_each_other(
@@ -109,7 +153,7 @@ async fn two_prefixes_share_a_database_without_seeing_each_other(
     let rules = ListQuery::new(RecordKind::AlertRule);
     assert_eq!(one.list(&rules).await.unwrap().records.len(), 1);
     assert!(two.list(&rules).await.unwrap().records.is_empty());
-    for prefix in ["a b", "1x", "x;--", "A_", &"x".repeat(21)] {
+    for prefix in ["", "a b", "1x", "x;--", "A_", &"x".repeat(21)] {
         let refused = SqlStore::open(place.options().with_prefix(prefix)).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "{prefix}");
     }
@@ -133,13 +177,13 @@ async fn another_master_key_is_refused_with_the_one_that_is_expected(
 
 #[rstest]
 #[tokio::test]
-async fn a_closed_store_is_unavailable_and_does_not_hang(
+async fn a_closed_store_says_so_and_nobody_waits_for_it_to_come_back(
     #[values(Database::Sqlite, Database::Postgres)] database: Database,
 ) {
     let place = Place::on(database).await;
     let store = place.open().await;
     store.close().await;
     let error = store.commit(Commit::new()).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    assert!(matches!(error, StoreError::Closed), "{error}");
     assert!(store.ping().await.is_err());
 }

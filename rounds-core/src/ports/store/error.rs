@@ -32,6 +32,9 @@ pub enum StoreError {
         /// What went wrong. Never a secret.
         message: String,
     },
+    /// The store was closed by whoever opened it: nothing will succeed any more, and whoever works on it ends.
+    #[error("the store is closed")]
+    Closed,
     /// What is stored cannot be read: another key, another version of Rounds, or damage.
     #[error("{what} cannot be read: {message}")]
     Corrupt {
@@ -54,6 +57,7 @@ impl StoreError {
             Self::Conflict { .. }
             | Self::Duplicate { .. }
             | Self::LeaseLost { .. }
+            | Self::Closed
             | Self::Corrupt { .. }
             | Self::Invalid(_) => false,
         }
