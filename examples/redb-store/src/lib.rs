@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase as _};
+use redb::Database;
 use rounds_core::audit::chain::Broken;
 use rounds_core::audit::{AuditRow, Checkpoint, Prune};
 use rounds_core::ports::store::{
@@ -189,12 +189,12 @@ impl Store for RedbStore {
 
     async fn audit_checkpoint(&self, org: &OrgId) -> Result<Option<Checkpoint>, StoreError> {
         let org = org.clone();
-        self.with(move |file| logs::checkpoint(&file.db.begin_read()?, &org)).await
+        self.with(move |file| logs::checkpoint(&file.read()?, &org)).await
     }
 
     async fn verify_audit(&self, org: &OrgId) -> Result<Result<AuditHead, Broken>, StoreError> {
         let org = org.clone();
-        self.with(move |file| logs::verify(&file.db.begin_read()?, &org, &file.audit_key)).await
+        self.with(move |file| logs::verify(&file.read()?, &org, &file.audit_key)).await
     }
 
     fn wakes(&self) -> broadcast::Receiver<RecordKind> {
@@ -202,6 +202,6 @@ impl Store for RedbStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.with(|file| Ok(drop(file.db.begin_read()?))).await
+        self.with(|file| file.read().map(drop)).await
     }
 }

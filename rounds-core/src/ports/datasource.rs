@@ -197,6 +197,37 @@ impl DatasourceInfo {
 /// **Implemented by** connector authors. **Called by** the evaluator (instant queries, one at a time per rule),
 /// by investigations and by previews. An implementation MUST bound what it reads, say so in
 /// [`DataSet::truncated`], and keep to [`CallContext::timeout`]. It MUST NOT retry by itself. Cancel safe.
+///
+/// ```
+/// use rounds_core::async_trait;
+/// use rounds_core::ports::{
+///     CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Point, PortError, PortErrorKind, Query, Series,
+/// };
+///
+/// /// Always the same number.
+/// struct Constant(f64);
+///
+/// #[async_trait]
+/// impl Datasource for Constant {
+///     fn describe(&self) -> DatasourceInfo {
+///         DatasourceInfo::metrics("anything")
+///     }
+///
+///     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+///         Ok(CheckReport::new("always there"))
+///     }
+///
+///     async fn query(&self, _: &CallContext, query: &Query) -> Result<DataSet, PortError> {
+///         match query {
+///             Query::Instant { at, .. } => {
+///                 let point = Point { at: at.unwrap_or_default(), value: self.0 };
+///                 Ok(DataSet::of_series(vec![Series::new(Default::default(), vec![point])]))
+///             }
+///             _ => Err(PortError::new(PortErrorKind::Invalid, "found another query; an instant one is accepted")),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Datasource: Send + Sync {
     /// What this datasource answers.

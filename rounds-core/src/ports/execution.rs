@@ -192,7 +192,8 @@ impl AdapterInfo {
 /// - say [`Effect::NotStarted`](crate::step::Effect::NotStarted) only when it is proven;
 /// - keep secrets out of errors, output and `Debug`.
 ///
-/// A wrapper around another adapter MUST pass on [`discover`](Self::discover) and [`inverse`](Self::inverse), too:
+/// The guide `docs/write-a-connector.md` of the repository goes through one method by
+/// method. A wrapper around another adapter MUST pass on [`discover`](Self::discover) and [`inverse`](Self::inverse), too:
 /// they have default bodies for systems that have nothing to discover and nothing to take back.
 ///
 /// **Cancel safety**: all but `execute` may be dropped at any await; `execute` is never dropped by Rounds before its

@@ -81,6 +81,38 @@ pub trait Toolbox: Send + Sync {
 /// dispatcher, once per attempt. It holds no adapter that can write: what it proposes is reviewed, dry-run and
 /// stored by Rounds, and approved by a person. It MUST cite only readings of this run, and SHOULD report what it
 /// could not find out; a report without a plan is a normal result. Cancel safe: it is dropped at the run timeout.
+///
+/// ```
+/// use rounds_core::async_trait;
+/// use rounds_core::investigation::{Findings, Proposal, RootCause};
+/// use rounds_core::ports::{FiredAlert, Investigator, PortError, Toolbox};
+/// use rounds_core::step::StepSpec;
+///
+/// /// Proposes a restart of whatever is said to hang.
+/// struct Restarter;
+///
+/// #[async_trait]
+/// impl Investigator for Restarter {
+///     fn name(&self) -> &str {
+///         "restarter"
+///     }
+///
+///     async fn investigate(&self, tools: &dyn Toolbox, _: &FiredAlert) -> Result<Findings, PortError> {
+///         let mut findings = Findings { summary: "Nothing hangs.".into(), ..Findings::default() };
+///         for connector in tools.connectors() {
+///             let state = tools.read(connector.id, StepSpec::command(["get", "app/web"])).await;
+///             // A source that could not be read rules nothing out, and is no evidence.
+///             if state.answer.is_ok_and(|output| output.output.contains("hangs")) {
+///                 findings.summary = "app/web hangs.".into();
+///                 findings.root_cause = Some(RootCause::new("It says so itself.", [state.id]));
+///                 let restart = StepSpec::command(["restart", "app/web"]);
+///                 findings.plan = Some(Proposal::new("Restart it").step(connector.id, restart));
+///             }
+///         }
+///         Ok(findings)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Investigator: Send + Sync {
     /// A short name, for reports: `playbook`.

@@ -76,6 +76,25 @@ impl Notice {
 /// **Implemented by** connector authors. **Called by** the outbox, which retries with backoff what
 /// [`PortError::is_transient`] calls so, and keeps the rest as dead letters. An implementation MUST NOT retry by
 /// itself, and SHOULD pass the idempotency key on. Cancel safe.
+///
+/// ```
+/// use rounds_core::async_trait;
+/// use rounds_core::ports::{CallContext, CheckReport, Notice, Notifier, PortError};
+///
+/// struct Terminal;
+///
+/// #[async_trait]
+/// impl Notifier for Terminal {
+///     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+///         Ok(CheckReport::new("somebody is looking"))
+///     }
+///
+///     async fn send(&self, _: &CallContext, notice: &Notice) -> Result<(), PortError> {
+///         println!("[{}] {} {}", notice.idempotency_key, notice.title, notice.link);
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Notifier: Send + Sync {
     /// Tests the channel without disturbing anybody, where it can.

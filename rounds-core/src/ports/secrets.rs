@@ -13,6 +13,29 @@ use super::PortError;
 /// **Implemented by** whoever brings a secret manager. **Called** once per use of a credential, so a rotated
 /// secret is picked up without a restart. An implementation MUST NOT cache beyond one call, log the value or put
 /// it in an error. Cancel safe.
+///
+/// ```
+/// use rounds_core::async_trait;
+/// use rounds_core::ports::{PortError, PortErrorKind, SecretResolver};
+/// use rounds_core::secrecy::SecretString;
+///
+/// /// `keyring://NAME`.
+/// struct Keyring;
+/// # fn ask_the_keyring(_: &str) -> Option<String> { None }
+///
+/// #[async_trait]
+/// impl SecretResolver for Keyring {
+///     fn scheme(&self) -> &'static str {
+///         "keyring"
+///     }
+///
+///     async fn resolve(&self, reference: &str) -> Result<SecretString, PortError> {
+///         let name = reference.strip_prefix("keyring://").unwrap_or_default();
+///         let found = ask_the_keyring(name).map(SecretString::from);
+///         found.ok_or_else(|| PortError::new(PortErrorKind::Unauthorized, format!("{reference}: there is no such entry")))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait SecretResolver: Send + Sync {
     /// The scheme, without `://`.

@@ -194,6 +194,42 @@ impl Builder {
 }
 
 /// Everything that can be done with Rounds. Cheap to clone; several clones are one thing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use rounds_core::access::{Action, OrgRole, Principal, Scope};
+/// use rounds_core::investigation::Proposal;
+/// use rounds_core::plugin::{Registration, Registry};
+/// use rounds_core::ports::SoleAgent;
+/// use rounds_core::service::{Approval, ConnectorDraft};
+/// use rounds_core::step::StepSpec;
+/// use rounds_core::testing::{FakeAdapter, MemoryStore};
+/// use rounds_core::{OrgId, Rounds};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = FakeAdapter::default();
+/// let registry = Registry::new([Registration::execution("cluster", "A cluster", Arc::new(cluster.clone()))])?;
+/// let agent = SoleAgent::new(Principal::agent(OrgId::default(), "agent"));
+/// let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(agent)).registry(registry).build()?;
+/// let running = rounds.start();
+///
+/// let ada = Principal::user(OrgId::default(), "ada", OrgRole::Admin)
+///     .with_grant(Action::PlansAutoEdit, Scope::plan_namespace("app"));
+/// let id = rounds.connectors().ensure(&ada, ConnectorDraft::new("cluster", "prod")).await?.id;
+/// let proposal = Proposal::new("Restart what hangs").step(id, StepSpec::command(["restart", "app/web"]));
+/// let plan = rounds.plans().propose(&ada, proposal).await?.plan;
+/// assert!(cluster.executed().is_empty(), "nothing runs that nobody approved");
+///
+/// rounds.plans().approve(&ada, plan.id, &Approval::of(&plan).with_auto_edit()).await?;
+/// rounds.plans().wait(&ada, plan.id, Duration::from_secs(10)).await?;
+/// assert_eq!(cluster.executed(), ["fake restart app/web"]);
+/// running.shutdown(Duration::from_secs(5)).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Rounds {
     shared: Arc<Shared>,
