@@ -84,32 +84,10 @@ pub fn evaluate(principal: &Principal, action: Action, scope: &Scope) -> Result<
     if by_role || by_server || by_grant { Ok(()) } else { Err(Denied::missing(principal, action, scope)) }
 }
 
-/// The scopes that `plans:auto_edit` must be held on for a plan: every namespace it writes to, or `plans:*`
-/// when a step is cluster-scoped (`namespace` is `None`).
-///
-/// # Errors
-/// [`Denied`] names the first scope that no grant covers.
-pub fn evaluate_auto_edit(
-    principal: &Principal,
-    namespaces: impl IntoIterator<Item = Option<String>>,
-) -> Result<(), Denied> {
-    let mut any = false;
-    for namespace in namespaces {
-        any = true;
-        let scope = namespace.map_or_else(|| Scope::all("plans"), |namespace| Scope::plan_namespace(&namespace));
-        evaluate(principal, Action::PlansAutoEdit, &scope)?;
-    }
-    if !any {
-        // A plan that writes nowhere is not narrowed by any namespace, so only the wide grant speaks of it.
-        evaluate(principal, Action::PlansAutoEdit, &Scope::all("plans"))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{FixedRole, OrgRole};
+    use crate::access::OrgRole;
     use crate::id::OrgId;
 
     fn principal(role: OrgRole) -> Principal {
@@ -135,27 +113,6 @@ mod tests {
             let allowed = evaluate(&admin, row.action, &Scope::all("any")).is_ok();
             assert_eq!(allowed, row.action != Action::PlansAutoEdit, "{}", row.name);
         }
-    }
-
-    #[test]
-    fn auto_edit_grants_combine_and_every_namespace_must_be_covered() {
-        let ada = principal(OrgRole::Editor)
-            .with_grant(Action::PlansAutoEdit, Scope::plan_namespace("app"))
-            .with_grant(Action::PlansAutoEdit, Scope::plan_namespace("web"));
-        let some = |names: &[&str]| names.iter().map(|n| Some((*n).to_owned())).collect::<Vec<_>>();
-        assert!(evaluate_auto_edit(&ada, some(&["app", "web"])).is_ok());
-        let denied = evaluate_auto_edit(&ada, some(&["app", "db"])).unwrap_err();
-        assert_eq!(denied.to_string(), "ada needs plans:auto_edit on plans:namespace:db");
-    }
-
-    #[test]
-    fn a_cluster_scoped_step_cannot_be_narrowed_to_a_namespace() {
-        let ada = principal(OrgRole::Admin).with_grant(Action::PlansAutoEdit, Scope::plan_namespace("app"));
-        let denied = evaluate_auto_edit(&ada, [Some("app".to_owned()), None]).unwrap_err();
-        assert_eq!(denied.scope().to_string(), "plans:*");
-        let mut wide = principal(OrgRole::Editor);
-        wide.grants.extend(FixedRole::PlansAutoEditor.grants());
-        assert!(evaluate_auto_edit(&wide, [Some("app".to_owned()), None]).is_ok());
     }
 
     #[test]

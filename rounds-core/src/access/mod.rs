@@ -11,7 +11,7 @@ mod role;
 mod scope;
 
 pub use action::{Action, ActionInfo, UnknownAction};
-pub use evaluate::{Denied, covers, evaluate, evaluate_auto_edit};
+pub use evaluate::{Denied, covers, evaluate};
 pub use principal::{Actor, ActorType, Grant, Principal};
 pub use role::{FixedRole, OrgRole, UnknownRole};
 pub use scope::{InvalidScope, Scope};

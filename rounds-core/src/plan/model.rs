@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
-use crate::access::Actor;
+use crate::access::{Actor, Scope};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
 use crate::step::{ReviewedStep, Tier};
 use crate::time::Timestamp;
@@ -308,25 +310,28 @@ impl Plan {
         self.steps.iter().map(|step| step.review.tier).max().unwrap_or(Tier::Read)
     }
 
-    /// What `plans:auto_edit` must cover: every namespace that is written to, and `None` for each step that is in
-    /// no namespace. A plan that only reads must be covered where it reads.
+    /// What a decision on this plan is about, and what `plans:auto_edit` must cover: every namespace that is written to, and
+    /// all plans when a step touches something that is in none. A plan that only reads is about where it reads. Never empty.
     #[must_use]
-    pub fn auto_edit_namespaces(&self) -> Vec<Option<String>> {
+    pub fn scopes(&self) -> Vec<Scope> {
         let writes = self.steps.iter().any(|step| step.review.tier != Tier::Read);
-        let mut namespaces: Vec<Option<String>> = Vec::new();
+        let mut namespaces: BTreeSet<Option<&str>> = BTreeSet::new();
         for step in &self.steps {
             if step.review.targets.is_empty() {
-                namespaces.push(None);
+                namespaces.insert(None);
             }
             for target in &step.review.targets {
                 if target.namespace.is_none() || step.review.tier != Tier::Read || !writes {
-                    namespaces.push(target.namespace.clone());
+                    namespaces.insert(target.namespace.as_deref());
                 }
             }
         }
-        namespaces.sort();
-        namespaces.dedup();
-        namespaces
+        if namespaces.is_empty() {
+            // An empty list would be covered by anything.
+            namespaces.insert(None);
+        }
+        let scope = |namespace: Option<&str>| namespace.map_or_else(|| Scope::all("plans"), Scope::plan_namespace);
+        namespaces.into_iter().map(scope).collect()
     }
 }
 

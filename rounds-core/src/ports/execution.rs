@@ -36,8 +36,8 @@ impl ReadStep {
 }
 
 /// One attempt at a step that a person approved. It is taken by value, cannot be cloned, and only Rounds'
-/// executor makes one (rule 3): an adapter author gets one by driving a real approval, which the conformance
-/// suite does.
+/// executor makes one (rule 3): the author of an adapter gets one by driving a real approval, as `testing::AdapterRig`
+/// does.
 ///
 /// ```compile_fail
 /// # use rounds_core::ports::ApprovedStep;

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::plans::{Approval, Modification, Plans, follow_up};
 use super::prepare;
 use super::shared::{Shared, millis, mutated};
-use crate::access::{Action, Principal, Scope};
+use crate::access::{Action, Principal};
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{PlanId, RequestId};
 use crate::plan::{ApprovalRequest, Plan, PlanEvent, PlanStatus, RequestStatus, digest, transition};
@@ -43,7 +43,7 @@ impl Plans<'_> {
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
-            shared.authorize(who, Action::PlansApprove, &scopes_of(&found.value)).await?;
+            shared.authorize(who, Action::PlansApprove, &found.value.scopes()).await?;
             if let Some(request) = via.and_then(|id| found.value.request(id)) {
                 still_open(request)?;
             }
@@ -96,7 +96,7 @@ impl Plans<'_> {
         Ok(match decision {
             Decision::Approve { approval, .. } => {
                 if approval.auto_edit {
-                    shared.authorize(who, Action::PlansAutoEdit, &scopes_of(plan)).await?;
+                    shared.authorize(who, Action::PlansAutoEdit, &plan.scopes()).await?;
                 }
                 check_digest(plan, approval.digest.as_deref())?;
                 PlanEvent::Approve { at, by, auto_edit: approval.auto_edit }
@@ -112,7 +112,7 @@ impl Plans<'_> {
                 if plan.step(*ordinal).is_none() {
                     return Err(Error::not_found("step", format!("{}:{ordinal}", plan.id)));
                 }
-                let holds = shared.authorize(who, Action::PlansAutoEdit, &scopes_of(plan)).await.is_ok();
+                let holds = shared.authorize(who, Action::PlansAutoEdit, &plan.scopes()).await.is_ok();
                 PlanEvent::Retry {
                     at,
                     by,
@@ -294,14 +294,6 @@ fn with_reason(entry: AuditEntry, reason: Option<&str>) -> AuditEntry {
         Some(reason) => entry.with("reason", reason),
         None => entry,
     }
-}
-
-/// What a decision on a plan is about: the namespaces it writes to.
-fn scopes_of(plan: &Plan) -> Vec<Scope> {
-    let scope = |namespace: Option<String>| {
-        namespace.map_or_else(|| Scope::all("plans"), |namespace| Scope::plan_namespace(&namespace))
-    };
-    plan.auto_edit_namespaces().into_iter().map(scope).collect()
 }
 
 /// A decision on a request is about that request, and not about another one that took its place meanwhile.

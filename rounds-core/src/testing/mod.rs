@@ -6,6 +6,7 @@ mod datasource;
 mod identity;
 mod investigator;
 mod layer;
+mod rig;
 mod store;
 
 pub use adapter::{FakeAdapter, FakeOutcome};
@@ -14,4 +15,5 @@ pub use datasource::FakeDatasource;
 pub use identity::StaticIdentity;
 pub use investigator::ScriptedInvestigator;
 pub use layer::{Layered, StoreLayer};
+pub use rig::AdapterRig;
 pub use store::{Fault, MemoryStore};

@@ -17,6 +17,7 @@ mod mended;
 mod outbox;
 mod plan_fixtures;
 mod plan_properties;
+mod plan_scopes;
 mod plan_walk;
 mod recovery;
 mod rule_1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use rounds_core::access::{Action, Denied, Scope};
+use rounds_core::access::{Action, Denied};
 use rounds_core::audit::AuditRow;
 use rounds_core::investigation::{Evidence, Investigation};
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, Step, StepFailure, StepStatus};
@@ -324,13 +324,8 @@ fn wheres(plan: &Plan, names: &BTreeMap<ConnectorId, String>) -> Vec<String> {
 
 async fn auto_edit(cx: &Cx, plan: &Plan) -> May {
     // What is asked of whoever ticks the box, in core's words.
-    let scopes: Vec<Scope> = plan
-        .auto_edit_namespaces()
-        .into_iter()
-        .map(|namespace| namespace.map_or_else(|| Scope::all("plans"), |name| Scope::plan_namespace(&name)))
-        .collect();
     let mut missing: Vec<String> = Vec::new();
-    for scope in scopes {
+    for scope in plan.scopes() {
         match cx.rounds().authorize(&cx.who, Action::PlansAutoEdit, std::slice::from_ref(&scope)).await {
             Ok(()) => {}
             Err(Denied::Missing { scope, .. }) => missing.push(scope.to_string()),
