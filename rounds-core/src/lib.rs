@@ -20,7 +20,7 @@ pub mod plan;
 pub mod plugin;
 pub mod ports;
 pub mod service;
-pub mod settings;
+mod settings;
 pub mod step;
 pub mod time;
 
@@ -34,8 +34,9 @@ pub use id::{
     AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId,
     PlanId, PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
 };
-pub use service::{Error, Rounds, Running};
-pub use settings::Settings;
+pub use service::error::Error;
+pub use service::runtime::{Rounds, Running};
+pub use settings::{InvalidSetting, Settings};
 pub use time::Timestamp;
 
 #[cfg(feature = "conformance")]

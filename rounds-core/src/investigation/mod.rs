@@ -8,4 +8,7 @@ pub use model::{Investigation, Trigger};
 pub use report::{
     CitationError, Evidence, EvidenceSource, Findings, Proposal, ProposedStep, ReadingId, Report, RootCause, Section,
 };
-pub use state::{InvestigationEvent, InvestigationStatus, SkipReason, transition};
+pub use state::{InvestigationStatus, SkipReason};
+// For the tests of the machine: investigations change through the services.
+#[doc(hidden)]
+pub use state::{InvestigationEvent, transition};

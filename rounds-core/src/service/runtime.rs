@@ -344,7 +344,7 @@ impl Rounds {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn last_event(&self, org: &OrgId) -> Result<u64, super::Error> {
+    pub async fn last_event(&self, org: &OrgId) -> Result<u64, super::error::Error> {
         feed::last(&self.shared, org).await
     }
 
@@ -354,7 +354,7 @@ impl Rounds {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn backlog(&self, org: &OrgId) -> Result<BTreeMap<Option<Recipient>, Backlog>, super::Error> {
+    pub async fn backlog(&self, org: &OrgId) -> Result<BTreeMap<Option<Recipient>, Backlog>, super::error::Error> {
         dead_letters::backlog(&self.shared, org).await
     }
 

@@ -9,6 +9,7 @@ use super::ports::{proposal, steps};
 use super::rules::retryable;
 use super::sim::{Sim, lock};
 use super::world::AGENT;
+use crate::Rounds;
 use crate::access::{Action, OrgRole, Principal, Scope};
 use crate::alert::AlertRule;
 use crate::connector::Connector;
@@ -16,7 +17,7 @@ use crate::connector::Role;
 use crate::id::{InvestigationId, OrgId, PlanId, RequestId, TokenId};
 use crate::plan::{Plan, PlanStatus, RequestKind, RequestStatus};
 use crate::ports::store::{Record, RecordKind};
-use crate::service::{Approval, ConnectorDraft, Modification, ProposeRequest, Rounds, RuleDraft, SilenceDraft};
+use crate::service::{Approval, ConnectorDraft, Modification, ProposeRequest, RuleDraft, SilenceDraft};
 use crate::testing::StaticIdentity;
 use crate::time::after_ms;
 

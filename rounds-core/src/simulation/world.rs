@@ -17,10 +17,10 @@ use crate::plan::VerificationStatus;
 use crate::plugin::{Host, Registry};
 use crate::ports::Store;
 use crate::ports::store::{Record, RecordKind};
-use crate::service::{Rounds, Running};
 use crate::settings::Settings;
 use crate::testing::Layered;
 use crate::time::{Timestamp, after_ms};
+use crate::{Rounds, Running};
 
 /// The login of the agent.
 pub(super) const AGENT: &str = "@syntropize/rounds";

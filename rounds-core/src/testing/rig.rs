@@ -8,9 +8,10 @@ use crate::investigation::Proposal;
 use crate::plan::Plan;
 use crate::plugin::Registry;
 use crate::ports::SoleAgent;
-use crate::service::{Approval, ConnectorDraft, Error, Rounds, Running};
+use crate::service::{Approval, ConnectorDraft};
 use crate::settings::Settings;
 use crate::step::StepSpec;
+use crate::{Error, Rounds, Running};
 
 /// How long a plan may take before [`AdapterRig::run`] gives up on it. Tests fail by it, and wait for nothing else.
 const PATIENCE: Duration = Duration::from_secs(60);

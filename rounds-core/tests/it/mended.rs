@@ -11,10 +11,10 @@ use rounds_core::plan::{PlanStatus, StepFailure, VerificationStatus};
 use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
 use rounds_core::ports::store::{ListQuery, RecordKind, StoreExt, Versioned};
 use rounds_core::ports::{FiredAlert, Investigator, NoticeKind, PortError, Toolbox};
-use rounds_core::service::{Approval, Builder, Error, ServiceName, SilenceDraft};
+use rounds_core::service::{Approval, Builder, ServiceName, SilenceDraft};
 use rounds_core::step::{StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource, FakeOutcome, Fault};
-use rounds_core::{AlertRuleId, Settings};
+use rounds_core::{AlertRuleId, Error, Settings};
 use serde_json::json;
 
 use crate::harness::{

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rounds_core::Error;
 use rounds_core::investigation::InvestigationStatus;
 use rounds_core::plan::{PlanStatus, StepFailure};
 use rounds_core::plugin::{Registration, Registry};
@@ -11,7 +12,6 @@ use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
     ReadStep,
 };
-use rounds_core::service::Error;
 use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use rounds_core::testing::{FakeAdapter, FakeDatasource};
 use rounds_core::{PlanId, Settings};
