@@ -113,10 +113,16 @@ impl Principal {
         }
     }
 
+    /// A program that is no agent: one that sets up its connectors and rules at its start, or calls the API with a token.
+    #[must_use]
+    pub fn service_account(org_id: OrgId, login: &str, role: OrgRole) -> Self {
+        Self { kind: ActorType::ServiceAccount, ..Self::user(org_id, login, role) }
+    }
+
     /// An agent's service account: Editor, so that it can read and propose; never deciding (rule 8).
     #[must_use]
     pub fn agent(org_id: OrgId, login: &str) -> Self {
-        Self { kind: ActorType::ServiceAccount, is_agent: true, ..Self::user(org_id, login, OrgRole::Editor) }
+        Self { is_agent: true, ..Self::service_account(org_id, login, OrgRole::Editor) }
     }
 
     /// The same principal with one more grant.

@@ -213,7 +213,9 @@ pub struct Revision {
     pub replaced_at: Timestamp,
 }
 
-/// Ordered steps proposed as a unit: the unit of approval.
+/// Ordered steps proposed as a unit: the unit of approval. Its JSON has the names of the fields in camelCase
+/// (`approvalRequestId`), a step's review among the step's own (`commandText`), and statuses as
+/// [`PlanStatus::as_str`] says them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {

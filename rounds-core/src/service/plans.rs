@@ -90,7 +90,7 @@ pub struct Proposed {
     pub rescue: Option<Plan>,
 }
 
-/// How a person approves.
+/// How a person approves. As JSON: `{"autoEdit": false, "digest": "v1:sha256:…"}`, each of them optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Approval {
