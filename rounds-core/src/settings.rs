@@ -11,49 +11,49 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Whether rules are evaluated. Off: states are kept and shown as "evaluation off".
+    /// Whether rules are evaluated. Off: states are kept and shown as "evaluation off". Default: on.
     pub alert_evaluator: bool,
-    /// Whether firing alerts are investigated.
+    /// Whether firing alerts are investigated. Default: on.
     pub auto_investigation: bool,
-    /// How often the evaluator reads the rules again, in case it missed a change.
+    /// How often the evaluator reads the rules again, in case it missed a change. Default: 60 s.
     pub evaluator_refresh: Duration,
-    /// How many queries run against one datasource at a time.
+    /// How many queries run against one datasource at a time. Default: 8.
     pub queries_per_datasource: usize,
-    /// How many rules a process evaluates at a time; more wait in the store, for any replica.
+    /// How many rules a process evaluates at a time; more wait in the store, for any replica. Default: 64.
     pub concurrent_evaluations: usize,
-    /// How long one evaluation may take.
+    /// How long one evaluation may take. Default: 30 s.
     pub query_timeout: Duration,
-    /// After how many intervals without a series an alert ends with `no_data`.
+    /// After how many intervals without a series an alert ends with `no_data`. Default: 5.
     pub no_data_intervals: u32,
-    /// How long a plan, and a request on a step, waits for a decision.
+    /// How long a plan, and a request on a step, waits for a decision. Default: a day.
     pub plan_approval_ttl: Duration,
-    /// How often expiry is swept.
+    /// How often expiry is swept. Default: 60 s.
     pub plan_expiry_sweep: Duration,
-    /// How many plans are driven at a time.
+    /// How many plans are driven at a time. Default: 16.
     pub concurrent_plans: usize,
-    /// How long a step may take, unless its connector says otherwise.
+    /// How long a step may take, unless its connector says otherwise. Default: 60 s.
     pub step_timeout: Duration,
-    /// How long past its deadline an unfinished step is given before it counts as interrupted.
+    /// How long past its deadline an unfinished step is given before it counts as interrupted. Default: 5 s.
     pub effect_grace: Duration,
-    /// How long a worker holds a lease without renewing it.
+    /// How long a worker holds a lease without renewing it. Default: 10 s.
     pub lease_ttl: Duration,
-    /// How often workers look for work that nobody woke them for.
+    /// How often workers look for work that nobody woke them for. Default: 2 s.
     pub poll_interval: Duration,
-    /// How long the alert must stay false for a plan to count as recovered.
+    /// How long the alert must stay false for a plan to count as recovered. Default: 60 s.
     pub verification_stable: Duration,
-    /// How long the alert is watched after a plan completed.
+    /// How long the alert is watched after a plan completed. Default: 15 min.
     pub verification_deadline: Duration,
-    /// Between two automatic investigations of one rule.
+    /// Between two automatic investigations of one rule. Default: 5 min.
     pub investigation_cooldown: Duration,
-    /// How many investigations run at a time, over all replicas.
+    /// How many investigations run at a time, over all replicas. Default: 4.
     pub concurrent_investigations: usize,
-    /// How long one run may take.
+    /// How long one run may take. Default: 15 min.
     pub investigation_timeout: Duration,
-    /// After how long in the queue an investigation is skipped.
+    /// After how long in the queue an investigation is skipped. Default: 30 min.
     pub investigation_stale: Duration,
-    /// How often a run that crashed is started again.
+    /// How often a run that crashed is started again. Default: 3.
     pub investigation_attempts: u32,
-    /// How often a notice is tried before it is a dead letter.
+    /// How often a notice is tried before it is a dead letter. Default: 8.
     pub notice_attempts: u32,
 }
 

@@ -90,7 +90,7 @@ impl Authorizer for Roles {
             Some(("lead", _)) => true,
             Some(("sre", team)) if action == Action::PlansApprove => scope.namespace() == Some(team),
             Some(_) => action.is_read(),
-            None if who.is_agent => action.is_read() || action == Action::PlansPropose,
+            None if who.is_agent => action.is_for_agents(),
             None => who.id == setup().id,
         };
         let refused = scopes.iter().find(|scope| !may(scope));

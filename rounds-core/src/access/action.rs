@@ -23,7 +23,7 @@ pub struct ActionInfo {
     pub name: &'static str,
     /// The lowest organisation role that holds it by default; `None`: nobody, it must be granted.
     pub default_role: Option<OrgRole>,
-    /// Whether only a server admin holds it, whatever the organisation role.
+    /// Whether no organisation role holds it: a server admin does, and whoever it is granted to.
     pub server_admin: bool,
     /// What it allows, in a sentence.
     pub help: &'static str,
@@ -31,11 +31,13 @@ pub struct ActionInfo {
 
 macro_rules! actions {
     ($($variant:ident $name:literal $role:tt $help:literal;)*) => {
-        /// Everything that can be permitted. The table is the only place that maps actions to default roles.
+        /// Everything that can be permitted. Viewer, Editor and Admin are roles in an organisation, each with what the ones
+        /// before it have; Server is a server admin; Nobody: only by a grant.
+        /// The table is the only place that maps actions to default roles.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Action {
-            $(#[doc = $help] $variant,)*
+            $(#[doc = $help] #[doc = concat!("\n\n`", $name, "`; by default: ", stringify!($role), ".")] $variant,)*
         }
 
         const TABLE: &[ActionInfo] = &[
@@ -92,6 +94,22 @@ impl Action {
     pub fn info(self) -> &'static ActionInfo {
         // The macro writes one row per variant, in declaration order.
         &TABLE[self as usize]
+    }
+
+    /// Whether an investigation needs it, and so its agent: reading alerts, connectors, plans and investigations, starting an
+    /// investigation and proposing a plan. An authorizer that lets agents do less keeps them from investigating; more, an agent
+    /// never needs.
+    #[must_use]
+    pub fn is_for_agents(self) -> bool {
+        matches!(
+            self,
+            Self::AlertRulesRead
+                | Self::ConnectorsRead
+                | Self::InvestigationsCreate
+                | Self::InvestigationsRead
+                | Self::PlansPropose
+                | Self::PlansRead
+        )
     }
 
     /// Whether it only looks: its name ends in `:read`.

@@ -125,6 +125,13 @@ impl Principal {
         Self { is_agent: true, ..Self::service_account(org_id, login, OrgRole::Editor) }
     }
 
+    /// The same principal as an administrator of the server, who also reads the audit log and manages users.
+    #[must_use]
+    pub fn with_server_admin(mut self) -> Self {
+        self.server_admin = true;
+        self
+    }
+
     /// The same principal with one more grant.
     #[must_use]
     pub fn with_grant(mut self, action: Action, scope: Scope) -> Self {

@@ -57,7 +57,7 @@ pub struct AuditEntry {
 impl AuditEntry {
     /// The action of a step attempt.
     pub const PLAN_STEP: &'static str = "agent.plan_step";
-    /// The target type of a step.
+    /// The target type of a step; its target id is `<plan id>:<ordinal>`.
     pub const TARGET_STEP: &'static str = "remediation_plan_step";
     /// The target type of a plan.
     pub const TARGET_PLAN: &'static str = "remediation_plan";

@@ -142,7 +142,15 @@ impl ProposedStep {
     }
 }
 
-/// A plan as an investigator or a person proposes it: all or nothing.
+/// A plan as an investigator or a person proposes it: all or nothing. As JSON, a step's kind and parameters stand beside its
+/// connector:
+///
+/// ```json
+/// { "summary": "…", "steps": [
+///     { "connectorId": "018f…", "kind": "ops.run_command", "params": { "argv": ["restart", "nginx.service"] },
+///       "continueOnError": false, "riskNote": "…" }
+/// ] }
+/// ```
 ///
 /// ```
 /// use rounds_core::ConnectorId;
@@ -150,6 +158,10 @@ impl ProposedStep {
 /// use rounds_core::step::StepSpec;
 ///
 /// # let edge = ConnectorId::new();
+/// # let json = format!(r#"{{ "summary": "x", "steps": [
+/// #     {{ "connectorId": "{edge}", "kind": "ops.run_command", "params": {{ "argv": ["status", "nginx.service"] }} }}
+/// # ] }}"#);
+/// # serde_json::from_str::<Proposal>(&json).unwrap();
 /// let plan = Proposal::new("Bring the web server back")
 ///     .step(edge, StepSpec::command(["restart", "nginx.service"]))
 ///     .step(edge, StepSpec::command(["status", "nginx.service"]));

@@ -10,6 +10,9 @@ use crate::IllegalTransition;
 pub enum SkipReason {
     /// The agent's service account has no live token.
     NoLiveToken,
+    /// Access was refused to the agent: `error` says what it lacks. An authorizer has to let agents do what
+    /// [`Action::is_for_agents`](crate::access::Action::is_for_agents) names.
+    AgentDenied,
     /// The rule was investigated a moment ago.
     Cooldown,
     /// The alert recovered before the investigation started.
@@ -28,6 +31,7 @@ impl SkipReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoLiveToken => "no_live_token",
+            Self::AgentDenied => "agent_denied",
             Self::Cooldown => "cooldown",
             Self::EpisodeEnded => "episode_ended",
             Self::Silenced => "silenced",

@@ -219,13 +219,16 @@ pub trait ExecutionAdapter: Send + Sync {
         Ok(false)
     }
 
-    /// Asks the target system what the step would do, changing nothing.
+    /// Asks the target system what the step would do, changing nothing. Asked when a step is proposed or modified; what it
+    /// says is shown to whoever decides.
     ///
     /// # Errors
-    /// The target system refused the change, or could not be asked.
+    /// The target system refused the change, or could not be asked. That is shown in the preview's place and stops nothing: a
+    /// step may rest on one before it.
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError>;
 
-    /// The way back from a step that has not run yet, made of what is there now rather than guessed.
+    /// The way back from a step that has not run yet, made of what is there now rather than guessed. Asked when an
+    /// investigation proposes a plan without a rescue of its own.
     ///
     /// # Errors
     /// The target system could not be asked.
@@ -239,7 +242,8 @@ pub trait ExecutionAdapter: Send + Sync {
     /// The read failed; nothing was changed in any case.
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError>;
 
-    /// Runs a step that a person approved.
+    /// Runs a step that a person approved. One that is not back at [`CallContext::timeout`] plus
+    /// [`Settings::effect_grace`](crate::Settings::effect_grace) is dropped, and the step interrupted.
     ///
     /// # Errors
     /// [`StepError`] says whether the effect may have happened.

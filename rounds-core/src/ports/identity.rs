@@ -90,7 +90,8 @@ impl Identity for SoleAgent {
 /// (`plans:approve`, `plans:auto_edit`) name the namespaces that the plan writes to
 /// ([`Scope::plan_namespace`]), or `plans:*` when one of its steps is in none: an authorizer can tell teams apart by them.
 /// Everything else names all of its kind: `plans:*`, `connectors:*`. An implementation MUST refuse what it does not know,
-/// new actions included. Rule 8 (agents never decide) is checked by Rounds before an authorizer is asked, so none can open
+/// new actions included, and let agents do what [`Action::is_for_agents`] names, or nothing is investigated
+/// ([`SkipReason::AgentDenied`](crate::investigation::SkipReason::AgentDenied)). Rule 8 (agents never decide) is checked by Rounds before an authorizer is asked, so none can open
 /// it. Cancel safe.
 ///
 /// ```
@@ -105,7 +106,8 @@ impl Identity for SoleAgent {
 /// impl Authorizer for OnCall {
 ///     async fn authorize(&self, who: &Principal, action: Action, scopes: &[Scope]) -> Result<(), Denied> {
 ///         let on_call = who.login == "ada";
-///         let refused = scopes.iter().find(|_| !on_call && !action.is_read());
+///         let may = action.is_read() || on_call || (who.is_agent && action.is_for_agents());
+///         let refused = scopes.iter().find(|_| !may);
 ///         refused.map_or(Ok(()), |scope| Err(Denied::missing(who, action, scope)))
 ///     }
 /// }

@@ -1,5 +1,7 @@
 //! Open and decided requests, across plans.
 
+use serde::Serialize;
+
 use super::decide::Decision;
 use super::error::Error;
 use super::listed::{Listed, limit};
@@ -29,7 +31,7 @@ pub struct ApprovalFilter {
 }
 
 /// A request with the plan it belongs to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ApprovalView {
     /// The request.
     pub request: ApprovalRequest,

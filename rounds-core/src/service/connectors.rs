@@ -12,7 +12,7 @@ use crate::audit::{AuditEntry, Outcome};
 use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::ConnectorId;
-use crate::plugin::{BuildContext, Built, Registry, SecretUse};
+use crate::plugin::{BuildContext, BuildError, Built, Registry, SecretUse};
 use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
 
@@ -274,7 +274,12 @@ impl Connectors<'_> {
         let registration = self.shared.live.registry.get(kind)?;
         caught(|| registration.check_secret(&cx, secret))
             .map_err(|panicked| Error::Invalid(format!("secret: it could not be checked: {panicked}")))?
-            .map_err(|error| Error::Invalid(format!("secret: {error}")))
+            .map_err(|error| match error {
+                // Its own words begin with the config.
+                BuildError::Config { message } | BuildError::Host { message } => {
+                    Error::Invalid(format!("secret: {message}"))
+                }
+            })
     }
 
     /// At most one default per role: the newest wins.

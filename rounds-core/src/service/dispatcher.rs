@@ -180,11 +180,21 @@ impl Job {
                     return self.skip(found, reason).await;
                 }
             }
-            let Some(agent) = self.agent(&found.value).await? else {
-                if found.value.status == InvestigationStatus::Queued {
-                    return self.skip(found, SkipReason::NoLiveToken).await;
+            let agent = match self.agent(&found.value).await? {
+                Agent::Live(agent) => agent,
+                missing if found.value.status == InvestigationStatus::Queued => {
+                    let (reason, error) = match missing {
+                        Agent::Denied(denied) => (SkipReason::AgentDenied, Some(denied.to_string())),
+                        _ => (SkipReason::NoLiveToken, None),
+                    };
+                    found.value.error = error;
+                    return self.skip(found, reason).await;
                 }
-                return self.fail(found, "the service account's token was revoked while the investigation ran").await;
+                Agent::Denied(denied) => return self.fail(found, &denied.to_string()).await,
+                Agent::None => {
+                    let error = "the service account's token was revoked while the investigation ran";
+                    return self.fail(found, error).await;
+                }
             };
             if found.value.attempt >= self.shared.settings.investigation_attempts {
                 let tries = found.value.attempt;
@@ -284,7 +294,7 @@ impl Job {
 
     /// Whom the run acts as: read anew for each investigation, so that a fresh token serves and a revoked one does
     /// not, without a restart.
-    async fn agent(&self, investigation: &Investigation) -> Result<Option<Principal>, Error> {
+    async fn agent(&self, investigation: &Investigation) -> Result<Agent, Error> {
         let shared = &self.shared;
         let now = shared.now();
         let found = match &shared.pinned_token {
@@ -293,7 +303,7 @@ impl Job {
         };
         let Some(found) = found else {
             self.warn_no_token(now);
-            return Ok(None);
+            return Ok(Agent::None);
         };
         let agent = found.principal;
         if !agent.is_agent || agent.org_id != investigation.org_id {
@@ -302,14 +312,14 @@ impl Job {
                 "AUTO_INVESTIGATION_SA_TOKEN must belong to a service account of this organisation that is marked as agent"
             );
             self.warn_no_token(now);
-            return Ok(None);
+            return Ok(Agent::None);
         }
         let scope = [Scope::all("investigations")];
         if let Err(denied) = shared.authorize(&agent, Action::InvestigationsCreate, &scope).await {
             tracing::warn!(%denied, "the service account may not investigate");
-            return Ok(None);
+            return Ok(Agent::Denied(denied));
         }
-        Ok(Some(agent))
+        Ok(Agent::Live(agent))
     }
 
     fn warn_no_token(&self, now: Timestamp) {
@@ -542,4 +552,11 @@ fn fired(investigation: &Investigation, rule: Option<AlertRule>) -> FiredAlert {
         labels,
         question: investigation.requested_by.is_some().then(|| investigation.question.clone()),
     }
+}
+
+/// Whom an investigation would act as.
+enum Agent {
+    Live(Principal),
+    None,
+    Denied(crate::access::Denied),
 }

@@ -11,12 +11,13 @@ use crate::Timestamp;
 use crate::alert::{AlertRule, Condition, Operator, Severity};
 use crate::id::{AlertRuleId, ConnectorId, TeamId};
 
-/// What an operator writes to make or change a connector.
+/// What an operator writes to make or change a connector. As JSON, its kind is `type` (`kind` is taken, too):
+/// `{"type": "units", "name": "edge", "config": {…}, "secretRef": "env://TOKEN"}`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectorDraft {
     /// Its kind, such as `kubernetes`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", alias = "kind")]
     pub kind: String,
     /// Its name; unique in the organisation.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::decide::Decision;
@@ -38,16 +38,20 @@ pub struct PlanFilter {
 }
 
 /// A proposal by a person or a program.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ProposeRequest {
     /// The plan.
     pub plan: Proposal,
     /// How to undo it.
+    #[serde(default)]
     pub rescue: Option<Proposal>,
     /// The investigation it follows from.
+    #[serde(default)]
     pub investigation_id: Option<InvestigationId>,
     /// The alert it is to end.
+    #[serde(default)]
     pub linked_alert_rule_id: Option<AlertRuleId>,
 }
 
@@ -91,7 +95,7 @@ pub struct Proposed {
 }
 
 /// How a person approves. As JSON: `{"autoEdit": false, "digest": "v1:sha256:…"}`, each of them optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Approval {
     /// Whether no step needs an approval of its own. Needs `plans:auto_edit` on every namespace of the plan.

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
+
 /// What came back from a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +61,9 @@ pub(crate) fn cap(text: String) -> String {
 /// was cut.
 pub const OUTPUT_CAP: usize = 64 * 1024;
 
-/// Whether a failed step may have changed something.
+/// Whether a failed step may have changed something. With [`outcome_unknown`](StepError::outcome_unknown) it decides what the
+/// step is then: *interrupted*, which a person must acknowledge before a retry, when something may have happened and nobody
+/// knows how it ended; *failed* otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -85,8 +89,15 @@ pub struct StepError {
     pub output: StepOutput,
 }
 
+/// Refused before anything was sent: what an adapter finds when it reads a step's parameters again.
+impl From<Refusal> for StepError {
+    fn from(refusal: Refusal) -> Self {
+        Self::not_started(refusal.message)
+    }
+}
+
 impl StepError {
-    /// The effect did not start.
+    /// The effect did not start. Of a read, that is any failure: nothing was changed, whatever happened.
     pub fn not_started(message: impl Into<String>) -> Self {
         Self {
             effect: Effect::NotStarted,

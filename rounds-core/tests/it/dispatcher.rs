@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rounds_core::access::{ActorType, OrgRole, Principal};
+use rounds_core::access::{Action, ActorType, Denied, OrgRole, Principal, Scope, evaluate};
 use rounds_core::alert::AlertState;
 use rounds_core::investigation::{Investigation, InvestigationStatus, SkipReason};
 use rounds_core::plan::{PlanStatus, VerificationStatus};
+use rounds_core::ports::Authorizer;
 use rounds_core::ports::store::{RecordKind, Store};
 use rounds_core::service::Builder;
 use rounds_core::{OrgId, Settings};
@@ -446,4 +447,43 @@ async fn an_alert_that_had_recovered_before_the_first_step_is_inconclusive() {
     assert_eq!(ended.verification.status, VerificationStatus::Inconclusive);
     assert!(ended.verification.reason.unwrap().contains("not firing when the first step started"));
     assert!(lock(&world.channel.told).is_empty());
+}
+
+/// Refuses agents one action.
+struct Without(Action);
+
+#[async_trait::async_trait]
+impl Authorizer for Without {
+    async fn authorize(&self, who: &Principal, action: Action, scopes: &[Scope]) -> Result<(), Denied> {
+        match scopes.iter().find(|_| who.is_agent && action == self.0) {
+            Some(scope) => Err(Denied::missing(who, action, scope)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_refused_is_named_with_what_it_lacks_and_is_not_said_to_have_no_token() {
+    let detective = restarts();
+    let lacks = Arc::new(Without(Action::InvestigationsCreate));
+    let world = World::built(Settings::default(), |builder| with(&detective)(builder).authorizer(lacks)).await;
+    world.mint();
+    world.errors.set(0.9);
+    world.rule("errors", json!({})).await;
+    let _running = world.start();
+    let skipped = next(&world, 1).await;
+    assert_eq!(skipped.skip_reason, Some(SkipReason::AgentDenied));
+    let error = skipped.error.unwrap();
+    assert!(error.contains("needs investigations:create on investigations:*"), "{error}");
+}
+
+#[test]
+fn what_an_investigation_needs_is_what_an_agent_holds_by_its_role_and_never_a_decision() {
+    let agent = Principal::agent(OrgId::default(), "agent");
+    let needed: Vec<_> = Action::table().iter().filter(|row| row.action.is_for_agents()).collect();
+    assert!(needed.iter().any(|row| row.action == Action::InvestigationsCreate));
+    for row in needed {
+        evaluate(&agent, row.action, &Scope::all("any")).unwrap();
+        assert!(!matches!(row.action, Action::PlansApprove | Action::PlansAutoEdit), "rule 8");
+    }
 }

@@ -104,6 +104,9 @@ pub(super) fn skip_help(reason: SkipReason) -> &'static str {
             "no_live_token: the service account @syntropize/rounds has no live token. Create one under Admin → \
              Service accounts; no restart is needed. Then use \"Investigate now\" on the alert."
         }
+        SkipReason::AgentDenied => {
+            "agent_denied: the service account may not investigate; its role or grants were changed."
+        }
         SkipReason::Cooldown => "cooldown: this alert was investigated a moment ago.",
         SkipReason::EpisodeEnded => "episode_ended: the alert recovered before the investigation started.",
         SkipReason::Silenced => "silenced: a silence covers this alert.",

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Index, Key, Record, RecordKind, StoreError, Versioned, WorkerId};
@@ -202,7 +203,7 @@ impl AuditQuery {
 }
 
 /// A page of audit rows, newest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditPage {
     /// The rows.
     pub rows: Vec<AuditRow>,
