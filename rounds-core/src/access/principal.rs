@@ -96,6 +96,7 @@ impl Principal {
     /// use rounds_core::{OrgId, access::{OrgRole, Principal}};
     /// let ada = Principal::user(OrgId::default(), "ada", OrgRole::Admin);
     /// assert_eq!(ada.id, Principal::user(OrgId::default(), "ada", OrgRole::Viewer).id);
+    /// assert_ne!(ada.id, Principal::agent(OrgId::default(), "ada").id);
     /// ```
     #[must_use]
     pub fn user(org_id: OrgId, login: &str, role: OrgRole) -> Self {
@@ -113,10 +114,13 @@ impl Principal {
         }
     }
 
-    /// A program that is no agent: one that sets up its connectors and rules at its start, or calls the API with a token.
+    /// A program that is no agent: one that sets up its connectors and rules at its start, or calls the API with a token. It is
+    /// another principal than the person with that login, if there is one.
     #[must_use]
     pub fn service_account(org_id: OrgId, login: &str, role: OrgRole) -> Self {
-        Self { kind: ActorType::ServiceAccount, ..Self::user(org_id, login, role) }
+        // No login has a NUL in it.
+        let id = PrincipalId::named(&org_id, &format!("service account\0{login}"));
+        Self { id, kind: ActorType::ServiceAccount, ..Self::user(org_id, login, role) }
     }
 
     /// An agent's service account: Editor, so that it can read and propose; never deciding (rule 8).

@@ -88,7 +88,8 @@ impl Identity for SoleAgent {
 ///
 /// **Called by** every facade, once per action, with every scope that the action is about. Decisions on a plan
 /// (`plans:approve`, `plans:auto_edit`) name the namespaces that the plan writes to
-/// ([`Scope::plan_namespace`]), or `plans:*` when one of its steps is in none: an authorizer can tell teams apart by them.
+/// ([`Scope::plan_namespace`]), or where it reads if it only reads, and `plans:*` when one of its steps is in none: an
+/// authorizer can tell teams apart by them. The scopes are never none.
 /// Everything else names all of its kind: `plans:*`, `connectors:*`. An implementation MUST refuse what it does not know,
 /// new actions included, and let agents do what [`Action::is_for_agents`] names, or nothing is investigated
 /// ([`SkipReason::AgentDenied`](crate::investigation::SkipReason::AgentDenied)). Rule 8 (agents never decide) is checked by Rounds before an authorizer is asked, so none can open

@@ -22,7 +22,7 @@ pub enum FakeOutcome {
 
 /// An execution adapter without a system behind it: it records what it was asked to run and answers as told.
 ///
-/// Commands are `<verb> <namespace>/<name>`; `get` reads, `delete` is destructive, `forbidden` is refused,
+/// Commands are `<verb> <namespace>/<name>`, shown and [recorded](Self::executed) as `fake <verb> <namespace>/<name>`; `get` reads, `delete` is destructive, `forbidden` is refused,
 /// anything else writes.
 #[derive(Debug, Clone, Default)]
 pub struct FakeAdapter {
