@@ -24,6 +24,12 @@ pub mod __private {
 
     /// Reads a connector's config; the error says which key was found and which are known.
     pub fn parse_config<T: DeserializeOwned>(config: serde_json::Value) -> Result<T, BuildError> {
-        serde_json::from_value(config).map_err(|error| BuildError::config(error.to_string()))
+        let is_empty = config.is_null() || config.as_object().is_some_and(serde_json::Map::is_empty);
+        if !is_empty {
+            return crate::step::parsed(&config).map_err(BuildError::config);
+        }
+        // A connector without any config is one with an empty one; a unit struct is what nothing is read into.
+        crate::step::parsed(&serde_json::Value::Object(serde_json::Map::new()))
+            .or_else(|said| T::deserialize(serde_json::Value::Null).map_err(|_| BuildError::config(said)))
     }
 }

@@ -514,7 +514,10 @@ impl Job {
     /// A commit under the lease that tells of a change, and gives lease and place back with the last one; the investigation's own update goes first or last, as the
     /// caller likes.
     fn changed(&self, next: &Investigation, name: &str) -> Commit {
-        let data = json!({ "status": next.status, "ruleId": next.rule_id(), "planId": next.plan_id });
+        let mut data = json!({ "status": next.status, "ruleId": next.rule_id(), "planId": next.plan_id });
+        if let (Some(reason), Some(data)) = (next.skip_reason, data.as_object_mut()) {
+            data.insert("skipReason".into(), json!(reason));
+        }
         let event = self.shared.event(&next.org_id, EventSubject::Investigation, next.id, name, data);
         let mut commit = Commit::new().event(event);
         commit = if next.status.is_terminal() {

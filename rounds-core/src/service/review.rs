@@ -29,11 +29,12 @@ impl Stopped {
     }
 }
 
-/// What an adapter says of a step, and what no adapter can forget: only the kinds that it names are its own, only reads
-/// are for investigations, and what it renders is canonical, so that what is stored is judged alike ever after.
+/// What an adapter says of a step, and what no adapter can forget: only the kinds that it names are its own, what is
+/// shown is plain, only reads are for investigations, and what it renders is canonical, so that what is stored is judged alike ever after.
 fn judged(adapter: &dyn ExecutionAdapter, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
     Refusal::unless_one_of("step kind", &step.kind, adapter.describe().step_kinds)?;
     let reviewed = adapter.review(step, mode)?;
+    plain(&reviewed)?;
     if mode == Mode::Read {
         ReadStep::new(reviewed.clone())?;
     }
@@ -48,6 +49,33 @@ fn judged(adapter: &dyn ExecutionAdapter, step: &StepSpec, mode: Mode) -> Result
         ));
     }
     Ok(reviewed)
+}
+
+/// What people decide by must look like what it is: a line break, an escape sequence or a mark that turns the direction of
+/// writing round could make one command look like another (rule 2).
+fn plain(step: &ReviewedStep) -> Result<(), Refusal> {
+    let odd = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let check = |what: &str, text: &str| match text.chars().find(odd) {
+        Some(found) => {
+            let message = format!("the {what} holds {found:?}; what is shown is plain text in one line");
+            Err(Refusal::new("not_plain", message))
+        }
+        None => Ok(()),
+    };
+    check("command", &step.command_text)?;
+    check("verb", &step.verb)?;
+    for target in &step.targets {
+        check("kind of a target", &target.kind)?;
+        check("name of a target", target.name.as_deref().unwrap_or_default())?;
+        check("namespace of a target", target.namespace.as_deref().unwrap_or_default())?;
+        if target.name.as_deref() == Some("") || target.namespace.as_deref() == Some("") || target.kind.is_empty() {
+            return Err(Refusal::new("target_unnamed", "found a target with an empty kind, name or namespace"));
+        }
+    }
+    Ok(())
 }
 
 /// What the gate of a connector says of a step.

@@ -8,4 +8,5 @@ mod spec;
 pub(crate) use outcome::cap;
 pub use outcome::{Effect, OUTPUT_CAP, StepError, StepOutput};
 pub use review::{Refusal, ReviewedStep, Target, Tier, lookup};
+pub(crate) use spec::parsed;
 pub use spec::{Mode, StepSpec};

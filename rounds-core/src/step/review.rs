@@ -1,6 +1,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -167,6 +168,14 @@ impl ReviewedStep {
     #[must_use]
     pub fn argv(&self) -> Vec<&str> {
         self.params["argv"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// The canonical parameters as a type of the adapter's own.
+    ///
+    /// # Errors
+    /// They are not of that type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        self.spec().parse()
     }
 
     /// The step as it is handed to a review again: the canonical parameters, and nothing else of the proposal.

@@ -70,7 +70,7 @@ impl StepSpec {
     /// # Errors
     /// They do not fit; the message says what was found and what is accepted.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        T::deserialize(&self.params).map_err(|error| Refusal::new("shape", error.to_string()))
+        parsed(&self.params).map_err(|message| Refusal::new("shape", message))
     }
 
     /// A command without a shell: one string per argument, the program's name left out.
@@ -125,6 +125,21 @@ impl StepSpec {
             Refusal::new("shape", format!("found `{found}`; `{accepted}` is accepted"))
         })
     }
+}
+
+/// A type out of a JSON object; the error says where, what was found and what would be accepted.
+pub(crate) fn parsed<T: DeserializeOwned>(object: &Value) -> Result<T, String> {
+    // An array would do for a struct, and its fields would go by their order.
+    if !object.is_object() {
+        let found: String = object.to_string().chars().take(200).collect();
+        return Err(format!("found {found}; an object is accepted"));
+    }
+    serde_path_to_error::deserialize(object).map_err(|error| match error.path().to_string().as_str() {
+        "." | "" => error.into_inner().to_string(),
+        // The message names the field itself.
+        _ if error.inner().to_string().starts_with("unknown field") => error.into_inner().to_string(),
+        path => format!("{path}: {}", error.inner()),
+    })
 }
 
 /// What the caller is about to do with a step: the gate is wider for approved plans than for investigations.

@@ -26,7 +26,8 @@ impl ExecutionAdapter for Careless {
     }
 
     fn review(&self, step: &StepSpec, _: Mode) -> Result<ReviewedStep, Refusal> {
-        let argv = step.argv().unwrap_or_default();
+        let argv: Vec<&str> =
+            step.params["argv"].as_array().into_iter().flatten().filter_map(|word| word.as_str()).collect();
         let tier = if argv.first() == Some(&"look") { Tier::Read } else { Tier::Write };
         if argv.first() == Some(&"grow") {
             // Each time it is asked, the command is longer.
@@ -107,6 +108,16 @@ async fn rule_2_what_an_adapter_renders_must_mean_the_same_when_it_is_read_again
     let (rule, message) = refused(StepSpec::command(["grow"])).await;
     assert_eq!(rule, "not_canonical");
     assert!(message.contains("careless grow more"), "{message}");
+}
+
+#[tokio::test]
+async fn rule_2_what_is_shown_is_plain_text_in_one_line() {
+    for odd in ["on\nset prod/b", "a\0", "\u{1b}[2K", "\u{202e}nigol", "\u{2066}x", "a\u{2028}b", "tab\tbed"] {
+        let odd = StepSpec::new(StepSpec::RUN_COMMAND, serde_json::json!({ "argv": ["shown", odd] }));
+        let (rule, message) = refused(odd).await;
+        assert_eq!(rule, "not_plain");
+        assert!(message.contains("in one line"), "{message}");
+    }
 }
 
 #[tokio::test]
