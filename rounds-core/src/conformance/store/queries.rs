@@ -1,6 +1,7 @@
 //! Finding records: lookups, lists, counts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::AnyStore;
 use super::fixtures::{at, history, insert, investigation, notice, org, other_org, plan, rule, silence};
@@ -9,7 +10,9 @@ use crate::id::{AlertRuleId, RequestId};
 use crate::investigation::{Investigation, InvestigationStatus};
 use crate::plan::RequestStatus;
 use crate::ports::StoreExt;
-use crate::ports::store::{AuditQuery, Commit, Key, ListQuery, Lookup, Record, RecordKind, StoreError};
+use crate::ports::store::{
+    AuditQuery, ClaimQuery, Commit, Key, ListQuery, Lookup, Record, RecordKind, StoreError, WorkerId,
+};
 
 async fn ids(store: &AnyStore, query: ListQuery) -> Vec<uuid::Uuid> {
     let page = store.list(&query).await.unwrap();
@@ -65,6 +68,22 @@ pub async fn what_a_record_is_found_by_follows_its_updates(store: AnyStore) {
     store.commit(Commit::new().delete(Record::from(plan).key(), 2)).await.unwrap();
     assert!(store.plan_of_request(first).await.unwrap().is_none(), "parts go with their record");
     assert!(ids(&store, by_part("approved")).await.is_empty());
+
+    let mut letter = notice(at(10));
+    insert(&*store, [letter.clone()]).await;
+    letter.next_attempt_at = at(30);
+    store.commit(Commit::new().update(letter.clone(), 1)).await.unwrap();
+    let next = store.next_due(RecordKind::Notice, &[], at(5)).await.unwrap();
+    assert_eq!(next, Some(at(30)), "no longer due when it was due before its update");
+    let claim = |ms| ClaimQuery {
+        kind: RecordKind::Notice,
+        statuses: Vec::new(),
+        due_by: at(ms),
+        worker: WorkerId::unique("worker"),
+        ttl: Duration::from_secs(600),
+    };
+    assert!(store.claim(&claim(20)).await.unwrap().is_none(), "a claim goes by the due time of now");
+    assert!(store.claim(&claim(30)).await.unwrap().is_some(), "and finds it when that has come");
 }
 
 /// Organisation, status, parent, part and due time each narrow a list, and all of them together.
@@ -130,6 +149,7 @@ pub async fn a_list_is_ordered_by_id_and_paged_without_gaps_or_repeats(store: An
                 let page = store.list(&query).await.unwrap();
                 assert!(page.records.len() <= limit as usize);
                 found.extend(page.records.iter().map(|record| record.value.key().id));
+                assert!(found.len() < 25 || page.next.is_none(), "the last page has no next one, full or not");
                 match page.next {
                     Some(_) if page.records.len() < limit as usize => panic!("a page with a next one is full"),
                     Some(next) => query.after = Some(next),

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use rounds_core::OrgId;
 use rounds_core::ports::Store;
 use rounds_core::ports::store::{
-    AuditPage, AuditQuery, Change, Commit, Committed, Key, ListQuery, Lookup, Page, Record, RecordKind, StoreError,
-    Versioned,
+    AuditPage, AuditQuery, Change, ClaimQuery, Commit, Committed, Cursor, Key, Lease, ListQuery, Lookup, Page, Record,
+    RecordKind, StoreError, Versioned,
 };
 use rounds_core::testing::{MemoryStore, StoreLayer};
+use rounds_core::{OrgId, Timestamp};
 
 use super::{Broken, broken, layered};
 use crate::harness::lock;
@@ -50,6 +50,17 @@ pub(super) const BROKEN: &[Broken] = &[
     ("lists the oldest first, whatever is asked", || asks(|query| query.newest_first = false), PAGED),
     ("starts at the beginning, whatever the place", || asks(|query| query.after = None), PAGED),
     ("says that there is no next page", || layered(HasNoNextPage::default()), PAGED),
+    ("has another page after every one that is full", || layered(HasAlwaysNext::default()), PAGED),
+    (
+        "remembers when a record was due before its update",
+        || layered(RemembersDue::default()),
+        &["what_a_record_is_found_by_follows_its_updates"],
+    ),
+    (
+        "claims what was due before its update",
+        || layered(ClaimsWhatWasDue::default()),
+        &["what_a_record_is_found_by_follows_its_updates"],
+    ),
     ("leaves out the first of each page but the first", || layered(SkipsOne::default()), PAGED),
     ("lists in the order of insertion", || layered(ListsAsInserted::default()), PAGED),
     (
@@ -100,6 +111,57 @@ impl StoreLayer for Asks {
 }
 
 type Found = Option<Versioned<Record>>;
+
+broken! { HasAlwaysNext;
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let mut page = self.0.list(query).await?;
+        if page.next.is_none() && page.records.len() == query.limit as usize {
+            page.next = page.records.last().map(|record| Cursor(record.value.key().id));
+        }
+        Ok(page)
+    }
+}
+
+/// The first due time of each notice.
+#[derive(Default)]
+struct RemembersDue(MemoryStore, Mutex<Option<Timestamp>>);
+
+#[async_trait]
+impl StoreLayer for RemembersDue {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        for change in &commit.changes {
+            if let Change::Insert(record @ Record::Notice(_)) = change {
+                *lock(&self.1) = record.index().due_at;
+            }
+        }
+        self.0.commit(commit).await
+    }
+
+    async fn next_due(
+        &self,
+        kind: RecordKind,
+        statuses: &[String],
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let remembered = lock(&self.1).filter(|due| kind == RecordKind::Notice && *due > after);
+        let next = self.0.next_due(kind, statuses, after).await?;
+        Ok([remembered, next].into_iter().flatten().min())
+    }
+}
+
+broken! { ClaimsWhatWasDue;
+    async fn claim(&self, query: &ClaimQuery) -> Result<Option<(Versioned<Record>, Lease)>, StoreError> {
+        let mut query = query.clone();
+        if query.kind == RecordKind::Notice {
+            query.due_by = Timestamp::MAX_UTC;
+        }
+        self.0.claim(&query).await
+    }
+}
 
 broken! { FindsNoParts;
     async fn load(&self, lookup: &Lookup) -> Result<Found, StoreError> {
