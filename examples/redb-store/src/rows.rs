@@ -148,7 +148,7 @@ impl File {
     }
 
     pub(crate) fn load(&self, lookup: &Lookup) -> Result<Option<Versioned<Record>>, Fail> {
-        let tx = self.db.begin_read()?;
+        let tx = self.read()?;
         let key = match lookup {
             Lookup::Key(key) => Some(*key),
             Lookup::Unique(kind, text) => {
@@ -166,7 +166,7 @@ impl File {
     }
 
     pub(crate) fn list(&self, query: &ListQuery) -> Result<Page, Fail> {
-        let rows = self.db.begin_read()?.open_table(ROWS)?;
+        let rows = self.read()?.open_table(ROWS)?;
         let all = all(&rows, query.kind)?;
         let ordered: Box<dyn Iterator<Item = _>> = if query.newest_first { Box::new(all.rev()) } else { Box::new(all) };
         let after = |key: &Key| match query.after {

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rounds_core::Error;
 use rounds_core::access::Denied;
-use rounds_core::ports::{PortError, PortErrorKind, StoreError};
+use rounds_core::ports::{PortError, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -111,22 +111,13 @@ impl From<Denied> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if error.is_transient() {
-            tracing::warn!(%error, "the store could not serve a request");
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", error.to_string())
-                .with_retry_after(1);
-        }
-        Self::internal(error)
+        Error::Store(error).into()
     }
 }
 
 impl From<PortError> for ApiError {
     fn from(error: PortError) -> Self {
-        let status = match error.kind {
-            PortErrorKind::Invalid => StatusCode::BAD_REQUEST,
-            _ => StatusCode::BAD_GATEWAY,
-        };
-        Self::new(status, "connector_failed", error.message)
+        Error::Port(error).into()
     }
 }
 
@@ -139,7 +130,11 @@ impl From<Error> for ApiError {
             Error::Refused(refusals) => told.with_details(json!({ "refusals": refusals })),
             Error::State(illegal) => told.with_details(json!({ "state": illegal.state, "event": illegal.event })),
             Error::NotFound { .. } | Error::Invalid(_) | Error::Conflict { .. } | Error::Port(_) => told,
-            Error::Store(error) => error.into(),
+            Error::Store(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                tracing::warn!(%error, "the store could not serve a request");
+                told.with_retry_after(1)
+            }
+            Error::Store(error) => Self::internal(error),
             other => Self::internal(other),
         }
     }

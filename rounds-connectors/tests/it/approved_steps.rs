@@ -58,7 +58,7 @@ impl Rig {
     /// Approves a plan and its only step, and waits for the end.
     async fn approve(&self, plan: Plan) -> Step {
         let running = self.rounds.start();
-        let approval = Approval { auto_edit: false, digest: Some(plan.digest) };
+        let approval = Approval::of(&plan);
         self.rounds.plans().approve(&self.ada, plan.id, &approval).await.unwrap();
         let paused = self.rounds.plans().wait(&self.ada, plan.id, Duration::from_secs(20)).await.unwrap();
         self.rounds.approvals().approve(&self.ada, paused.requests[1].id).await.unwrap();

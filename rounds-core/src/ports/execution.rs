@@ -19,8 +19,13 @@ impl ReadStep {
     /// # Errors
     /// The step writes; it needs a plan and an approval.
     pub fn new(step: ReviewedStep) -> Result<Self, Refusal> {
+        Self::check(&step)?;
+        Ok(Self(step))
+    }
+
+    pub(crate) fn check(step: &ReviewedStep) -> Result<(), Refusal> {
         match step.tier {
-            Tier::Read => Ok(Self(step)),
+            Tier::Read => Ok(()),
             Tier::Write | Tier::Destructive => Err(Refusal::new(
                 "not_a_read",
                 format!("`{}` changes something: propose it as a step of a plan", step.command_text),

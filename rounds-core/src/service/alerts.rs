@@ -107,10 +107,11 @@ impl Alerts<'_> {
     /// As [`create`](Self::create).
     pub async fn ensure(&self, who: &Principal, draft: RuleDraft) -> Result<RuleView, Error> {
         self.may_write(who).await?;
-        let found = self.list(who).await?.into_iter().find(|found| found.rule.name == draft.name);
+        self.may_read(who).await?;
+        let found = self.shared.store.rule_named(&who.org_id, &draft.name).await?.map(|found| found.value);
         match found {
-            Some(found) if RuleDraft::from(&found.rule) == draft => Ok(found),
-            Some(found) => self.update(who, found.rule.id, draft).await,
+            Some(found) if RuleDraft::from(&found) == draft => self.get(who, found.id).await,
+            Some(found) => self.update(who, found.id, draft).await,
             None => match self.create(who, draft.clone()).await {
                 // Another replica was faster.
                 Err(Error::Conflict { code: "name_taken", .. }) => Box::pin(self.ensure(who, draft)).await,

@@ -113,8 +113,9 @@ impl Connectors<'_> {
     /// As [`create`](Self::create), or there is one of that name and another kind.
     pub async fn ensure(&self, who: &Principal, draft: ConnectorDraft) -> Result<Connector, Error> {
         self.may_write(who).await?;
-        let found = self.list(who).await?.into_iter().find(|found| found.name == draft.name);
-        let Some(found) = found else {
+        self.may_read(who).await?;
+        let Some(found) = self.shared.store.connector_named(&who.org_id, &draft.name).await?.map(|found| found.value)
+        else {
             return match self.create(who, draft.clone()).await {
                 // Another replica was faster.
                 Err(Error::Conflict { code: "name_taken", .. }) => Box::pin(self.ensure(who, draft)).await,

@@ -316,7 +316,7 @@ impl Job {
         }
         let scope = [Scope::all("investigations")];
         if let Err(denied) = shared.authorize(&agent, Action::InvestigationsCreate, &scope).await {
-            tracing::warn!(%denied, "the service account may not investigate");
+            tracing::warn!(%denied, "the service account may not investigate: grant it what it lacks; the next firing alert will use it");
             return Ok(Agent::Denied(denied));
         }
         Ok(Agent::Live(agent))

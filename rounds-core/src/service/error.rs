@@ -77,9 +77,7 @@ impl Error {
             Self::Store(_) => "store_unavailable",
         }
     }
-}
 
-impl Error {
     /// The status of HTTP that says the same, for front ends: 400 what was sent does not hold, 403, 404, 409 the state or
     /// another decision is in the way, 422 the gate refuses, 502 a connector failed, 503 the store cannot serve now and
     /// may later, 500 it never will.
@@ -93,7 +91,8 @@ impl Error {
             Self::Refused(_) => 422,
             Self::Port(error) if error.kind == PortErrorKind::Invalid => 400,
             Self::Port(_) => 502,
-            Self::Store(error) if error.is_transient() => 503,
+            // Closed, it serves nobody any more: another replica may.
+            Self::Store(error) if error.is_transient() || matches!(error, StoreError::Closed) => 503,
             Self::Store(_) => 500,
         }
     }
@@ -124,5 +123,18 @@ impl From<RegistryError> for Error {
             }
             other => Self::Invalid(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_may_serve_again_or_elsewhere_is_503_and_a_broken_one_500() {
+        let status = |error| Error::Store(error).http_status();
+        assert_eq!(status(StoreError::Unavailable { message: "busy".into() }), 503);
+        assert_eq!(status(StoreError::Closed), 503);
+        assert_eq!(status(StoreError::Corrupt { what: "a plan".into(), message: "damaged".into() }), 500);
     }
 }

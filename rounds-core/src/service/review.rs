@@ -30,13 +30,14 @@ impl Stopped {
 }
 
 /// What an adapter says of a step, and what no adapter can forget: only the kinds that it names are its own, what is
-/// shown is plain, only reads are for investigations, and what it renders is canonical, so that what is stored is judged alike ever after.
+/// shown is plain, only reads are for investigations, and what it renders is canonical, so that what is stored is judged
+/// alike ever after.
 fn judged(adapter: &dyn ExecutionAdapter, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
     Refusal::unless_one_of("step kind", &step.kind, adapter.describe().step_kinds)?;
     let reviewed = adapter.review(step, mode)?;
     plain(&reviewed)?;
     if mode == Mode::Read {
-        ReadStep::new(reviewed.clone())?;
+        ReadStep::check(&reviewed)?;
     }
     let canonical = reviewed.spec();
     if canonical != *step && adapter.review(&canonical, mode).as_ref() != Ok(&reviewed) {

@@ -65,7 +65,7 @@ fn panics() -> ! {
 }
 
 fn fine() -> CheckReport {
-    CheckReport { message: "there is nothing to reach".into(), facts: Default::default() }
+    CheckReport::new("there is nothing to reach")
 }
 
 /// Runs commands of [`FakeAdapter`]'s grammar.
@@ -112,12 +112,12 @@ impl ExecutionAdapter for Cluster {
         if self.sim.chance(self.sim.weather().dry_run_fails) {
             return Err(StepError::not_started("the cluster did not like it"));
         }
-        Ok(DryRun { text: format!("would run {}", step.command_text), checked_by_server: true })
+        Ok(DryRun::by_server(format!("would run {}", step.command_text)))
     }
 
     async fn read(&self, _cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
         tokio::time::sleep(self.sim.millis(300)).await;
-        Ok(StepOutput { output: format!("read {}", step.step().command_text), ..StepOutput::default() })
+        Ok(StepOutput::text(format!("read {}", step.step().command_text)))
     }
 
     /// The effect happens in the world, which goes on whether or not the replica that started it does.
@@ -153,7 +153,7 @@ impl ExecutionAdapter for Cluster {
         if sim.chance(weather.panics) {
             panics();
         }
-        let output = StepOutput { exit_code: Some(0), output: "ok".into(), ..StepOutput::default() };
+        let output = StepOutput::text("ok").with_exit_code(0);
         if sim.chance(weather.unknown) {
             under.answer = Some(Answer::Unknown);
             return Err(StepError::unknown("the connection was lost", output));
@@ -188,7 +188,7 @@ impl Drop for Asked {
 #[async_trait]
 impl Datasource for Metrics {
     fn describe(&self) -> DatasourceInfo {
-        DatasourceInfo { language: "PromQL".into(), metrics: true, logs: false, changes: false }
+        DatasourceInfo::metrics("PromQL")
     }
 
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
@@ -220,7 +220,7 @@ impl Datasource for Metrics {
         }
         let value = lock(&sim.signals).get(expr.as_str()).copied().unwrap_or_default();
         let point = Point { at: Timestamp::UNIX_EPOCH, value };
-        Ok(DataSet { series: vec![Series { labels: Default::default(), points: vec![point] }], ..DataSet::default() })
+        Ok(DataSet::of_series(vec![Series::new(Default::default(), vec![point])]))
     }
 }
 
@@ -300,7 +300,7 @@ impl Investigator for Detective {
         let reading = tools.read(connector, StepSpec::command(["get", "app/web"])).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         sim.process(self.node).await;
-        findings.root_cause = Some(RootCause { summary: "somebody broke it".into(), citations: vec![reading.id] });
+        findings.root_cause = Some(RootCause::new("somebody broke it", [reading.id]));
         if sim.chance(700) {
             findings.plan = Some(proposal(sim, connector));
             if sim.chance(500) {

@@ -232,13 +232,24 @@ impl Refusal {
         if accepted.iter().any(|one| one.as_ref() == found) {
             return Ok(());
         }
-        let list = match accepted.iter().map(S::as_ref).collect::<Vec<_>>() {
+        Err(Self::not_one_of(what, found, accepted))
+    }
+
+    fn not_one_of<S: AsRef<str>>(what: &str, found: &str, accepted: impl IntoIterator<Item = S>) -> Self {
+        let list = match accepted.into_iter().map(|one| one.as_ref().to_owned()).collect::<Vec<_>>() {
             none if none.is_empty() => "none".to_owned(),
             some => some.join(", "),
         };
         let found: String = found.chars().take(80).collect();
         let message = format!("the {what} `{found}` is not accepted; accepted: {list}");
-        Err(Self::new(format!("{}_not_accepted", what.replace(' ', "_")), message))
+        Self::new(format!("{}_not_accepted", what.replace(' ', "_")), message)
+    }
+
+    /// The same refusal, saying which part of the step it is about: `object 2: …`.
+    #[must_use]
+    pub fn about(mut self, part: impl fmt::Display) -> Self {
+        self.message = format!("{part}: {}", self.message);
+        self
     }
 }
 
@@ -255,7 +266,8 @@ impl Refusal {
 /// # Errors
 /// The word is not in the table: as [`Refusal::unless_one_of`].
 pub fn lookup<T: Copy>(what: &str, found: &str, table: &[(&str, T)]) -> Result<T, Refusal> {
-    Refusal::unless_one_of(what, found, table.iter().map(|(word, _)| word))?;
-    let value = table.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
-    value.ok_or_else(|| Refusal::new(format!("{what}_not_accepted"), format!("the {what} `{found}` is not accepted")))
+    match table.iter().find(|(word, _)| *word == found) {
+        Some((_, value)) => Ok(*value),
+        None => Err(Refusal::not_one_of(what, found, table.iter().map(|(word, _)| word))),
+    }
 }

@@ -61,12 +61,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[async_trait]
 impl ExecutionAdapter for FakeAdapter {
     fn describe(&self) -> AdapterInfo {
-        AdapterInfo {
-            step_kinds: vec![StepSpec::RUN_COMMAND.into()],
-            usage: "<verb> <namespace>/<name>".into(),
-            namespaces: Vec::new(),
-            step_timeout: None,
-        }
+        AdapterInfo::commands("<verb> <namespace>/<name>")
     }
 
     fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
@@ -89,50 +84,38 @@ impl ExecutionAdapter for FakeAdapter {
         if mode == Mode::Read && tier != Tier::Read {
             return Err(Refusal::new("mode", format!("`{verb}` writes; `get` is accepted in an investigation")));
         }
-        let (namespace, name) = match target.split_once('/') {
-            Some((namespace, name)) => (Some(namespace.to_owned()), name),
-            None => (None, target.as_str()),
+        let touched = match target.split_once('/') {
+            Some((namespace, name)) => Target::new("thing", name).in_namespace(namespace),
+            None => Target::new("thing", target),
         };
-        Ok(ReviewedStep {
-            kind: step.kind.clone(),
-            verb: verb.clone(),
-            command_text: format!("fake {verb} {target}"),
-            params: serde_json::json!({ "argv": argv }),
-            targets: vec![Target { namespace, kind: "thing".into(), name: Some(name.into()) }],
-            tier,
-            reversible: tier == Tier::Write,
-            idempotent: true,
-            notes: Vec::new(),
-        })
+        let spec = StepSpec::new(step.kind.clone(), serde_json::json!({ "argv": argv }));
+        let reviewed = ReviewedStep::new(spec, verb, format!("fake {verb} {target}"), tier).on(touched).idempotent();
+        Ok(if tier == Tier::Write { reviewed.reversible() } else { reviewed })
     }
 
     async fn dry_run(&self, _cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
-        Ok(DryRun { text: format!("would run {}", step.command_text), checked_by_server: true })
+        Ok(DryRun::by_server(format!("would run {}", step.command_text)))
     }
 
     async fn read(&self, _cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
-        Ok(StepOutput {
-            exit_code: Some(0),
-            output: format!("read {}", step.step().command_text),
-            ..Default::default()
-        })
+        Ok(StepOutput::text(format!("read {}", step.step().command_text)).with_exit_code(0))
     }
 
     async fn execute(&self, _cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
         lock(&self.inner.executed).push(step.step().command_text.clone());
         let outcome = lock(&self.inner.script).pop_front();
         match outcome {
-            None => Ok(StepOutput { exit_code: Some(0), output: "ok".into(), ..Default::default() }),
-            Some(FakeOutcome::Done(output)) => Ok(StepOutput { exit_code: Some(0), output, ..Default::default() }),
+            None => Ok(StepOutput::text("ok").with_exit_code(0)),
+            Some(FakeOutcome::Done(output)) => Ok(StepOutput::text(output).with_exit_code(0)),
             Some(FakeOutcome::Error(error)) => Err(error),
             Some(FakeOutcome::Hang(released)) => {
                 released.notified().await;
-                Ok(StepOutput { exit_code: Some(0), output: "released".into(), ..Default::default() })
+                Ok(StepOutput::text("released").with_exit_code(0))
             }
         }
     }
 
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "there is nothing to reach".into(), facts: Default::default() })
+        Ok(CheckReport::new("there is nothing to reach"))
     }
 }

@@ -55,11 +55,11 @@ impl FakeDatasource {
 #[async_trait]
 impl Datasource for FakeDatasource {
     fn describe(&self) -> DatasourceInfo {
-        DatasourceInfo { language: "PromQL".into(), metrics: true, logs: false, changes: false }
+        DatasourceInfo::metrics("PromQL")
     }
 
     async fn check(&self, _cx: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport { message: "there is nothing to reach".into(), facts: Default::default() })
+        Ok(CheckReport::new("there is nothing to reach"))
     }
 
     async fn query(&self, _cx: &CallContext, _query: &Query) -> Result<DataSet, PortError> {
@@ -67,7 +67,7 @@ impl Datasource for FakeDatasource {
         answer.asked += 1;
         match &answer.fails_with {
             Some(message) => Err(PortError::new(PortErrorKind::Unavailable, message.clone())),
-            None => Ok(DataSet { series: answer.series.clone(), ..DataSet::default() }),
+            None => Ok(DataSet::of_series(answer.series.clone())),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Accounts {
     fn newest(&self, now: Timestamp, accept: impl Fn(&Token, &Principal) -> bool) -> Option<TokenIdentity> {
         self.tokens.iter().rev().filter(|token| token.expires_at.is_none_or(|at| now < at)).find_map(|token| {
             let principal = self.principal(token.of).filter(|principal| accept(token, principal))?;
-            Some(TokenIdentity { token_id: token.id, principal: principal.clone(), expires_at: token.expires_at })
+            Some(TokenIdentity::new(token.id, principal.clone()).with_expires_at(token.expires_at))
         })
     }
 }

@@ -40,14 +40,8 @@ fn words(command: &str) -> Vec<String> {
 }
 
 fn proposal(summary: &str, connector_id: ConnectorId, commands: &[Vec<String>]) -> Option<Proposal> {
-    let step = |argv: &Vec<String>| ProposedStep {
-        connector_id,
-        spec: StepSpec::command(argv.clone()),
-        continue_on_error: false,
-        risk_note: None,
-    };
-    let steps: Vec<ProposedStep> = commands.iter().map(step).collect();
-    (!steps.is_empty()).then(|| Proposal { summary: summary.into(), steps })
+    let step = |argv: &Vec<String>| ProposedStep::new(connector_id, StepSpec::command(argv.clone()));
+    (!commands.is_empty()).then(|| Proposal::new(summary).with_steps(commands.iter().map(step)))
 }
 
 #[async_trait]
@@ -61,13 +55,9 @@ impl Investigator for ScriptedInvestigator {
         let Some(connector) = tools.connectors().into_iter().next() else { return Ok(findings) };
         let reading = tools.read(connector.id, StepSpec::command(self.look_at.clone())).await;
         findings.summary = "the thing is broken".into();
-        findings.root_cause =
-            Some(RootCause { summary: "somebody broke the thing".into(), citations: vec![reading.id] });
-        findings.sections.push(Section {
-            title: "What was read".into(),
-            body: reading.answer.map_or_else(|error| error, |output| output.output),
-            citations: vec![reading.id],
-        });
+        findings.root_cause = Some(RootCause::new("somebody broke the thing", [reading.id]));
+        let body = reading.answer.map_or_else(|error| error, |output| output.output);
+        findings.sections.push(Section::new("What was read", body, [reading.id]));
         findings.plan = proposal("mend the thing", connector.id, &self.plan);
         findings.rescue = proposal("undo the mending", connector.id, &self.rescue);
         Ok(findings)

@@ -19,7 +19,7 @@ fn change(world: &World, command: &str) -> Modification {
 async fn every_decision(world: &World, who: &Principal, plan: &Plan) -> Vec<(&'static str, Result<(), Error>)> {
     let (plans, approvals) = (world.rounds.plans(), world.rounds.approvals());
     let request = plan.requests.last().map_or_else(rounds_core::RequestId::new, |request| request.id);
-    let auto = Approval { auto_edit: true, digest: Some(plan.digest.clone()) };
+    let auto = Approval::of(plan).with_auto_edit();
     vec![
         ("approval.approve", plans.approve(who, plan.id, &auto).await.map(drop)),
         ("approval.approve", plans.approve(who, plan.id, &Approval::default()).await.map(drop)),
@@ -120,7 +120,7 @@ async fn plans_of_another_organisation_do_not_exist() {
 async fn auto_edit_without_the_grant_names_action_and_scope_and_never_downgrades() {
     let world = World::new().await;
     let plan = world.propose(&["restart app/web", "scale db/pg"]).await;
-    let auto = Approval { auto_edit: true, digest: Some(plan.digest.clone()) };
+    let auto = Approval::of(&plan).with_auto_edit();
     let narrow = Principal::user(OrgId::default(), "narrow", OrgRole::Editor)
         .with_grant(Action::PlansAutoEdit, Scope::plan_namespace("app"));
     for (who, message) in [
@@ -145,7 +145,7 @@ async fn a_second_approval_is_a_conflict_and_changes_nothing() {
     let world = World::new().await;
     let plan = world.propose(&["restart app/web"]).await;
     let approved = world.approve(&plan).await;
-    let again = Approval { auto_edit: true, digest: Some(plan.digest.clone()) };
+    let again = Approval::of(&plan).with_auto_edit();
     let refused = world.rounds.plans().approve(&world.auto_editor, plan.id, &again).await.unwrap_err();
     assert!(matches!(refused, Error::State(_)), "{refused}");
     let request = plan.approval_request_id.unwrap();

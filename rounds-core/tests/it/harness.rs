@@ -374,13 +374,13 @@ impl World {
 
     /// Approves as the editor does, with the digest that was shown.
     pub async fn approve(&self, plan: &Plan) -> Plan {
-        let approval = Approval { auto_edit: false, digest: Some(plan.digest.clone()) };
+        let approval = Approval::of(plan);
         self.rounds.plans().approve(&self.editor, plan.id, &approval).await.unwrap()
     }
 
     /// Approves with auto-edit.
     pub async fn let_run(&self, plan: &Plan) -> Plan {
-        let approval = Approval { auto_edit: true, digest: Some(plan.digest.clone()) };
+        let approval = Approval::of(plan).with_auto_edit();
         self.rounds.plans().approve(&self.auto_editor, plan.id, &approval).await.unwrap()
     }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rounds_core::access::{Actor, ActorType};
 use rounds_core::plan::{
-    ApprovalRequest, Plan, PlanEvent, PlanStatus, RequestKind, RequestStatus, Step, StepResult, StepStatus,
-    Verification, digest, transition,
+    ApprovalRequest, Plan, PlanEvent, PlanStatus, RequestKind, RequestStatus, Step, StepResult, Verification, digest,
+    transition,
 };
 use rounds_core::ports::Clock as _;
 use rounds_core::step::{ReviewedStep, StepOutput, Target, Tier};
 use rounds_core::testing::ManualClock;
-use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, StepId, Timestamp};
+use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, Timestamp};
 
 /// How long a plan and a step's request wait, in seconds.
 pub(crate) const TTL: u64 = 100;
@@ -39,34 +39,15 @@ pub(crate) fn interrupted() -> StepResult {
 
 /// A step that nobody has touched.
 pub(crate) fn step(ordinal: u32) -> Step {
-    Step {
-        id: StepId::new(),
-        ordinal,
-        connector_id: ConnectorId::new(),
-        connector_revision: 3,
-        dry_run_text: None,
-        risk_note: None,
-        continue_on_error: false,
-        status: StepStatus::Pending,
-        approval_request_id: None,
-        approved_by: None,
-        attempt: 0,
-        executed_at: None,
-        effect_deadline: None,
-        finished_at: None,
-        exit_code: None,
-        output_text: None,
-        error_text: None,
-        failure: None,
-        review: ReviewedStep::command(
-            "kubectl",
-            ["scale".into(), format!("deployment/web-{ordinal}"), "--replicas=2".into()],
-            Tier::Write,
-        )
-        .on(Target::new("deployment.apps", format!("web-{ordinal}")).in_namespace("app"))
-        .reversible()
-        .idempotent(),
-    }
+    let review = ReviewedStep::command(
+        "kubectl",
+        ["scale".into(), format!("deployment/web-{ordinal}"), "--replicas=2".into()],
+        Tier::Write,
+    )
+    .on(Target::new("deployment.apps", format!("web-{ordinal}")).in_namespace("app"))
+    .reversible()
+    .idempotent();
+    Step::new(ordinal, ConnectorId::new(), 3, review)
 }
 
 /// A rescue plan that nobody submitted; a step of each `continueOnError`.

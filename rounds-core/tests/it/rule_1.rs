@@ -32,7 +32,7 @@ async fn rule_1_a_digest_of_an_earlier_revision_does_not_approve_a_later_one() {
         digest: Some(plan.digest.clone()),
     };
     let modified = world.rounds.plans().modify(&world.editor, plan.id, &change).await.unwrap();
-    let seen = Approval { auto_edit: false, digest: Some(plan.digest.clone()) };
+    let seen = Approval::of(&plan);
     let refused = world.rounds.plans().approve(&world.editor, plan.id, &seen).await.unwrap_err();
     assert_eq!(refused.code(), "digest_mismatch");
     // Nor does the request that was shown with it.

@@ -274,7 +274,7 @@ async fn decide(process: &Process, plan: &Plan) {
     // A decision may come too late or meet another; whatever it says, the next look decides anew.
     match plan.status {
         PlanStatus::PendingApproval => {
-            let approval = Approval { auto_edit: false, digest: Some(plan.digest.clone()) };
+            let approval = Approval::of(plan);
             let _ = plans.approve(admin, plan.id, &approval).await;
         }
         PlanStatus::Executing => {

@@ -285,7 +285,7 @@ async fn child_that_is_killed_at_its_point() {
         let request = ProposeRequest::from(plan);
         let plan = rounds.plans().propose(&child.agent, request).await.unwrap().plan;
         if scene.about == "plan" {
-            let approval = Approval { auto_edit: true, digest: Some(plan.digest) };
+            let approval = Approval::of(&plan).with_auto_edit();
             rounds.plans().approve(admin, plan.id, &approval).await.unwrap();
         }
     }

@@ -105,11 +105,16 @@ pub(super) fn skip_help(reason: SkipReason) -> &'static str {
              Service accounts; no restart is needed. Then use \"Investigate now\" on the alert."
         }
         SkipReason::AgentDenied => {
-            "agent_denied: the service account may not investigate; its role or grants were changed."
+            "agent_denied: the service account @syntropize/rounds may not investigate. Grant it investigations:create on \
+             investigations:*. Then use \"Investigate now\" on the alert."
         }
         SkipReason::Cooldown => "cooldown: this alert was investigated a moment ago.",
         SkipReason::EpisodeEnded => "episode_ended: the alert recovered before the investigation started.",
         SkipReason::Silenced => "silenced: a silence covers this alert.",
+        SkipReason::SwitchedOff => {
+            "switched_off: automatic investigation was switched off while it waited. \"Investigate now\" on the alert \
+             still works."
+        }
         SkipReason::Stale => "stale: it waited in the queue for longer than the setting allows.",
         _ => "for a reason that this page does not know",
     }

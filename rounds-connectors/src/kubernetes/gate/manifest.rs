@@ -23,8 +23,8 @@ pub(super) fn read(text: &str, namespace: &str, policy: &Policy) -> Result<Vec<M
     }
     let mut objects: Vec<ManifestObject> = Vec::new();
     for (i, value) in values.into_iter().enumerate() {
-        let object = check(value, namespace, policy)
-            .map_err(|refusal| Refusal::new(refusal.rule.clone(), format!("object {}: {}", i + 1, refusal.message)))?;
+        let object =
+            check(value, namespace, policy).map_err(|refusal| refusal.about(format_args!("object {}", i + 1)))?;
         let same = |known: &&ManifestObject| {
             known.object.kind.kind == object.object.kind.kind && known.object.name == object.object.name
         };

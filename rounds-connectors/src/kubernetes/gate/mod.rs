@@ -125,9 +125,7 @@ impl Gate {
                 Rule::NotCanonical,
                 "the command does not survive being written out canonically; write it more plainly",
             )),
-            Err(refusal) => {
-                Err(Refusal::new(refusal.rule.clone(), format!("written out canonically: {}", refusal.message)))
-            }
+            Err(refusal) => Err(refusal.about("written out canonically")),
         }
     }
 }

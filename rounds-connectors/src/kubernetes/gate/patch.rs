@@ -35,9 +35,8 @@ pub(super) fn read(
         PatchType::Json => {
             let Value::Array(operations) = &body else { return Err(bad("a JSON patch is a list of operations")) };
             for (i, operation) in operations.iter().enumerate() {
-                self::operation(operation, &object.kind.kind, policy).map_err(|refusal| {
-                    Refusal::new(refusal.rule.clone(), format!("operation {}: {}", i + 1, refusal.message))
-                })?;
+                self::operation(operation, &object.kind.kind, policy)
+                    .map_err(|refusal| refusal.about(format_args!("operation {}", i + 1)))?;
             }
         }
     }

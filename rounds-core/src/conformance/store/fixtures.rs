@@ -13,14 +13,12 @@ use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::{
     AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvestigationId, NoticeId, OrgId, PlanId,
-    RequestId, SilenceId, StepId,
+    RequestId, SilenceId,
 };
 use crate::investigation::{
     Evidence, EvidenceSource, Investigation, InvestigationStatus, ReadingId, Report, RootCause, Section, Trigger,
 };
-use crate::plan::{
-    ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, StepStatus, Verification, digest,
-};
+use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
 };
@@ -183,41 +181,22 @@ pub(super) fn reported(rule_id: AlertRuleId) -> Investigation {
 /// A plan that waits for approval, with one step and one request.
 pub(super) fn plan() -> Plan {
     let id = PlanId::new();
-    let step = Step {
-        id: StepId::new(),
-        ordinal: 0,
-        connector_id: ConnectorId::new(),
-        connector_revision: 3,
-        dry_run_text: None,
-        risk_note: Some("more load".into()),
-        continue_on_error: false,
-        status: StepStatus::Pending,
-        approval_request_id: None,
-        approved_by: None,
-        attempt: 0,
-        executed_at: None,
-        effect_deadline: None,
-        finished_at: None,
-        exit_code: None,
-        output_text: None,
-        error_text: None,
-        failure: None,
-        review: ReviewedStep {
-            kind: StepSpec::RUN_COMMAND.into(),
-            verb: "scale".into(),
-            params: json!({ "argv": ["scale", "deployment/shop", "--replicas=3"], "ratio": 0.1 }),
-            command_text: "kubectl -n shop scale deployment/shop --replicas=3".into(),
-            targets: vec![Target {
-                namespace: Some("shop".into()),
-                kind: "deployment.apps".into(),
-                name: Some("shop".into()),
-            }],
-            tier: Tier::Write,
-            reversible: true,
-            idempotent: true,
-            notes: vec!["a note".into()],
-        },
+    let review = ReviewedStep {
+        kind: StepSpec::RUN_COMMAND.into(),
+        verb: "scale".into(),
+        params: json!({ "argv": ["scale", "deployment/shop", "--replicas=3"], "ratio": 0.1 }),
+        command_text: "kubectl -n shop scale deployment/shop --replicas=3".into(),
+        targets: vec![Target {
+            namespace: Some("shop".into()),
+            kind: "deployment.apps".into(),
+            name: Some("shop".into()),
+        }],
+        tier: Tier::Write,
+        reversible: true,
+        idempotent: true,
+        notes: vec!["a note".into()],
     };
+    let step = Step { risk_note: Some("more load".into()), ..Step::new(0, ConnectorId::new(), 3, review) };
     let steps = vec![step];
     let canonical = digest::canonical_bytes(id, 1, &steps);
     let digest = digest::digest(&canonical);

@@ -135,9 +135,7 @@ impl Commit {
         self.released.push(lease.clone());
         self.under(lease)
     }
-}
 
-impl Commit {
     /// What no store takes: a record that is named twice. Stores ask this first.
     ///
     /// # Errors

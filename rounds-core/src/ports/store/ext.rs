@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{AuditHead, Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
+use super::{AuditHead, Index, Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
 use crate::alert::{AlertInstance, AlertRule, Silence};
 use crate::audit::chain::{Broken, GENESIS};
 use crate::connector::Connector;
@@ -29,6 +29,11 @@ pub trait StoreExt: Store {
         self.get(Lookup::Key(Key::new(RecordKind::AlertRule, id.as_uuid()))).await
     }
 
+    /// The alert rule of that name in an organisation.
+    async fn rule_named(&self, org: &OrgId, name: &str) -> Result<Option<Versioned<AlertRule>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::AlertRule, Index::unique_name(org, name))).await
+    }
+
     /// The instance of an alert rule.
     async fn instance_of(&self, rule: AlertRuleId) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
         self.get(Lookup::Unique(RecordKind::AlertInstance, rule.to_string())).await
@@ -42,6 +47,11 @@ pub trait StoreExt: Store {
     /// A connector.
     async fn connector(&self, id: ConnectorId) -> Result<Option<Versioned<Connector>>, StoreError> {
         self.get(Lookup::Key(Key::new(RecordKind::Connector, id.as_uuid()))).await
+    }
+
+    /// The connector of that name in an organisation.
+    async fn connector_named(&self, org: &OrgId, name: &str) -> Result<Option<Versioned<Connector>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::Connector, Index::unique_name(org, name))).await
     }
 
     /// A silence.

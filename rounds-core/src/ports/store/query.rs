@@ -63,9 +63,7 @@ impl ListQuery {
             limit: 100,
         }
     }
-}
 
-impl ListQuery {
     /// Refuses a limit outside 1 to 1000.
     ///
     /// # Errors
@@ -177,9 +175,7 @@ impl AuditQuery {
             limit: 100,
         }
     }
-}
 
-impl AuditQuery {
     /// Refuses a limit outside 1 to 1000.
     ///
     /// # Errors

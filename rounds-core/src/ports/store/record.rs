@@ -277,6 +277,13 @@ pub struct Index {
     pub children: Vec<ChildIndex>,
 }
 
+impl Index {
+    /// The unique key of what has a name of its own in an organisation.
+    pub(crate) fn unique_name(org: &OrgId, name: &str) -> String {
+        format!("{org}/{name}")
+    }
+}
+
 /// A part of a record that is found on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -321,7 +328,7 @@ impl Record {
         match self {
             Self::AlertRule(rule) => Index {
                 status: Some(if rule.enabled { "enabled" } else { "disabled" }.into()),
-                unique: Some(format!("{}/{}", rule.org_id, rule.name)),
+                unique: Some(Index::unique_name(&rule.org_id, &rule.name)),
                 ..bare(&rule.org_id)
             },
             Self::AlertInstance(instance) => Index {
@@ -362,9 +369,10 @@ impl Record {
                     .collect(),
                 ..bare(&plan.org_id)
             },
-            Self::Connector(connector) => {
-                Index { unique: Some(format!("{}/{}", connector.org_id, connector.name)), ..bare(&connector.org_id) }
-            }
+            Self::Connector(connector) => Index {
+                unique: Some(Index::unique_name(&connector.org_id, &connector.name)),
+                ..bare(&connector.org_id)
+            },
             Self::Notice(notice) => Index {
                 status: Some(notice.status.as_str().into()),
                 unique: Some(match notice.channel {
