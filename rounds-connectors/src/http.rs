@@ -179,7 +179,7 @@ pub(crate) fn status_kind(status: StatusCode) -> PortErrorKind {
             PortErrorKind::Unauthorized
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => PortErrorKind::Timeout,
-        StatusCode::TOO_MANY_REQUESTS => PortErrorKind::Unavailable,
+        StatusCode::TOO_MANY_REQUESTS => PortErrorKind::RateLimited,
         status if status.is_server_error() => PortErrorKind::Unavailable,
         status if status.is_client_error() => PortErrorKind::Invalid,
         _ => PortErrorKind::Protocol,

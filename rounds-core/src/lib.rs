@@ -19,6 +19,7 @@ pub mod investigation;
 pub mod plan;
 pub mod plugin;
 pub mod ports;
+pub mod redact;
 pub mod service;
 mod settings;
 pub mod step;

@@ -10,7 +10,6 @@ mod gate;
 mod kubeconfig;
 mod preview;
 mod process;
-mod redact;
 mod rundir;
 mod version;
 

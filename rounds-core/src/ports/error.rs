@@ -1,5 +1,7 @@
 //! The error of ports that have no finer one.
 
+use std::time::Duration;
+
 /// What kind of failure a port met, so that callers can decide about trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -10,6 +12,9 @@ pub enum PortErrorKind {
     Unauthorized,
     /// The other side could not be reached, or answered that it cannot right now.
     Unavailable,
+    /// The other side is there and takes no more just now: HTTP 429, or a provider's "overloaded".
+    /// [`PortError::retry_after`] is what it asked for, when it did.
+    RateLimited,
     /// It took too long.
     Timeout,
     /// The answer was not what the protocol says, or larger than is read.
@@ -24,6 +29,8 @@ pub struct PortError {
     pub kind: PortErrorKind,
     /// For the person who must act.
     pub message: String,
+    /// How long the other side asked to be left alone; nobody should call again before that.
+    pub retry_after: Option<Duration>,
     /// What lies beneath, when something does.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -32,7 +39,7 @@ pub struct PortError {
 impl PortError {
     /// An error of a kind.
     pub fn new(kind: PortErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), retry_after: None, source: None }
     }
 
     /// The same error with what caused it.
@@ -42,11 +49,18 @@ impl PortError {
         self
     }
 
+    /// The same error with how long the other side asked to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Option<Duration>) -> Self {
+        self.retry_after = delay;
+        self
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            PortErrorKind::Unavailable | PortErrorKind::Timeout => true,
+            PortErrorKind::Unavailable | PortErrorKind::RateLimited | PortErrorKind::Timeout => true,
             PortErrorKind::Invalid | PortErrorKind::Unauthorized | PortErrorKind::Protocol => false,
         }
     }

@@ -22,7 +22,9 @@ pub use events::{Event, EventSink, EventSubject};
 pub use execution::{AdapterInfo, ApprovedStep, DryRun, ExecutionAdapter, Inverse, ReadStep};
 pub use identity::{Authorizer, Identity, Rbac, SoleAgent, TokenIdentity};
 pub use investigator::{ConnectorView, FiredAlert, Investigator, Reading, Toolbox};
-pub use model::{Completion, CompletionRequest, Message, Model, ToolCall, ToolSpec, Usage};
+pub use model::{
+    Completion, CompletionRequest, Message, Model, ModelInfo, Prices, StopReason, ToolCall, ToolSpec, Usage,
+};
 pub use notifier::{Notice, NoticeKind, Notifier};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

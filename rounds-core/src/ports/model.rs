@@ -1,6 +1,7 @@
 //! Language models: the [`Model`] port.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +23,10 @@ pub enum Message {
         text: String,
         /// The tools it wants to use.
         tool_calls: Vec<ToolCall>,
+        /// What the provider wants back word for word with this message (signatures of its reasoning, say): see
+        /// [`Completion::opaque`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Value>,
     },
     /// What a tool answered.
     ToolResult {
@@ -41,8 +46,16 @@ pub struct ToolCall {
     pub id: String,
     /// The tool.
     pub name: String,
-    /// The arguments; checked against the tool's schema by code.
+    /// The arguments; checked against the tool's schema by code. What the model wrote that is no JSON stands here as a
+    /// text, so that it can be told; a provider that wants an object back is given an empty one.
     pub arguments: Value,
+}
+
+impl ToolCall {
+    /// A call.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: Value) -> Self {
+        Self { id: id.into(), name: name.into(), arguments }
+    }
 }
 
 /// A tool that a model may use.
@@ -84,18 +97,146 @@ impl CompletionRequest {
     }
 }
 
-/// What a call cost, in tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a call cost, in tokens. Providers count differently; an implementation translates into these words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Usage {
-    /// Tokens read.
+    /// Tokens read, those of a cache included.
     pub input_tokens: u64,
-    /// Tokens written.
+    /// Those of `input_tokens` that came from the provider's cache.
+    #[serde(default)]
+    pub cache_read_tokens: u64,
+    /// Those of `input_tokens` that were written to the provider's cache.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    /// Tokens written, reasoning included.
     pub output_tokens: u64,
 }
 
-/// What a model answered.
+impl Usage {
+    /// So many tokens read and written, none of them cached.
+    #[must_use]
+    pub fn new(input_tokens: u64, output_tokens: u64) -> Self {
+        Self { input_tokens, output_tokens, ..Self::default() }
+    }
+
+    /// The same, so many of the tokens read from the cache and so many written to it.
+    #[must_use]
+    pub fn with_cache(mut self, read: u64, written: u64) -> Self {
+        (self.cache_read_tokens, self.cache_write_tokens) = (read, written);
+        self
+    }
+
+    /// Everything read and written.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.cache_read_tokens = self.cache_read_tokens.saturating_add(other.cache_read_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
+
+/// What a model's tokens cost, in US dollars a million tokens. Configuration: providers change it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prices {
+    /// Tokens read.
+    #[schemars(range(min = 0.0))]
+    pub input: f64,
+    /// Tokens written.
+    #[schemars(range(min = 0.0))]
+    pub output: f64,
+    /// Tokens read from the provider's cache; as `input` when absent.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub cache_read: Option<f64>,
+    /// Tokens written to the provider's cache; as `input` when absent.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub cache_write: Option<f64>,
+}
+
+impl Prices {
+    /// Prices of tokens read and written.
+    #[must_use]
+    pub fn new(input: f64, output: f64) -> Self {
+        Self { input, output, cache_read: None, cache_write: None }
+    }
+
+    /// What this costs, in millionths of a US dollar, rounded up. A price that is no number counts as nothing.
+    #[must_use]
+    pub fn cost_micros(&self, usage: Usage) -> u64 {
+        let cached = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
+        let plain = usage.input_tokens.saturating_sub(cached);
+        // A dollar a million tokens is a millionth of a dollar a token.
+        let parts = [
+            (plain, self.input),
+            (usage.cache_read_tokens, self.cache_read.unwrap_or(self.input)),
+            (usage.cache_write_tokens, self.cache_write.unwrap_or(self.input)),
+            (usage.output_tokens, self.output),
+        ];
+        let micros: f64 = parts.iter().map(|(tokens, price)| *tokens as f64 * price.max(0.0)).sum();
+        micros.ceil() as u64
+    }
+}
+
+/// What a model is.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The model's name, as its provider writes it.
+    pub name: String,
+    /// How many tokens a conversation may have, answer included; `None`: not known.
+    pub context_tokens: Option<u32>,
+    /// What it costs; `None`: not configured, and then no money can be counted.
+    pub prices: Option<Prices>,
+}
+
+impl ModelInfo {
+    /// A model of which nothing but its name is known.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), context_tokens: None, prices: None }
+    }
+
+    /// The same, with how many tokens a conversation may have.
+    #[must_use]
+    pub fn with_context_tokens(mut self, tokens: Option<u32>) -> Self {
+        self.context_tokens = tokens;
+        self
+    }
+
+    /// The same, with what it costs.
+    #[must_use]
+    pub fn with_prices(mut self, prices: Option<Prices>) -> Self {
+        self.prices = prices;
+        self
+    }
+}
+
+/// Why a model stopped writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopReason {
+    /// It was done, or waits for its tools.
+    Finished,
+    /// The output limit, or the end of its context, was reached.
+    Length,
+    /// It, or its provider's filter, will not answer this.
+    Refused,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Completion {
     /// The text.
@@ -104,20 +245,31 @@ pub struct Completion {
     pub tool_calls: Vec<ToolCall>,
     /// What it cost.
     pub usage: Usage,
-    /// Whether it stopped because the output limit was reached.
-    pub truncated: bool,
+    /// Why it stopped.
+    pub stop: StopReason,
+    /// What the provider wants back word for word when the conversation goes on, beside text and tool calls; Rounds
+    /// hands it back in [`Message::Assistant`] and does not look into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Value>,
 }
 
 impl Completion {
     /// An answer that ended by itself.
     pub fn new(text: impl Into<String>, tool_calls: Vec<ToolCall>, usage: Usage) -> Self {
-        Self { text: text.into(), tool_calls, usage, truncated: false }
+        Self { text: text.into(), tool_calls, usage, stop: StopReason::Finished, opaque: None }
     }
 
-    /// The same, cut off at the output limit.
+    /// The same, stopped for another reason.
     #[must_use]
-    pub fn truncated(mut self) -> Self {
-        self.truncated = true;
+    pub fn with_stop(mut self, stop: StopReason) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The same, with what the provider wants back.
+    #[must_use]
+    pub fn with_opaque(mut self, opaque: Option<Value>) -> Self {
+        self.opaque = opaque;
         self
     }
 }
@@ -125,13 +277,16 @@ impl Completion {
 /// One language model behind one API.
 ///
 /// **Implemented by** connector authors. **Called by** the investigating agent. An implementation MUST keep to
-/// the timeout and MUST NOT retry by itself. Cancel safe; a dropped call may still cost.
+/// the timeout, MUST NOT retry by itself (the agent does, within its budgets, when [`PortError::is_transient`]) and MUST
+/// answer whole or not at all: an answer that was cut off on its way is an error of kind
+/// [`Unavailable`](super::PortErrorKind::Unavailable), never a shorter answer. Two tool calls of one answer have two ids.
+/// Errors never hold the key. Cancel safe; a dropped or failed call may still cost.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// The model's name, for reports and costs.
-    fn name(&self) -> &str;
+    /// What it is, for reports and costs.
+    fn describe(&self) -> ModelInfo;
 
-    /// Tests the connection and the key, spending as little as the API allows.
+    /// Tests the connection, the key and the model's name, spending as little as the API allows.
     ///
     /// # Errors
     /// What was tried and what went wrong.
@@ -140,6 +295,6 @@ pub trait Model: Send + Sync {
     /// One completion.
     ///
     /// # Errors
-    /// The model could not be reached, refused the key, or answered what the protocol does not allow.
+    /// The model could not be reached, is overloaded, refused the key, or answered what the protocol does not allow.
     async fn complete(&self, cx: &CallContext, request: &CompletionRequest) -> Result<Completion, PortError>;
 }

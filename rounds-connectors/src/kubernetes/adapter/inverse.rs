@@ -99,7 +99,7 @@ fn settled(steps: Vec<StepSpec>) -> Inverse {
 
 fn holds_secret(params: &Value) -> bool {
     let text = params.to_string();
-    super::super::redact::redact(&text, &[]) != text
+    rounds_core::redact::redact(&text, &[]) != text
 }
 
 /// The objects as they are.

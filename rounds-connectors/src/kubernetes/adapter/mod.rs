@@ -28,9 +28,9 @@ use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, ren
 use super::kubeconfig::{self, Kubeconfig, Powers};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
-use super::redact::redact;
 use super::rundir::RunDir;
 use super::version::{self, KubectlInfo};
+use rounds_core::redact::redact;
 
 /// How much of an answer is read when it is compared rather than shown.
 const KEEP_OBJECTS: usize = 4 * 1024 * 1024;

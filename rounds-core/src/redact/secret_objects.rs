@@ -115,7 +115,7 @@ fn key_value(line: &str) -> Option<(usize, &str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::kubernetes::redact::redact;
+    use crate::redact::redact;
 
     #[test]
     fn rule_12_the_values_of_a_secret_are_taken_out_of_yaml() {

@@ -1,6 +1,7 @@
-//! Takes what looks like a credential out of text before it leaves the adapter: into a page, a log, or a model.
+//! Takes what looks like a credential out of text before it goes into a page, a log, a report, or a model.
 //!
-//! A second net, not the first: Secrets are never read at all. Better a harmless word too many than a token.
+//! A second net, not the first: Rounds never reads Secrets at all, and hands a model nothing that it holds itself. Better
+//! a harmless word too many than a token.
 
 mod secret_objects;
 
@@ -61,8 +62,16 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     ]
 });
 
-/// The text without what looks like a credential, and without these known ones. Takes time in proportion to the text.
-pub(crate) fn redact(text: &str, known: &[&str]) -> String {
+/// The text without what looks like a credential, and without these known ones (of at least six bytes).
+///
+/// Takes time in proportion to the text.
+///
+/// ```
+/// use rounds_core::redact::redact;
+/// assert_eq!(redact("GET /pay?token=tok_4711aa failed", &[]), "GET /pay?token=[redacted] failed");
+/// assert_eq!(redact("it says hunter2", &["hunter2"]), "it says [redacted]");
+/// ```
+pub fn redact(text: &str, known: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in known.iter().filter(|secret| secret.len() >= 6) {
         if text.contains(secret) {
