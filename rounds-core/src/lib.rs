@@ -9,6 +9,7 @@
 //! are computed by code.
 
 pub mod access;
+pub mod agent;
 pub mod alert;
 pub mod audit;
 pub mod canonical;

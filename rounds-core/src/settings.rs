@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::investigation::Budget;
+
 /// How the services behave. Every duration is checked by [`Settings::validate`].
 ///
 /// ```
@@ -53,6 +55,10 @@ pub struct Settings {
     pub investigation_stale: Duration,
     /// How often a run that crashed is started again. Default: 3.
     pub investigation_attempts: u32,
+    /// How often a run that goes on is written down, for those who watch it. Default: 1 s.
+    pub progress_interval: Duration,
+    /// How much investigations may cost.
+    pub budget: Budget,
     /// How often a notice is tried before it is a dead letter. Default: 8.
     pub notice_attempts: u32,
 }
@@ -81,6 +87,8 @@ impl Default for Settings {
             investigation_timeout: Duration::from_secs(900),
             investigation_stale: Duration::from_secs(1800),
             investigation_attempts: 3,
+            progress_interval: Duration::from_secs(1),
+            budget: Budget::default(),
             notice_attempts: 8,
         }
     }
@@ -112,6 +120,7 @@ impl Settings {
             ("poll_interval", self.poll_interval),
             ("verification_deadline", self.verification_deadline),
             ("investigation_timeout", self.investigation_timeout),
+            ("progress_interval", self.progress_interval),
         ];
         for (name, found) in durations {
             if found < Duration::from_millis(10) || found > Duration::from_secs(366 * 86_400) {

@@ -4,14 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use rounds_core::access::Actor;
+use rounds_core::access::{Action, Actor, Denied};
 use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
-use rounds_core::investigation::{Evidence, EvidenceSource, ReadingId};
-use rounds_core::ports::{AdapterInfo, ConnectorView, DataSet, FiredAlert, Point, Query, Reading, Series, Toolbox};
+use rounds_core::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
+use rounds_core::ports::{
+    AdapterInfo, ConnectorView, DataSet, DatasourceView, FiredAlert, Model, Point, PortError, ProposalPreview, Query,
+    Reading, Series, Toolbox,
+};
 use rounds_core::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec, Tier};
 use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId};
 use serde_json::{Value, json};
@@ -509,4 +512,30 @@ impl Toolbox for World {
         }
         Ok(ReviewedStep::command("kubectl", argv, Tier::Write).reversible().idempotent())
     }
+
+    fn deadline(&self) -> DateTime<Utc> {
+        self.now() + TimeDelta::minutes(15)
+    }
+
+    fn datasources(&self) -> Vec<DatasourceView> {
+        Vec::new()
+    }
+
+    fn model(&self) -> Result<Option<Arc<dyn Model>>, PortError> {
+        Ok(None)
+    }
+
+    async fn permits(&self, _action: Action) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    async fn preview(&self, _proposal: &Proposal) -> Result<ProposalPreview, String> {
+        Err("nothing is previewed here".into())
+    }
+
+    fn evidence(&self) -> Vec<Evidence> {
+        self.evidence.lock().unwrap().clone()
+    }
+
+    fn note(&self, _so_far: &Findings) {}
 }

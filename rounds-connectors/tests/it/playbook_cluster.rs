@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use rounds_connectors::kubernetes::KubectlExecutionAdapter;
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_connectors::prometheus::Prometheus;
+use rounds_core::access::{Action, Denied};
 use rounds_core::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
 use rounds_core::plugin::{BuildContext, Host};
 use rounds_core::ports::{
-    CallContext, ConnectorView, DataSet, Datasource, ExecutionAdapter, FiredAlert, Investigator, Query, ReadStep,
-    Reading, SecretHandle, Toolbox,
+    CallContext, ConnectorView, DataSet, Datasource, DatasourceView, ExecutionAdapter, FiredAlert, Investigator, Model,
+    PortError, ProposalPreview, Query, ReadStep, Reading, SecretHandle, Toolbox,
 };
 use rounds_core::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
 use rounds_core::time::truncate;
@@ -81,6 +83,32 @@ impl Toolbox for Bench {
     async fn review(&self, _connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
         self.adapter.review(step, mode)
     }
+
+    fn deadline(&self) -> Timestamp {
+        self.now() + TimeDelta::minutes(15)
+    }
+
+    fn datasources(&self) -> Vec<DatasourceView> {
+        Vec::new()
+    }
+
+    fn model(&self) -> Result<Option<Arc<dyn Model>>, PortError> {
+        Ok(None)
+    }
+
+    async fn permits(&self, _action: Action) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    async fn preview(&self, _proposal: &Proposal) -> Result<ProposalPreview, String> {
+        Err("nothing is previewed here".into())
+    }
+
+    fn evidence(&self) -> Vec<Evidence> {
+        self.evidence.lock().unwrap().clone()
+    }
+
+    fn note(&self, _so_far: &Findings) {}
 }
 
 async fn investigate(cluster: &TestCluster, labels: &[(&str, &str)]) -> Findings {

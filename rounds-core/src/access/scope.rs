@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Action;
+
 /// The text is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not a scope; write `<kind>:*`, `<kind>:<id>` or `plans:namespace:<namespace>`")]
@@ -38,6 +40,13 @@ impl Scope {
     #[must_use]
     pub fn all(kind: &str) -> Self {
         Self::All { kind: kind.into() }
+    }
+
+    /// Everything that an action is about: of `alert.rules:read`, `alert.rules:*`.
+    #[must_use]
+    pub fn of(action: Action) -> Self {
+        let name = action.name();
+        Self::all(name.rsplit_once(':').map_or(name, |(kind, _)| kind))
     }
 
     /// One object of a kind.

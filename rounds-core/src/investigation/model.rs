@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{InvestigationStatus, Report, SkipReason};
+use super::{InvestigationStatus, ModelUse, Report, SkipReason};
 use crate::access::Actor;
 use crate::id::{AlertInstanceId, AlertRuleId, InvestigationId, OrgId, PlanId};
 use crate::time::Timestamp;
@@ -76,7 +76,10 @@ pub struct Investigation {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// What was found.
+    /// How much of a model it used, over all attempts; told while it runs, too.
+    #[serde(default)]
+    pub model_use: Option<ModelUse>,
+    /// What was found; while it runs, what was found so far.
     pub report: Option<Report>,
     /// The plan it led to.
     pub plan_id: Option<PlanId>,

@@ -4,6 +4,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ModelUse;
 use crate::id::ConnectorId;
 use crate::step::StepSpec;
 use crate::time::Timestamp;
@@ -93,12 +94,90 @@ pub struct RootCause {
     pub summary: String,
     /// The readings behind it. A plan needs at least one.
     pub citations: Vec<ReadingId>,
+    /// How sure the investigator is.
+    #[serde(default)]
+    pub confidence: Option<Confidence>,
+}
+
+/// How sure an investigator is of a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// It fits what was read, and so would something else.
+    Low,
+    /// It is the best explanation of what was read.
+    Medium,
+    /// What was read shows it.
+    High,
+}
+
+impl Confidence {
+    /// The word that rows and pages use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A cause that was looked into and is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RuledOut {
+    /// What it is not, in a sentence.
+    pub claim: String,
+    /// The readings that show it: each was answered, for a source that could not be read rules nothing out.
+    pub citations: Vec<ReadingId>,
+}
+
+impl RuledOut {
+    /// A cause that these readings rule out.
+    pub fn new(claim: impl Into<String>, citations: impl IntoIterator<Item = ReadingId>) -> Self {
+        Self { claim: claim.into(), citations: citations.into_iter().collect() }
+    }
+}
+
+/// One call of a tool by a model, as it happened: what it asked for and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ToolUse {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments as JSON, redacted and capped: a model wrote them.
+    pub arguments: String,
+    /// The readings that it made.
+    pub readings: Vec<ReadingId>,
+    /// Why it did not do what was asked: a refusal, wrong arguments, a source that could not be read.
+    pub error: Option<String>,
+    /// When it was called.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl ToolUse {
+    /// A call that begins at this moment.
+    pub fn new(tool: impl Into<String>, arguments: impl Into<String>, at: Timestamp) -> Self {
+        Self { tool: tool.into(), arguments: arguments.into(), readings: Vec::new(), error: None, at, duration_ms: 0 }
+    }
 }
 
 impl RootCause {
     /// A cause that rests on these readings.
     pub fn new(summary: impl Into<String>, citations: impl IntoIterator<Item = ReadingId>) -> Self {
-        Self { summary: summary.into(), citations: citations.into_iter().collect() }
+        Self { summary: summary.into(), citations: citations.into_iter().collect(), confidence: None }
+    }
+
+    /// The same cause with how sure the investigator is.
+    #[must_use]
+    pub fn with_confidence(mut self, confidence: Confidence) -> Self {
+        self.confidence = Some(confidence);
+        self
     }
 }
 
@@ -206,8 +285,18 @@ pub struct Findings {
     pub root_cause: Option<RootCause>,
     /// The report.
     pub sections: Vec<Section>,
+    /// What it is not.
+    pub ruled_out: Vec<RuledOut>,
     /// What remains unknown.
     pub unknowns: Vec<String>,
+    /// The calls of its tools, when a model drove it.
+    pub calls: Vec<ToolUse>,
+    /// The limit that ended the run before it was done.
+    pub limit: Option<String>,
+    /// Who really wrote it, when that is not the investigator that was asked: one of several that it chose from.
+    pub written_by: Option<String>,
+    /// The version of the prompt, when a model drove it.
+    pub prompt_version: Option<String>,
     /// What to do about it, when there is an actionable fix in the scope of a connector.
     pub plan: Option<Proposal>,
     /// How to undo the plan, when that is known.
@@ -224,10 +313,28 @@ pub struct Report {
     pub root_cause: Option<RootCause>,
     /// The parts.
     pub sections: Vec<Section>,
+    /// What it is not.
+    #[serde(default)]
+    pub ruled_out: Vec<RuledOut>,
     /// What remains unknown.
     pub unknowns: Vec<String>,
     /// Every reading of the run, cited or not.
     pub evidence: Vec<Evidence>,
+    /// The calls of its tools, when a model drove the run.
+    #[serde(default)]
+    pub calls: Vec<ToolUse>,
+    /// The limit that ended the run before it was done; the report is what there was by then.
+    #[serde(default)]
+    pub limit: Option<String>,
+    /// Who wrote it.
+    #[serde(default)]
+    pub written_by: Option<String>,
+    /// The version of the prompt, when a model drove the run.
+    #[serde(default)]
+    pub prompt_version: Option<String>,
+    /// The model and what it cost, when one was used.
+    #[serde(default)]
+    pub model: Option<ModelUse>,
     /// Why a proposed plan was not stored, when one was refused.
     pub refused_proposal: Option<String>,
 }
@@ -246,12 +353,46 @@ pub enum CitationError {
         /// What there is.
         known: String,
     },
+    /// A cause is ruled out by something that was not read.
+    #[error("\"{claim}\" is ruled out by {cited}, which could not be read: that rules nothing out")]
+    RuledOutUnread {
+        /// What is ruled out.
+        claim: String,
+        /// What it cites.
+        cited: ReadingId,
+    },
+    /// A cause is ruled out by nothing at all.
+    #[error("\"{claim}\" is ruled out without a citation: at least one reading is needed")]
+    RuledOutUncited {
+        /// What is ruled out.
+        claim: String,
+    },
     /// A plan was proposed without a cited reading behind its cause.
     #[error("a plan needs a root cause that cites at least one successful reading")]
     PlanWithoutEvidence,
 }
 
 impl Findings {
+    /// The report that is kept, with what was read and what it cost. `investigator` wrote it, unless the findings say
+    /// otherwise.
+    #[must_use]
+    pub fn report(&self, investigator: &str, evidence: Vec<Evidence>, model: Option<ModelUse>) -> Report {
+        Report {
+            summary: self.summary.clone(),
+            root_cause: self.root_cause.clone(),
+            sections: self.sections.clone(),
+            ruled_out: self.ruled_out.clone(),
+            unknowns: self.unknowns.clone(),
+            evidence,
+            calls: self.calls.clone(),
+            limit: self.limit.clone(),
+            written_by: Some(self.written_by.clone().unwrap_or_else(|| investigator.to_owned())),
+            prompt_version: self.prompt_version.clone(),
+            model,
+            refused_proposal: None,
+        }
+    }
+
     /// Checks that every citation names a reading of this run, and that a plan has evidence behind its cause.
     ///
     /// # Errors
@@ -261,13 +402,23 @@ impl Findings {
         let cause = self.root_cause.iter().map(|cause| ("the root cause".to_owned(), &cause.citations));
         let sections =
             self.sections.iter().map(|section| (format!("section \"{}\"", section.title), &section.citations));
-        for (place, citations) in cause.chain(sections) {
+        let ruled_out = self.ruled_out.iter().map(|ruled| (format!("\"{}\"", ruled.claim), &ruled.citations));
+        for (place, citations) in cause.chain(sections).chain(ruled_out) {
             if let Some(cited) = citations.iter().find(|cited| !read.contains(cited)) {
                 let known = match (read.first(), read.last()) {
                     (Some(first), Some(last)) => format!("{first} to {last}"),
                     _ => "none".to_owned(),
                 };
                 return Err(CitationError::NotRead { place, cited: *cited, known });
+            }
+        }
+        for RuledOut { claim, citations } in &self.ruled_out {
+            let claim = || claim.clone();
+            if citations.is_empty() {
+                return Err(CitationError::RuledOutUncited { claim: claim() });
+            }
+            if let Some(unread) = evidence.iter().find(|reading| !reading.ok && citations.contains(&reading.id)) {
+                return Err(CitationError::RuledOutUnread { claim: claim(), cited: unread.id });
             }
         }
         let supported = self

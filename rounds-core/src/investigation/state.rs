@@ -23,6 +23,8 @@ pub enum SkipReason {
     Stale,
     /// Automatic investigation was switched off while it waited.
     SwitchedOff,
+    /// The rule had its runs of the day: [`Budget::runs_per_rule_per_day`](super::Budget::runs_per_rule_per_day).
+    BudgetSpent,
 }
 
 impl SkipReason {
@@ -37,6 +39,7 @@ impl SkipReason {
             Self::Silenced => "silenced",
             Self::Stale => "stale",
             Self::SwitchedOff => "switched_off",
+            Self::BudgetSpent => "budget_spent",
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum PortErrorKind {
     Timeout,
     /// The answer was not what the protocol says, or larger than is read.
     Protocol,
+    /// A budget of Rounds' own is used up: nothing was asked of the other side.
+    Exhausted,
 }
 
 /// A failure at a port: what was tried, what went wrong, what would work. Never carries a secret.
@@ -61,7 +63,10 @@ impl PortError {
     pub fn is_transient(&self) -> bool {
         match self.kind {
             PortErrorKind::Unavailable | PortErrorKind::RateLimited | PortErrorKind::Timeout => true,
-            PortErrorKind::Invalid | PortErrorKind::Unauthorized | PortErrorKind::Protocol => false,
+            PortErrorKind::Invalid
+            | PortErrorKind::Unauthorized
+            | PortErrorKind::Protocol
+            | PortErrorKind::Exhausted => false,
         }
     }
 }

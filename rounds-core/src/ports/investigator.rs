@@ -1,11 +1,14 @@
 //! Who finds the cause: the [`Investigator`] port and the [`Toolbox`] it works with.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use super::{AdapterInfo, DataSet, PortError, Query};
+use super::{AdapterInfo, DataSet, DatasourceInfo, Model, PortError, Query};
+use crate::access::{Action, Denied};
 use crate::alert::AlertRule;
 use crate::id::{ConnectorId, InvestigationId};
-use crate::investigation::{Findings, ReadingId};
+use crate::investigation::{Evidence, Findings, Proposal, ReadingId};
 use crate::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
 use crate::time::Timestamp;
 
@@ -41,6 +44,19 @@ pub struct ConnectorView {
     pub info: AdapterInfo,
 }
 
+/// A datasource, as an investigator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasourceView {
+    /// Its id, for [`Toolbox::query`].
+    pub id: ConnectorId,
+    /// Its name.
+    pub name: String,
+    /// What it answers.
+    pub info: DatasourceInfo,
+    /// Whether it is asked when no other is named.
+    pub is_default: bool,
+}
+
 /// Something that was really read in this run. A report may cite it; nothing else may be cited.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading<T> {
@@ -48,6 +64,40 @@ pub struct Reading<T> {
     pub id: ReadingId,
     /// The answer, or why there is none. A source that could not be read rules nothing out.
     pub answer: Result<T, String>,
+}
+
+/// What a proposal would come to, as far as it can be known before it is stored.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ProposalPreview {
+    /// Its steps, in their order.
+    pub steps: Vec<PreviewedStep>,
+    /// The way back from it, made of what is there now; `None`: no step of it has a way back that its adapter knows.
+    pub way_back: Option<Proposal>,
+}
+
+impl ProposalPreview {
+    /// Steps without a known way back.
+    #[must_use]
+    pub fn new(steps: Vec<PreviewedStep>) -> Self {
+        Self { steps, way_back: None }
+    }
+
+    /// The same with the way back.
+    #[must_use]
+    pub fn with_way_back(mut self, way_back: Option<Proposal>) -> Self {
+        self.way_back = way_back;
+        self
+    }
+}
+
+/// A step that the gate lets pass, with what the target system says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreviewedStep {
+    /// The step as it would be shown, approved and run.
+    pub review: ReviewedStep,
+    /// What the target system says it would do, or why there is no such answer.
+    pub dry_run: String,
 }
 
 /// Everything an investigator can reach: reads, through the same gate as plans, each recorded as evidence.
@@ -59,10 +109,32 @@ pub trait Toolbox: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
 
+    /// When the run is ended, whatever it is doing then. What was [noted](Self::note) by then is kept.
+    fn deadline(&self) -> Timestamp;
+
     /// The execution connectors of the organisation, by name.
     fn connectors(&self) -> Vec<ConnectorView>;
 
-    /// Asks a datasource; `None`: the rule's own, else the organisation's default.
+    /// The datasources of the organisation, by name.
+    fn datasources(&self) -> Vec<DatasourceView>;
+
+    /// The organisation's language model; `None`: none is configured. It counts what it costs, is refused
+    /// ([`PortErrorKind::Exhausted`](super::PortErrorKind::Exhausted)) when a [budget](crate::investigation::Budget) is used
+    /// up, and is called again by itself where that is safe and the time allows.
+    ///
+    /// # Errors
+    /// One is configured and cannot be used.
+    fn model(&self) -> Result<Option<Arc<dyn Model>>, PortError>;
+
+    /// Whether the service account that the run acts as may do this. Reads and proposals are checked anyway; this is for
+    /// whoever wants to say so beforehand.
+    ///
+    /// # Errors
+    /// It may not; the refusal names action and scope.
+    async fn permits(&self, action: Action) -> Result<(), Denied>;
+
+    /// Asks a datasource; `None`: the rule's own, else the organisation's default. For changes, `None` asks all that answer
+    /// such questions, and Rounds' own plans.
     async fn query(&self, datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet>;
 
     /// Runs a step that only reads. What the gate refuses is an answer, too.
@@ -73,6 +145,19 @@ pub trait Toolbox: Send + Sync {
     /// # Errors
     /// The gate refuses it, or there is no such connector.
     async fn review(&self, connector: ConnectorId, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal>;
+
+    /// What a proposal would come to: every step reviewed and dry-run by its target system. Nothing is stored.
+    ///
+    /// # Errors
+    /// What stands in its way, for whoever wrote it; of several steps, all their refusals.
+    async fn preview(&self, proposal: &Proposal) -> Result<ProposalPreview, String>;
+
+    /// Every reading of this run so far, in order.
+    fn evidence(&self) -> Vec<Evidence>;
+
+    /// Notes what was found so far. People who watch see it, and it is kept if the run does not come to its end; what
+    /// [`Investigator::investigate`] returns replaces it.
+    fn note(&self, so_far: &Findings);
 }
 
 /// Finds out why an alert fires.

@@ -14,6 +14,7 @@ mod notifier;
 mod secrets;
 pub mod store;
 
+pub use crate::investigation::{Prices, Usage};
 pub use call::{CallContext, CheckReport};
 pub use clock::{Clock, SystemClock};
 pub use datasource::{DataSet, Datasource, DatasourceInfo, Line, Point, Query, Series};
@@ -21,10 +22,10 @@ pub use error::{PortError, PortErrorKind};
 pub use events::{Event, EventSink, EventSubject};
 pub use execution::{AdapterInfo, ApprovedStep, DryRun, ExecutionAdapter, Inverse, ReadStep};
 pub use identity::{Authorizer, Identity, Rbac, SoleAgent, TokenIdentity};
-pub use investigator::{ConnectorView, FiredAlert, Investigator, Reading, Toolbox};
-pub use model::{
-    Completion, CompletionRequest, Message, Model, ModelInfo, Prices, StopReason, ToolCall, ToolSpec, Usage,
+pub use investigator::{
+    ConnectorView, DatasourceView, FiredAlert, Investigator, PreviewedStep, ProposalPreview, Reading, Toolbox,
 };
+pub use model::{Completion, CompletionRequest, Message, Model, ModelInfo, StopReason, ToolCall, ToolSpec};
 pub use notifier::{Notice, NoticeKind, Notifier};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

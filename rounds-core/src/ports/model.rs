@@ -1,11 +1,11 @@
 //! Language models: the [`Model`] port.
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{CallContext, CheckReport, PortError};
+use crate::investigation::{Prices, Usage};
 
 /// One part of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,97 +94,6 @@ impl CompletionRequest {
     pub fn with_tools(mut self, tools: Vec<ToolSpec>) -> Self {
         self.tools = tools;
         self
-    }
-}
-
-/// What a call cost, in tokens. Providers count differently; an implementation translates into these words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens read, those of a cache included.
-    pub input_tokens: u64,
-    /// Those of `input_tokens` that came from the provider's cache.
-    #[serde(default)]
-    pub cache_read_tokens: u64,
-    /// Those of `input_tokens` that were written to the provider's cache.
-    #[serde(default)]
-    pub cache_write_tokens: u64,
-    /// Tokens written, reasoning included.
-    pub output_tokens: u64,
-}
-
-impl Usage {
-    /// So many tokens read and written, none of them cached.
-    #[must_use]
-    pub fn new(input_tokens: u64, output_tokens: u64) -> Self {
-        Self { input_tokens, output_tokens, ..Self::default() }
-    }
-
-    /// The same, so many of the tokens read from the cache and so many written to it.
-    #[must_use]
-    pub fn with_cache(mut self, read: u64, written: u64) -> Self {
-        (self.cache_read_tokens, self.cache_write_tokens) = (read, written);
-        self
-    }
-
-    /// Everything read and written.
-    #[must_use]
-    pub fn total(self) -> u64 {
-        self.input_tokens.saturating_add(self.output_tokens)
-    }
-}
-
-impl std::ops::AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.cache_read_tokens = self.cache_read_tokens.saturating_add(other.cache_read_tokens);
-        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-    }
-}
-
-/// What a model's tokens cost, in US dollars a million tokens. Configuration: providers change it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Prices {
-    /// Tokens read.
-    #[schemars(range(min = 0.0))]
-    pub input: f64,
-    /// Tokens written.
-    #[schemars(range(min = 0.0))]
-    pub output: f64,
-    /// Tokens read from the provider's cache; as `input` when absent.
-    #[serde(default)]
-    #[schemars(range(min = 0.0))]
-    pub cache_read: Option<f64>,
-    /// Tokens written to the provider's cache; as `input` when absent.
-    #[serde(default)]
-    #[schemars(range(min = 0.0))]
-    pub cache_write: Option<f64>,
-}
-
-impl Prices {
-    /// Prices of tokens read and written.
-    #[must_use]
-    pub fn new(input: f64, output: f64) -> Self {
-        Self { input, output, cache_read: None, cache_write: None }
-    }
-
-    /// What this costs, in millionths of a US dollar, rounded up. A price that is no number counts as nothing.
-    #[must_use]
-    pub fn cost_micros(&self, usage: Usage) -> u64 {
-        let cached = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
-        let plain = usage.input_tokens.saturating_sub(cached);
-        // A dollar a million tokens is a millionth of a dollar a token.
-        let parts = [
-            (plain, self.input),
-            (usage.cache_read_tokens, self.cache_read.unwrap_or(self.input)),
-            (usage.cache_write_tokens, self.cache_write.unwrap_or(self.input)),
-            (usage.output_tokens, self.output),
-        ];
-        let micros: f64 = parts.iter().map(|(tokens, price)| *tokens as f64 * price.max(0.0)).sum();
-        micros.ceil() as u64
     }
 }
 

@@ -13,18 +13,19 @@ use tokio_util::task::TaskTracker;
 use super::cap::Cap;
 use super::error::Error;
 use super::guard::guarded;
+use super::notebook::Notebook;
 use super::observe::woken;
 use super::plans::proposal_commit;
 use super::prepare::{self, Origin};
 use super::shared::{Shared, millis, mutated};
-use super::toolbox::Bench;
+use super::toolbox::{Bearings, Bench};
 use super::undo;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{AlertInstance, AlertRule, AlertState};
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::InvestigationId;
+use crate::id::{AlertRuleId, InvestigationId, OrgId};
 use crate::investigation::{
-    Findings, Investigation, InvestigationEvent, InvestigationStatus, Report, SkipReason, Trigger, transition,
+    Findings, Investigation, InvestigationEvent, InvestigationStatus, SkipReason, Spending, Trigger, transition,
 };
 use crate::plan::Plan;
 use crate::ports::store::{ClaimQuery, Commit, Lease, RecordKind, StoreError, StoreExt, Versioned, Work, WorkerId};
@@ -212,26 +213,44 @@ impl Job {
         let (running, agent) = running;
         let alert = fired(&running.value, rule);
         let datasource = alert.rule.as_ref().and_then(|rule| rule.datasource_id);
-        let bench = Bench::new(Arc::clone(&self.shared), running.value.org_id.clone(), datasource).await?;
-        let limit = self.shared.settings.investigation_timeout;
-        let started = self.shared.now();
+        let (id, shared, limit) = (running.value.id, &self.shared, self.shared.settings.investigation_timeout);
+        let started = shared.now();
+        let bearings = Bearings {
+            org: running.value.org_id.clone(),
+            agent: agent.clone(),
+            deadline: after_ms(started, millis(limit)),
+            datasource,
+        };
+        let by = self.investigator.name();
+        let notebook = Notebook::new(Arc::clone(shared), self.lease.clone(), running, agent.actor(), by);
+        let notebook = Arc::new(notebook);
+        let bench = Bench::new(Arc::clone(shared), bearings, Arc::clone(&notebook)).await?;
+        let over = CancellationToken::new();
+        let run = async {
+            let outcome = guarded(shared, limit, self.investigator.investigate(&bench, &alert)).await;
+            over.cancel();
+            outcome
+        };
         let outcome = tokio::select! {
             biased;
-            outcome = guarded(&self.shared, limit, self.investigator.investigate(&bench, &alert)) => outcome,
-            () = self.ended(running.value.id) => {
-                tracing::info!(investigation = %running.value.id, "the investigation was cancelled while it ran");
+            (outcome, ()) = futures::future::join(run, notebook.journal(&over)) => outcome,
+            () = self.ended(id) => {
+                tracing::info!(investigation = %id, "the investigation was cancelled while it ran");
                 return Ok(());
             }
         };
         let outcome = outcome.and_then(|answered| answered.map_err(|error| error.to_string()));
         metrics::histogram!("rounds_investigation_duration_seconds")
             .record(elapsed(started, self.shared.now()).as_secs_f64());
+        let Some(running) = notebook.last().await? else { return Ok(()) };
         match outcome {
-            Ok(findings) => self.complete(running, &agent, findings, &bench).await,
+            Ok(findings) => self.complete(running, &agent, findings, &notebook).await,
             Err(error) => {
                 let mut running = running;
-                // What was read is worth keeping, even without a conclusion.
-                running.value.report = Some(Report { evidence: bench.evidence(), ..Report::default() });
+                // What was read and found is worth keeping, even without a conclusion.
+                let mut report = notebook.report(running.value.model_use.clone());
+                report.limit.get_or_insert_with(|| error.clone());
+                running.value.report = Some(report);
                 self.fail(running, &error).await
             }
         }
@@ -283,6 +302,9 @@ impl Job {
         let silences = shared.store.silences(&rule.org_id).await?;
         if silences.iter().any(|silence| silence.value.covers(rule, labels, now)) {
             return Ok(Some(SkipReason::Silenced));
+        }
+        if self.spending(&rule.org_id, rule.id).await?.value.runs >= shared.settings.budget.runs_per_rule_per_day {
+            return Ok(Some(SkipReason::BudgetSpent));
         }
         // Those that ran by anybody's wish count; this one does not, when it is resumed.
         let recent = |at| now < after_ms(at, millis(shared.settings.investigation_cooldown));
@@ -357,6 +379,14 @@ impl Job {
         next.run_as = Some(agent.actor());
         next.investigator = Some(self.investigator.name().to_owned());
         let mut commit = self.changed(&next, "started").update(next.clone(), found.version);
+        if let (Some(rule), InvestigationStatus::Queued) = (next.rule_id(), found.value.status) {
+            let mut row = self.spending(&next.org_id, rule).await?;
+            row.value.runs += 1;
+            commit = match row.version {
+                0 => commit.insert(row.value),
+                version => commit.update(row.value, version),
+            };
+        }
         if let Some(instance) = instance {
             let investigated = Some((next.id, next.started_at.unwrap_or(now)));
             commit = commit.update(AlertInstance { investigated, ..instance.value }, instance.version);
@@ -365,24 +395,27 @@ impl Job {
         Ok(started.then(|| Versioned { value: next, version: found.version + 1 }))
     }
 
+    /// What the rule spent today; at version 0 when there is no row yet.
+    async fn spending(&self, org: &OrgId, rule: AlertRuleId) -> Result<Versioned<Spending>, Error> {
+        let now = self.shared.now();
+        let found = self.shared.store.spending(org, Some(rule)).await?;
+        Ok(match found {
+            Some(found) => Versioned { value: found.value.on(now), version: found.version },
+            None => Versioned { value: Spending::new(org.clone(), Some(rule), now), version: 0 },
+        })
+    }
+
     async fn complete(
         &self,
         found: Versioned<Investigation>,
         agent: &Principal,
         findings: Findings,
-        bench: &Bench,
+        notebook: &Notebook,
     ) -> Result<(), Error> {
         let shared = &self.shared;
-        let evidence = bench.evidence();
+        let evidence = notebook.evidence();
         let cited = findings.check_citations(&evidence);
-        let mut report = Report {
-            summary: findings.summary.clone(),
-            root_cause: findings.root_cause.clone(),
-            sections: findings.sections.clone(),
-            unknowns: findings.unknowns.clone(),
-            evidence,
-            refused_proposal: None,
-        };
+        let mut report = findings.report(self.investigator.name(), evidence, found.value.model_use.clone());
         let actor = agent.actor();
         let origin = Origin {
             org: &found.value.org_id,
@@ -424,6 +457,9 @@ impl Job {
         next.report = Some(report);
         next.plan_id = proposal.as_ref().map(|(plan, _)| plan.id);
         let mut commit = self.changed(&next, "completed");
+        for call in notebook.last_calls(&next, &findings) {
+            commit = commit.audit(call);
+        }
         if let Some((plan, rescue)) = &proposal {
             let mut rows = proposal_commit(shared, plan, rescue.as_ref());
             commit.changes.append(&mut rows.changes);
@@ -476,7 +512,8 @@ impl Job {
 
     /// A rescue plan that nobody proposed. What stands in its way is no reason to lose the plan itself.
     async fn way_back(&self, origin: &Origin<'_>, plan: &mut Plan) -> Result<Option<Plan>, Error> {
-        let Some(proposal) = undo::proposal(&self.shared, plan).await? else { return Ok(None) };
+        let back = undo::proposal(&self.shared, &plan.org_id, &plan.summary, &plan.steps).await?;
+        let Some(proposal) = back else { return Ok(None) };
         match prepare::rescue(&self.shared, origin, &proposal, plan).await {
             Ok(rescue) => Ok(Some(rescue)),
             Err(error @ Error::Store(_)) => Err(error),

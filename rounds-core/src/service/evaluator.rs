@@ -392,6 +392,7 @@ fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance, after_sil
         updated_at: now,
         started_at: None,
         finished_at: None,
+        model_use: None,
         report: None,
         plan_id: None,
     }

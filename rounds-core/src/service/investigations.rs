@@ -157,6 +157,7 @@ pub(crate) fn queue<'a>(shared: &Shared, who: &'a Principal, question: String, t
         updated_at: now,
         started_at: None,
         finished_at: None,
+        model_use: None,
         report: None,
         plan_id: None,
     };

@@ -10,7 +10,7 @@ use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
-use crate::ports::{Datasource, ExecutionAdapter, Notifier, SecretHandle, SecretResolver, Store};
+use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
 
 /// A connector's row with what was built from it.
 #[derive(Clone)]
@@ -106,6 +106,28 @@ impl LiveConnectors {
         match self.build(&row)? {
             Built::Notifier(port) => Ok(Live { row: Arc::new(row), port }),
             other => Err(wrong_role(&row, Role::Notifier, &other)),
+        }
+    }
+
+    /// The organisation's language model: the one marked as default, else the only one; `None`: there is none.
+    pub async fn model(&self, store: &dyn Store, org: &OrgId) -> Result<Option<Live<dyn Model>>, Error> {
+        let rows = store.connectors(org).await?.into_iter().map(|found| found.value);
+        let mut models: Vec<Connector> = rows.filter(|row| row.role == Role::Model).collect();
+        let row = match models.iter().position(|row| row.is_default) {
+            Some(place) => models.swap_remove(place),
+            None if models.len() > 1 => {
+                let names: Vec<_> = models.iter().map(|row| row.name.as_str()).collect();
+                let names = names.join(", ");
+                return Err(Error::Invalid(format!("none of the language models ({names}) is the default: mark one")));
+            }
+            None => match models.pop() {
+                Some(only) => only,
+                None => return Ok(None),
+            },
+        };
+        match self.build(&row)? {
+            Built::Model(port) => Ok(Some(Live { row: Arc::new(row), port })),
+            other => Err(wrong_role(&row, Role::Model, &other)),
         }
     }
 

@@ -6,38 +6,58 @@ use async_trait::async_trait;
 
 use super::error::Error;
 use super::live::Live;
+use super::meter::Meter;
+use super::notebook::Notebook;
 use super::review::review;
 use super::shared::Shared;
+use super::{prepare, undo};
+use crate::access::{Action, Denied, Principal, Scope};
 use crate::connector::Role;
 use crate::id::{ConnectorId, OrgId};
-use crate::investigation::{Evidence, EvidenceSource, ReadingId};
+use crate::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
+use crate::plan::Plan;
 use crate::plugin::Built;
-use crate::ports::store::StoreExt;
-use crate::ports::{CallContext, ConnectorView, DataSet, ExecutionAdapter, Query, ReadStep, Reading, Toolbox};
-use crate::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec};
-use crate::time::{Timestamp, elapsed};
+use crate::ports::store::{ListQuery, RecordKind, StoreExt};
+use crate::ports::{
+    CallContext, ConnectorView, DataSet, DatasourceView, ExecutionAdapter, Line, Model, PortError, PortErrorKind,
+    PreviewedStep, ProposalPreview, Query, ReadStep, Reading, Toolbox,
+};
+use crate::step::{Mode, Refusal, ReviewedStep, StepOutput, StepSpec, Target, Tier};
+use crate::time::Timestamp;
 
-/// How much of an answer is kept with the report.
-const EXCERPT: usize = 4 * 1024;
 /// How many readings one run may make.
 const MAX_READINGS: usize = 500;
 
 pub(crate) struct Bench {
     shared: Arc<Shared>,
     org: OrgId,
+    agent: Principal,
+    deadline: Timestamp,
     datasource: Option<ConnectorId>,
     adapters: Vec<(ConnectorView, Live<dyn ExecutionAdapter>)>,
-    evidence: Mutex<Vec<Evidence>>,
+    datasources: Vec<DatasourceView>,
+    model: Result<Option<Arc<dyn Model>>, String>,
+    notebook: Arc<Notebook>,
     /// The first reading that was refused because there were enough; the others after it are the same one.
     refused: Mutex<Option<ReadingId>>,
 }
 
+/// For whom and how long an investigation reads.
+pub(crate) struct Bearings {
+    pub org: OrgId,
+    pub agent: Principal,
+    pub deadline: Timestamp,
+    /// The rule's own datasource.
+    pub datasource: Option<ConnectorId>,
+}
+
 impl Bench {
-    pub async fn new(shared: Arc<Shared>, org: OrgId, datasource: Option<ConnectorId>) -> Result<Self, Error> {
-        let mut adapters = Vec::new();
+    pub async fn new(shared: Arc<Shared>, bearings: Bearings, notebook: Arc<Notebook>) -> Result<Self, Error> {
+        let Bearings { org, agent, deadline, datasource } = bearings;
+        let (mut adapters, mut datasources) = (Vec::new(), Vec::new());
         for row in shared.store.connectors(&org).await? {
             let row = row.value;
-            if row.role != Role::Execution {
+            if !matches!(row.role, Role::Execution | Role::Datasource) {
                 continue;
             }
             match shared.live.build(&row) {
@@ -50,37 +70,40 @@ impl Bench {
                     };
                     adapters.push((view, Live { row: Arc::new(row), port }));
                 }
+                Ok(Built::Datasource(port)) => datasources.push(DatasourceView {
+                    id: row.id,
+                    name: row.name,
+                    info: port.describe(),
+                    is_default: row.is_default,
+                }),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(connector = %row.name, %error, "a connector cannot be used"),
             }
         }
         adapters.sort_by(|a, b| a.0.name.cmp(&b.0.name));
-        Ok(Self { shared, org, datasource, adapters, evidence: Mutex::default(), refused: Mutex::default() })
-    }
-
-    /// What was read in this run.
-    pub fn evidence(&self) -> Vec<Evidence> {
-        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn record(&self, source: EvidenceSource, at: Timestamp, answer: Result<&str, &str>) -> ReadingId {
-        let (ok, text) = match answer {
-            Ok(text) => (true, text),
-            Err(text) => (false, text),
+        datasources.sort_by(|a, b| a.name.cmp(&b.name));
+        let model = match shared.live.model(shared.store.as_ref(), &org).await {
+            Ok(None) => Ok(None),
+            Ok(Some(live)) => Ok(Some(Arc::new(Meter {
+                shared: Arc::clone(&shared),
+                notebook: Arc::clone(&notebook),
+                model: live.port,
+            }) as Arc<dyn Model>)),
+            Err(error @ Error::Store(_)) => return Err(error),
+            Err(error) => Err(error.to_string()),
         };
-        let duration = elapsed(at, self.shared.now());
-        let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = ReadingId(u32::try_from(evidence.len()).unwrap_or(u32::MAX).saturating_add(1));
-        evidence.push(Evidence {
-            id,
-            source,
-            at,
-            duration_ms: super::shared::millis(duration),
-            ok,
-            excerpt: text[..text.floor_char_boundary(EXCERPT)].to_owned(),
-            truncated: text.len() > EXCERPT,
-        });
-        id
+        Ok(Self {
+            shared,
+            org,
+            agent,
+            deadline,
+            datasource,
+            adapters,
+            datasources,
+            model,
+            notebook,
+            refused: Mutex::default(),
+        })
     }
 
     /// Records a refusal. Once the readings are spent the first one stands for all: an investigator that does not
@@ -93,7 +116,7 @@ impl Bench {
         if let Some(first) = *refused {
             return first;
         }
-        let id = self.record(source, at, Err(said));
+        let id = self.notebook.record(source, at, Err(said));
         if spent {
             *refused = Some(id);
         }
@@ -101,19 +124,59 @@ impl Bench {
     }
 
     fn spent(&self) -> bool {
-        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).len() >= MAX_READINGS
+        self.notebook.readings() >= MAX_READINGS
     }
 
-    async fn ask(&self, datasource: Option<ConnectorId>, query: &Query) -> Result<(ConnectorId, DataSet), String> {
+    /// What every reading asks first.
+    async fn may_read(&self) -> Result<(), String> {
         if self.spent() {
             return Err(format!("this run has made its {MAX_READINGS} readings"));
         }
-        let wanted = datasource.or(self.datasource);
+        self.permits(Action::ConnectorsRead).await.map_err(|denied| denied.to_string())
+    }
+
+    async fn ask(
+        &self,
+        datasource: Option<ConnectorId>,
+        query: &Query,
+    ) -> Result<(Option<ConnectorId>, DataSet), String> {
+        self.may_read().await?;
+        if let (Query::Changes { start, end, namespace }, None) = (query, datasource) {
+            return self.changes(query, (*start, *end), namespace.as_deref()).await.map(|answer| (None, answer));
+        }
+        let (id, answer) = self.ask_one(datasource.or(self.datasource), query).await?;
+        Ok((Some(id), answer))
+    }
+
+    async fn ask_one(&self, wanted: Option<ConnectorId>, query: &Query) -> Result<(ConnectorId, DataSet), String> {
         let live = self.shared.live.datasource(self.shared.store.as_ref(), &self.org, wanted).await;
         let live = live.map_err(|error| error.to_string())?;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
         let answer = live.port.query(&cx, query).await.map_err(|error| error.to_string())?;
         Ok((live.row.id, answer))
+    }
+
+    /// What changed, from everybody who knows: the datasources of changes, and what Rounds itself did.
+    async fn changes(
+        &self,
+        query: &Query,
+        between: (Timestamp, Timestamp),
+        namespace: Option<&str>,
+    ) -> Result<DataSet, String> {
+        let mut all = DataSet::of_lines(own_changes(&self.shared, &self.org, between, namespace).await?);
+        for source in self.datasources.iter().filter(|source| source.info.changes) {
+            match self.ask_one(Some(source.id), query).await {
+                Ok((_, answer)) => {
+                    all.truncated |= answer.truncated;
+                    all.warnings.extend(answer.warnings);
+                    all.lines.extend(answer.lines);
+                }
+                // It rules nothing out, and the others are worth hearing.
+                Err(error) => all.warnings.push(format!("{} could not be asked: {error}", source.name)),
+            }
+        }
+        all.lines.sort_by_key(|line| line.at);
+        Ok(all)
     }
 
     fn adapter(&self, id: ConnectorId) -> Result<&Live<dyn ExecutionAdapter>, Refusal> {
@@ -135,13 +198,30 @@ impl Toolbox for Bench {
         self.adapters.iter().map(|(view, _)| view.clone()).collect()
     }
 
+    fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    fn datasources(&self) -> Vec<DatasourceView> {
+        self.datasources.clone()
+    }
+
+    fn model(&self) -> Result<Option<Arc<dyn Model>>, PortError> {
+        self.model.clone().map_err(|error| PortError::new(PortErrorKind::Invalid, error))
+    }
+
+    async fn permits(&self, action: Action) -> Result<(), Denied> {
+        let scopes = [Scope::of(action)];
+        self.shared.authorize(&self.agent, action, &scopes).await
+    }
+
     async fn query(&self, datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet> {
         let at = self.shared.now();
         let expr = expression(&query);
         match self.ask(datasource, &query).await {
             Ok((id, answer)) => {
-                let source = EvidenceSource::Query { datasource_id: Some(id), expr };
-                Reading { id: self.record(source, at, Ok(&describe(&answer))), answer: Ok(answer) }
+                let source = EvidenceSource::Query { datasource_id: id, expr };
+                Reading { id: self.notebook.record(source, at, Ok(&describe(&answer))), answer: Ok(answer) }
             }
             Err(error) => {
                 let source = EvidenceSource::Query { datasource_id: datasource.or(self.datasource), expr };
@@ -154,9 +234,7 @@ impl Toolbox for Bench {
         let at = self.shared.now();
         let asked = crate::canonical::to_string(&step.params);
         let result = async {
-            if self.spent() {
-                return Err((asked.clone(), format!("this run has made its {MAX_READINGS} readings")));
-            }
+            self.may_read().await.map_err(|refused| (asked.clone(), refused))?;
             let refused = |refusal: Refusal| (asked.clone(), format!("the gate refuses this: {refusal}"));
             let live = self.adapter(connector).map_err(refused)?;
             let reviewed = review(&self.shared, live, &step, Mode::Read).await;
@@ -175,7 +253,7 @@ impl Toolbox for Bench {
         let source = |command| EvidenceSource::Command { connector_id: connector, command };
         match result.await {
             Ok((command, output)) => {
-                let id = self.record(source(command), at, Ok(&output.output));
+                let id = self.notebook.record(source(command), at, Ok(&output.output));
                 Reading { id, answer: Ok(output) }
             }
             Err((command, error)) => {
@@ -189,6 +267,53 @@ impl Toolbox for Bench {
         let live = self.adapter(connector)?;
         review(&self.shared, live, step, mode).await.map_err(|stopped| stopped.into_refusal(&live.row.name))
     }
+
+    async fn preview(&self, proposal: &Proposal) -> Result<ProposalPreview, String> {
+        self.permits(Action::PlansPropose).await.map_err(|denied| denied.to_string())?;
+        prepare::check_summary(&proposal.summary).map_err(|error| error.to_string())?;
+        let steps =
+            prepare::steps(&self.shared, &self.org, &proposal.steps).await.map_err(|error| error.to_string())?;
+        let way_back = undo::proposal(&self.shared, &self.org, &proposal.summary, &steps).await;
+        let way_back = way_back.map_err(|error| error.to_string())?;
+        let previewed = steps
+            .into_iter()
+            .map(|step| PreviewedStep { review: step.review, dry_run: step.dry_run_text.unwrap_or_default() });
+        Ok(ProposalPreview::new(previewed.collect()).with_way_back(way_back))
+    }
+
+    fn evidence(&self) -> Vec<Evidence> {
+        self.notebook.evidence()
+    }
+
+    fn note(&self, so_far: &Findings) {
+        self.notebook.note(so_far);
+    }
+}
+
+/// What Rounds' own plans did in that time: the first suspect, and the one that nobody else can name.
+async fn own_changes(
+    shared: &Shared,
+    org: &OrgId,
+    (start, end): (Timestamp, Timestamp),
+    namespace: Option<&str>,
+) -> Result<Vec<Line>, String> {
+    let query = ListQuery { org: Some(org.clone()), newest_first: true, ..ListQuery::new(RecordKind::Plan) };
+    let page = shared.store.list(&query).await.map_err(|error| error.to_string())?;
+    let mut lines = Vec::new();
+    for record in page.records {
+        let plan = Plan::try_from(record.value).map_err(|error| error.to_string())?;
+        for step in &plan.steps {
+            let Some(at) = step.executed_at.filter(|at| (start..=end).contains(at)) else { continue };
+            let wanted = |target: &Target| namespace.is_none_or(|wanted| target.namespace.as_deref() == Some(wanted));
+            if step.review.tier == Tier::Read || !step.review.targets.iter().any(wanted) {
+                continue;
+            }
+            let labels = [("source", "rounds".to_owned()), ("plan", plan.id.to_string())];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
+            lines.push(Line::new(at, labels, format!("{} ({})", step.review.command_text, step.status.as_str())));
+        }
+    }
+    Ok(lines)
 }
 
 fn expression(query: &Query) -> String {

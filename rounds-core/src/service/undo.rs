@@ -3,16 +3,22 @@
 use super::error::Error;
 use super::guard::{SLACK, guarded};
 use super::shared::Shared;
+use crate::id::OrgId;
 use crate::investigation::{Proposal, ProposedStep};
-use crate::plan::{Plan, Step};
+use crate::plan::Step;
 use crate::ports::{CallContext, Inverse};
 use crate::step::{StepSpec, Tier};
 
 /// A rescue for a plan; `None` when no step of it has a known way back.
-pub(crate) async fn proposal(shared: &Shared, plan: &Plan) -> Result<Option<Proposal>, Error> {
+pub(crate) async fn proposal(
+    shared: &Shared,
+    org: &OrgId,
+    summary: &str,
+    plan: &[Step],
+) -> Result<Option<Proposal>, Error> {
     let (mut steps, mut left) = (Vec::new(), Vec::new());
-    for step in plan.steps.iter().rev().filter(|step| step.review.tier != Tier::Read) {
-        match inverse(shared, plan, step).await? {
+    for step in plan.iter().rev().filter(|step| step.review.tier != Tier::Read) {
+        match inverse(shared, org, step).await? {
             Inverse::NotNeeded => {}
             Inverse::Unknown => left.push((step.ordinal + 1).to_string()),
             Inverse::Steps(back) => steps.extend(back.into_iter().map(|spec| taking_back(step, spec))),
@@ -21,13 +27,13 @@ pub(crate) async fn proposal(shared: &Shared, plan: &Plan) -> Result<Option<Prop
     if steps.is_empty() {
         return Ok(None);
     }
-    let mut summary = format!("Take back: {}", plan.summary);
+    let mut text = format!("Take back: {summary}");
     if !left.is_empty() {
         left.reverse();
-        summary.push_str(&format!("\nNo way back is known for step {}.", left.join(", ")));
+        text.push_str(&format!("\nNo way back is known for step {}.", left.join(", ")));
     }
-    summary.truncate(summary.floor_char_boundary(super::prepare::MAX_TEXT));
-    Ok(Some(Proposal { summary, steps }))
+    text.truncate(text.floor_char_boundary(super::prepare::MAX_TEXT));
+    Ok(Some(Proposal { summary: text, steps }))
 }
 
 fn taking_back(step: &Step, spec: StepSpec) -> ProposedStep {
@@ -44,8 +50,8 @@ fn taking_back(step: &Step, spec: StepSpec) -> ProposedStep {
     }
 }
 
-async fn inverse(shared: &Shared, plan: &Plan, step: &Step) -> Result<Inverse, Error> {
-    let live = match shared.live.adapter(shared.store.as_ref(), &plan.org_id, step.connector_id).await {
+async fn inverse(shared: &Shared, org: &OrgId, step: &Step) -> Result<Inverse, Error> {
+    let live = match shared.live.adapter(shared.store.as_ref(), org, step.connector_id).await {
         Ok(live) => live,
         Err(error @ Error::Store(_)) => return Err(error),
         Err(_) => return Ok(Inverse::Unknown),

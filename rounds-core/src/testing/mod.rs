@@ -6,6 +6,7 @@ mod datasource;
 mod identity;
 mod investigator;
 mod layer;
+mod model;
 mod rig;
 mod store;
 
@@ -15,5 +16,6 @@ pub use datasource::FakeDatasource;
 pub use identity::StaticIdentity;
 pub use investigator::ScriptedInvestigator;
 pub use layer::{Layered, StoreLayer};
+pub use model::ScriptedModel;
 pub use rig::AdapterRig;
 pub use store::{Fault, MemoryStore};

@@ -1,6 +1,7 @@
 //! The integration tests of core: the pure machines walked and driven at random, and what it ships to test others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod agent;
 mod alert_walk;
 mod broken;
 mod dead_letters;

@@ -7,6 +7,7 @@ mod m0002_identity;
 mod m0003_work_slots;
 mod m0004_audit_checkpoint;
 mod m0005_event_sinks;
+mod m0006_spending;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -31,6 +32,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0003_work_slots::Migration { tables: self.tables.clone() }),
             Box::new(m0004_audit_checkpoint::Migration { tables: self.tables.clone() }),
             Box::new(m0005_event_sinks::Migration { tables: self.tables.clone() }),
+            Box::new(m0006_spending::Migration { tables: self.tables.clone() }),
         ]
     }
 

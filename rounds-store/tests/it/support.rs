@@ -187,6 +187,7 @@ pub(crate) fn investigation(created: Timestamp) -> Investigation {
         updated_at: created,
         started_at: None,
         finished_at: None,
+        model_use: None,
         report: None,
         plan_id: None,
     }

@@ -340,6 +340,7 @@ impl Investigator for Doctor {
                     .with_steps([undo, step(&["get", "deployment/checkout", "-n", "shop"])]),
             ),
             rescue: Some(Proposal::new("Return checkout to revision 12").with_steps([again])),
+            ..Findings::default()
         })
     }
 }

@@ -16,7 +16,8 @@ use crate::id::{
     RequestId, SilenceId,
 };
 use crate::investigation::{
-    Evidence, EvidenceSource, Investigation, InvestigationStatus, ReadingId, Report, RootCause, Section, Trigger,
+    Amount, Evidence, EvidenceSource, Investigation, InvestigationStatus, ModelUse, ReadingId, Report, RootCause,
+    Section, Spending, Trigger, Usage,
 };
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
@@ -135,6 +136,7 @@ pub(super) fn investigation(created: Timestamp) -> Investigation {
         updated_at: created,
         started_at: None,
         finished_at: None,
+        model_use: None,
         report: None,
         plan_id: None,
     }
@@ -168,14 +170,23 @@ pub(super) fn reported(rule_id: AlertRuleId) -> Investigation {
         plan_id: Some(PlanId::new()),
         report: Some(Report {
             summary: "a bad image".into(),
-            root_cause: Some(RootCause { summary: "the tag is wrong".into(), citations: vec![ReadingId(1)] }),
+            root_cause: Some(RootCause::new("the tag is wrong", [ReadingId(1)])),
             sections: vec![Section { title: "Pods".into(), body: "none".into(), citations: vec![ReadingId(1)] }],
             unknowns: vec!["who pushed it".into()],
             evidence: vec![reading],
-            refused_proposal: None,
+            model: Some(model_use()),
+            ..Report::default()
         }),
+        model_use: Some(model_use()),
         ..investigation(at(4))
     }
+}
+
+fn model_use() -> ModelUse {
+    let mut used = ModelUse::of("a model", true);
+    used.usage = Usage::new(1_000, 20).with_cache(600, 0);
+    used.reserved = Some(Amount { tokens: 5, cost_micros: 7 });
+    used
 }
 
 /// A plan that waits for approval, with one step and one request.
@@ -337,6 +348,7 @@ pub(super) fn one_of_each() -> Vec<Record> {
         WorkSlot { id: Uuid::now_v7(), work: Work::Investigation, number: 2 }.into(),
         cursor("bus").into(),
         letter(&cursor("search")).into(),
+        Spending::new(OrgId::default(), Some(rule_id), at(12)).into(),
     ];
     let kinds: Vec<RecordKind> = all.iter().map(Record::kind).collect();
     assert_eq!(kinds, RecordKind::ALL, "the suite has a fixture for every kind of record");

@@ -5,7 +5,7 @@ use crate::alert::{AlertInstance, AlertRule, Silence};
 use crate::audit::chain::{Broken, GENESIS};
 use crate::connector::Connector;
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
-use crate::investigation::Investigation;
+use crate::investigation::{Investigation, Spending};
 use crate::plan::Plan;
 
 /// The typed side of a [`Store`]: what services and embedders call. Every store has it.
@@ -52,6 +52,15 @@ pub trait StoreExt: Store {
     /// The connector of that name in an organisation.
     async fn connector_named(&self, org: &OrgId, name: &str) -> Result<Option<Versioned<Connector>>, StoreError> {
         self.get(Lookup::Unique(RecordKind::Connector, Index::unique_name(org, name))).await
+    }
+
+    /// What a rule, or with `None` the whole organisation, spent on investigations on the last day that it had any.
+    async fn spending(
+        &self,
+        org: &OrgId,
+        rule: Option<AlertRuleId>,
+    ) -> Result<Option<Versioned<Spending>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::Spending, Spending::unique(org, rule))).await
     }
 
     /// A silence.

@@ -8,7 +8,7 @@ use super::{EventCursor, EventLetter, StoreError};
 use crate::alert::{AlertInstance, AlertRule, HistoryRow, Silence};
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, NoticeId, OrgId};
-use crate::investigation::{Investigation, InvestigationStatus};
+use crate::investigation::{Investigation, InvestigationStatus, Spending};
 use crate::plan::{NextStep, Plan, PlanStatus, RequestKind, VerificationStatus, next_step};
 use crate::ports::Notice;
 use crate::time::Timestamp;
@@ -119,6 +119,8 @@ kinds! {
     EventCursor(EventCursor) = "event_cursor";
     /// An event that a sink could not be given.
     EventLetter(EventLetter) = "event_letter";
+    /// What a rule, or an organisation, spent on investigations today.
+    Spending(Spending) = "spending";
 }
 
 impl fmt::Display for RecordKind {
@@ -310,6 +312,7 @@ impl Record {
             Self::WorkSlot(slot) => slot.id,
             Self::EventCursor(cursor) => cursor.id,
             Self::EventLetter(letter) => letter.id.as_uuid(),
+            Self::Spending(spending) => spending.id,
         };
         Key { kind: self.kind(), id }
     }
@@ -403,6 +406,11 @@ impl Record {
                 unique: Some(format!("{}/{}", letter.cursor, letter.event.seq)),
                 due_at: (letter.status == NoticeStatus::Pending).then_some(letter.next_attempt_at),
                 ..bare(&letter.event.org_id)
+            },
+            Self::Spending(spending) => Index {
+                parent: spending.rule_id.map(|id| id.as_uuid()),
+                unique: Some(Spending::unique(&spending.org_id, spending.rule_id)),
+                ..bare(&spending.org_id)
             },
         }
     }
