@@ -10,14 +10,14 @@ pub mod anthropic;
 mod call;
 mod config;
 mod fault;
-//GEM pub mod gemini;
-//OAI pub mod openai;
+pub mod gemini;
+pub mod openai;
 mod sse;
 mod tools;
 
 pub use anthropic::{Anthropic, AnthropicConfig};
-//GEM pub use gemini::{Gemini, GeminiConfig};
-//OAI pub use openai::{AzureConfig, OpenAi, OpenAiConfig, TokenLimitField};
+pub use gemini::{Gemini, GeminiConfig};
+pub use openai::{AzureConfig, OpenAi, OpenAiConfig, TokenLimitField};
 
 use rounds_core::ports::{CheckReport, CompletionRequest, Message, ModelInfo, PortError, PortErrorKind};
 use serde_json::Value;
