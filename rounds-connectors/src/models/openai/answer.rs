@@ -144,11 +144,14 @@ impl Answer {
     fn call(&mut self, delta: CallDelta) {
         let id = delta.id.unwrap_or_default();
         let name = delta.function.as_ref().and_then(|function| function.name.as_deref()).unwrap_or_default();
+        let written = delta.function.as_ref().and_then(|function| function.arguments.as_ref());
+        let has_arguments = written.is_some_and(|written| !written.is_null() && written != "");
         let goes_on = |call: &Call| {
             let number = delta.index.is_none_or(|index| call.index == Some(index));
             let other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
-            // Whoever says a name again where the arguments are already whole begins another call.
-            let begins = id.is_empty() && !name.is_empty() && (delta.index.is_none() || call.is_whole());
+            // Whoever says a name again and has more arguments where they are already whole begins another call.
+            let unmarked = delta.index.is_none() && id.is_empty();
+            let begins = !name.is_empty() && (unmarked || (has_arguments && call.is_whole()));
             number && !other_id && !begins
         };
         let at = self.calls.iter().rposition(goes_on).unwrap_or_else(|| {

@@ -2,6 +2,9 @@
 //! shows them.
 
 mod anthropic;
+mod faults;
+mod gemini;
+mod openai;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
