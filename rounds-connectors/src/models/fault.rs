@@ -71,6 +71,14 @@ impl Fault {
     }
 }
 
+/// A JSON object; whatever else it is, it is no part of an answer.
+pub(super) fn object(text: &str) -> Result<Value, Fault> {
+    match serde_json::from_str(text).map_err(|error| Fault::json(&error))? {
+        object @ Value::Object(_) => Ok(object),
+        _ => Err(Fault::protocol("the answer is not what the API says: an object is expected")),
+    }
+}
+
 /// An error in a provider's words.
 struct Said {
     /// Types, codes and reasons, most general first.
@@ -209,33 +217,27 @@ mod tests {
 
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
     #[test]
     fn a_wait_is_read_as_seconds_milliseconds_or_a_date() {
-        let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
-        let cases: [(&[(&str, &str)], Option<f64>); 9] = [
-            (&[], None),
-            (&[("retry-after", "7")], Some(7.0)),
-            (&[("retry-after", "0.5")], Some(0.5)),
-            (&[("retry-after", "7"), ("retry-after-ms", "1500")], Some(1.5)),
-            (&[date, ("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")], Some(30.0)),
-            (&[date, ("retry-after", "Wed, 21 Oct 2015 07:27:00 GMT")], Some(0.0)),
-            (&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")], None),
-            (&[("retry-after", "-1")], None),
-            (&[("retry-after", "1e300")], None),
+        let now = "date: Wed, 21 Oct 2015 07:28:00 GMT";
+        let later = "retry-after: Wed, 21 Oct 2015 07:28:30 GMT";
+        let cases = [
+            (vec![], None),
+            (vec!["retry-after: 7"], Some(7.0)),
+            (vec!["retry-after: 0.5"], Some(0.5)),
+            (vec!["retry-after: 7", "retry-after-ms: 1500"], Some(1.5)),
+            (vec![now, later], Some(30.0)),
+            (vec![now, "retry-after: Wed, 21 Oct 2015 07:27:00 GMT"], Some(0.0)),
+            (vec![later], None),
+            (vec!["retry-after: -1"], None),
+            (vec!["retry-after: 1e300"], None),
+            (vec!["retry-after: 999999999"], Some(LONGEST_WAIT.as_secs_f64())),
         ];
-        for (pairs, expected) in cases {
-            let pairs: Vec<_> = pairs.iter().map(|(a, b)| (*a, *b)).collect();
-            let mut map = HeaderMap::new();
-            for (name, value) in pairs {
-                map.insert(reqwest::header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
-            }
-            assert_eq!(retry_after(&map), expected.map(Duration::from_secs_f64), "{map:?}");
+        for (lines, expected) in cases {
+            let pairs = lines.iter().filter_map(|line| line.split_once(": "));
+            let map: HeaderMap = pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            assert_eq!(retry_after(&map), expected.map(Duration::from_secs_f64), "{lines:?}");
         }
-        assert_eq!(retry_after(&headers(&[("retry-after", "999999999")])), Some(LONGEST_WAIT));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::models::call::Assemble;
-use crate::models::fault::Fault;
+use crate::models::fault::{Fault, object};
 use crate::models::tools::{Ids, arguments, as_object, estimate};
 
 #[derive(Deserialize)]
@@ -62,20 +62,16 @@ struct Whole {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
     /// Citations, and what the API will have one day.
     #[serde(other)]
     Other,
@@ -166,11 +162,11 @@ impl Assemble for Answer {
     fn event(&mut self, data: &str) -> Result<ControlFlow<()>, Fault> {
         let event = match serde_json::from_str(data) {
             Ok(Event::Error) | Err(_) => {
-                let value: Value = serde_json::from_str(data).map_err(|error| Fault::json(&error))?;
+                let value = object(data)?;
                 if let Some(fault) = Fault::in_stream(&value) {
                     return Err(fault);
                 }
-                serde_json::from_str(data).map_err(|error| Fault::json(&error))?
+                serde_json::from_value(value).map_err(|error| Fault::json(&error))?
             }
             Ok(event) => event,
         };
@@ -185,10 +181,10 @@ impl Assemble for Answer {
             Event::ContentBlockDelta { index, delta } => {
                 let block = self.block(index)?;
                 match delta {
-                    Delta::TextDelta { text: more }
-                    | Delta::InputJsonDelta { partial_json: more }
-                    | Delta::ThinkingDelta { thinking: more } => block.grown.push_str(&more),
-                    Delta::SignatureDelta { signature } => block.signature.push_str(&signature),
+                    Delta::Text { text: more }
+                    | Delta::InputJson { partial_json: more }
+                    | Delta::Thinking { thinking: more } => block.grown.push_str(&more),
+                    Delta::Signature { signature } => block.signature.push_str(&signature),
                     Delta::Other => {}
                 }
             }
@@ -208,7 +204,7 @@ impl Assemble for Answer {
     }
 
     fn whole(&mut self, body: &str) -> Result<(), Fault> {
-        let value: Value = serde_json::from_str(body).map_err(|error| Fault::json(&error))?;
+        let value = object(body)?;
         if let Some(fault) = Fault::in_stream(&value) {
             return Err(fault);
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::models::call::Assemble;
-use crate::models::fault::Fault;
+use crate::models::fault::{Fault, object};
 use crate::models::tools::{Ids, arguments, estimate};
 
 /// A chunk of a stream, or the answer in one piece.
@@ -167,15 +167,15 @@ impl Answer {
 impl Assemble for Answer {
     /// There is no last event: the stream ends.
     fn event(&mut self, data: &str) -> Result<ControlFlow<()>, Fault> {
-        self.chunk(serde_json::from_str(data).map_err(|error| Fault::json(&error))?)?;
+        self.chunk(object(data)?)?;
         Ok(ControlFlow::Continue(()))
     }
 
     /// Without `alt=sse`, which a proxy may drop, the chunks come as a list.
     fn whole(&mut self, body: &str) -> Result<(), Fault> {
-        match serde_json::from_str(body).map_err(|error| Fault::json(&error))? {
-            Value::Array(chunks) => chunks.into_iter().try_for_each(|chunk| self.chunk(chunk)),
-            chunk => self.chunk(chunk),
+        match serde_json::from_str(body) {
+            Ok(Value::Array(chunks)) => chunks.into_iter().try_for_each(|chunk| self.chunk(chunk)),
+            _ => self.chunk(object(body)?),
         }
     }
 

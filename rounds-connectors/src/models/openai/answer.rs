@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::models::call::Assemble;
-use crate::models::fault::Fault;
+use crate::models::fault::{Fault, object};
 use crate::models::tools::{Ids, arguments, estimate};
 
 /// A chunk of a stream, or a completion in one piece: they differ in `delta` and `message`.
@@ -109,7 +109,7 @@ impl Answer {
     }
 
     fn chunk(&mut self, data: &str) -> Result<(), Fault> {
-        let value: Value = serde_json::from_str(data).map_err(|error| Fault::json(&error))?;
+        let value = object(data)?;
         if value.get("choices").is_none_or(Value::is_null)
             && let Some(fault) = Fault::in_stream(&value)
         {

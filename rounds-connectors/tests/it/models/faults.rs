@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use rounds_core::ports::PortErrorKind;
 use secrecy::SecretString;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -104,17 +105,27 @@ async fn a_stream_that_is_cut_anywhere_is_never_a_shorter_answer() {
 #[tokio::test]
 async fn a_connection_that_breaks_is_a_cut_off_answer() {
     for kind in KINDS {
-        let recording = kind.recordings[0];
-        let error = kind
-            .ask(move |_| {
-                let half = Bytes::from_static(&recording.as_bytes()[..recording.len() / 2]);
-                let broken = std::io::Error::other("the cable");
-                stream(Body::from_stream(futures::stream::iter([Ok(half), Err(broken)])))
-            })
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind, PortErrorKind::Unavailable);
-        assert!(error.message.contains("cut off"), "{error}");
+        // The whole recording, of which the server promised more: it is the connection that breaks.
+        for length in [kind.recordings[0].len() / 2, kind.recordings[0].len()] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("its address"));
+            tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.expect("a connection");
+                let _ = socket.read(&mut [0; 65_536]).await;
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 99999\r\n\r\n";
+                let _ = socket.write_all(head.as_bytes()).await;
+                let _ = socket.write_all(&kind.recordings[0].as_bytes()[..length]).await;
+            });
+            let answer = ask(&kind.with(json!({ "model": "m", "baseUrl": url }))).await;
+            // Only Gemini's stream has no last event, behind which nothing matters.
+            if length < kind.recordings[0].len() || kind.kind == "gemini" {
+                let error = answer.unwrap_err();
+                assert_eq!(error.kind, PortErrorKind::Unavailable);
+                assert!(error.message.contains("cut off"), "{error}");
+            } else {
+                answer.expect("an answer");
+            }
+        }
     }
 }
 
@@ -145,7 +156,8 @@ proptest! {
             let broken = format!("{}{garbage}{}", &recording[..at], &recording[at..]);
             let answer = runtime.block_on(kind.ask(move |_| stream(broken.clone())));
             if let Ok(completion) = answer {
-                prop_assert_eq!(completion.tool_calls.len(), 3);
+                // A line of another name is another field by the rules of SSE, and is passed over.
+                prop_assert!(completion.tool_calls.len() <= 3);
             }
         }
     }
@@ -236,14 +248,12 @@ async fn a_lack_of_credit_is_not_waited_for_even_where_it_looks_like_a_wrong_req
 
 #[tokio::test]
 async fn what_the_server_asks_for_is_waited() {
-    let cases: [(&[(&str, &str)], Option<Duration>); 4] = [
-        (&[], None),
-        (&[("retry-after", "17")], Some(Duration::from_secs(17))),
-        (&[("retry-after", "17"), ("retry-after-ms", "1200")], Some(Duration::from_millis(1200))),
-        (
-            &[("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:29:00 GMT")],
-            Some(Duration::from_secs(60)),
-        ),
+    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\nretry-after: Wed, 21 Oct 2015 07:29:00 GMT";
+    let cases = [
+        ("", None),
+        ("retry-after: 17", Some(Duration::from_secs(17))),
+        ("retry-after: 17\nretry-after-ms: 1200", Some(Duration::from_millis(1200))),
+        (date, Some(Duration::from_secs(60))),
     ];
     for kind in KINDS {
         for (headers, expected) in cases {
@@ -251,8 +261,8 @@ async fn what_the_server_asks_for_is_waited() {
                 let body = error_body(kind.kind, "rate_limit_error", "slowly").to_string();
                 let answer = move |_: &Asked| {
                     let mut response = json_answer(status, body.clone());
-                    for (name, value) in headers {
-                        response.headers_mut().insert(*name, value.parse().expect("a value"));
+                    for (name, value) in headers.lines().filter_map(|line| line.split_once(": ")) {
+                        response.headers_mut().insert(name, value.parse().expect("a value"));
                     }
                     response
                 };
