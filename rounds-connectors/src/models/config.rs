@@ -90,7 +90,7 @@ pub(super) fn default_timeout() -> u64 {
 }
 
 pub(super) fn default_idle() -> u64 {
-    60
+    120
 }
 
 pub(super) fn default_body() -> usize {

@@ -166,7 +166,9 @@ fn classify(status: Option<StatusCode>, words: &[String], message: &str) -> (Por
     if says(&["model_not_found", "DeploymentNotFound"]) {
         return (PortErrorKind::Invalid, NO_MODEL);
     }
-    let overloaded = says(&["overloaded_error", "overloaded"]) || message.contains("overloaded");
+    // A refusal of the request may quote the request, and incidents are full of overload.
+    let about_itself = status.is_none() || code >= 429;
+    let overloaded = says(&["overloaded_error", "overloaded"]) || (about_itself && message.contains("overloaded"));
     if overloaded || code == 529 {
         return (PortErrorKind::RateLimited, "");
     }

@@ -19,10 +19,11 @@ pub use anthropic::{Anthropic, AnthropicConfig};
 pub use gemini::{Gemini, GeminiConfig};
 pub use openai::{AzureConfig, OpenAi, OpenAiConfig, TokenLimitField};
 
-use rounds_core::ports::{CheckReport, CompletionRequest, Message, ModelInfo, PortError, PortErrorKind};
+use rounds_core::ports::{CallContext, CheckReport, CompletionRequest, Message, ModelInfo, PortError, PortErrorKind};
 use serde_json::Value;
 
 use self::call::Api;
+use crate::http;
 
 /// Names that an error lists; more help nobody.
 const LISTED: usize = 40;
@@ -48,6 +49,15 @@ fn unknown_model(api: &Api, model: &str, names: &[String]) -> PortError {
     let (base, listed) = (api.base(), listed.join(", "));
     let message = format!("{base} has no model `{model}`; there are {listed}{more}");
     PortError::new(PortErrorKind::Invalid, message)
+}
+
+/// Keeps a test within its deadline, however many requests it makes.
+async fn within(
+    api: &Api,
+    cx: &CallContext,
+    test: impl Future<Output = Result<CheckReport, PortError>>,
+) -> Result<CheckReport, PortError> {
+    http::within(cx, api.limits.timeout, api.base(), test).await
 }
 
 /// What a test that passed tells.

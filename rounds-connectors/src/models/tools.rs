@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use rounds_core::ports::{CompletionRequest, Message, Usage};
 use serde_json::{Map, Value};
 
+/// Ids are kept, shown and sent back; no provider's are half as long.
+const LONGEST_ID: usize = 200;
+
 /// Gives every tool call of an answer an id that no other call of the conversation has.
 ///
 /// Some servers give none, and some give the same one again; then one is made of where the call stands, so that the same
@@ -27,7 +30,9 @@ impl Ids {
     /// The id that the server gave when nobody has it yet, and a new one otherwise.
     pub(super) fn unique(&mut self, given: &str) -> String {
         let made = (0..).map(|number: usize| format!("call_{}_{number}", self.turn));
-        let given = (!given.is_empty()).then(|| given.to_owned());
+        let usable =
+            !given.is_empty() && given.len() <= LONGEST_ID && given.bytes().all(|byte| byte.is_ascii_graphic());
+        let given = usable.then(|| given.to_owned());
         let id = given.into_iter().chain(made).find(|id| !self.taken.contains(id)).unwrap_or_default();
         self.taken.insert(id.clone());
         id
@@ -72,6 +77,8 @@ mod tests {
         let mut ids = Ids::of(&CompletionRequest::new("", vec![before], 1));
         let found: Vec<_> = ["", "a", "b", "b", "call_1_2", ""].iter().map(|given| ids.unique(given)).collect();
         assert_eq!(found, ["call_1_0", "call_1_1", "b", "call_1_2", "call_1_3", "call_1_4"]);
+        assert_eq!(ids.unique("two\nlines"), "call_1_5");
+        assert_eq!(ids.unique(&"x".repeat(1_000)), "call_1_6");
     }
 
     #[test]

@@ -106,15 +106,8 @@ impl Anthropic {
         let list = self.api.get(cx, url).await.unwrap_or_default();
         super::names(&list, "/data", "id")
     }
-}
 
-#[async_trait]
-impl Model for Anthropic {
-    fn describe(&self) -> ModelInfo {
-        self.info.clone()
-    }
-
-    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+    async fn test(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
         let model = &self.info.name;
         match self.api.get(cx, self.api.url(&["v1", "models", model])).await {
             Ok(found) => {
@@ -132,6 +125,17 @@ impl Model for Anthropic {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[async_trait]
+impl Model for Anthropic {
+    fn describe(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        super::within(&self.api, cx, self.test(cx)).await
     }
 
     async fn complete(&self, cx: &CallContext, request: &CompletionRequest) -> Result<Completion, PortError> {

@@ -44,7 +44,9 @@ fn mark_cached(body: &mut Value) {
         }
     }
     let last = body["messages"].as_array_mut().and_then(|turns| turns.last_mut()).filter(|turn| turn["role"] == "user");
-    if let Some(block) = last.and_then(|turn| turn["content"].as_array_mut()).and_then(|content| content.last_mut()) {
+    let content = last.and_then(|turn| turn["content"].as_array_mut()).into_iter().flatten();
+    // What is empty cannot be marked.
+    if let Some(block) = content.rev().find(|block| block["content"] != "") {
         block["cache_control"] = mark;
     }
 }

@@ -104,15 +104,8 @@ impl Gemini {
         let names = super::names(&list, "/models", "name");
         names.into_iter().map(|name| name.trim_start_matches("models/").to_owned()).collect()
     }
-}
 
-#[async_trait]
-impl Model for Gemini {
-    fn describe(&self) -> ModelInfo {
-        self.info.clone()
-    }
-
-    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+    async fn test(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
         let model = &self.info.name;
         match self.api.get(cx, self.api.url(&["v1beta", "models", model])).await {
             Ok(found) => {
@@ -141,6 +134,17 @@ impl Model for Gemini {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[async_trait]
+impl Model for Gemini {
+    fn describe(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        super::within(&self.api, cx, self.test(cx)).await
     }
 
     async fn complete(&self, cx: &CallContext, request: &CompletionRequest) -> Result<Completion, PortError> {

@@ -107,15 +107,8 @@ impl OpenAi {
             Err(error) => Err(error),
         }
     }
-}
 
-#[async_trait]
-impl Model for OpenAi {
-    fn describe(&self) -> ModelInfo {
-        self.info.clone()
-    }
-
-    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+    async fn test(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
         let model = &self.info.name;
         let names = self.names(cx).await?;
         // OpenAI's own list wants the key; others may show theirs to everybody, and then it says nothing about the key.
@@ -131,6 +124,17 @@ impl Model for OpenAi {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[async_trait]
+impl Model for OpenAi {
+    fn describe(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        super::within(&self.api, cx, self.test(cx)).await
     }
 
     async fn complete(&self, cx: &CallContext, request: &CompletionRequest) -> Result<Completion, PortError> {

@@ -189,6 +189,35 @@ async fn the_config_bounds_the_output_and_adds_members_and_turns_the_cache_off()
 }
 
 #[tokio::test]
+async fn an_empty_result_carries_no_mark_of_the_cache() {
+    let provider = Provider::streaming(TEXT).await;
+    let calls = ["a", "b"].map(|id| ToolCall::new(id, "query", json!({})));
+    let before = Message::Assistant { text: String::new(), tool_calls: calls.to_vec(), opaque: None };
+    let messages = vec![user("Why?"), before, result("a", "1", false), result("b", "", false)];
+    claude(&provider).complete(&cx(), &CompletionRequest::new("", messages, 10)).await.expect("an answer");
+    let expected = json!([
+        { "type": "tool_result", "tool_use_id": "a", "content": "1", "cache_control": { "type": "ephemeral" } },
+        { "type": "tool_result", "tool_use_id": "b", "content": "" },
+    ]);
+    assert_eq!(provider.only().body["messages"][2]["content"], expected);
+}
+
+#[tokio::test]
+async fn a_gateway_that_counts_nothing_is_counted_by_its_bytes() {
+    let text = TEXT.lines().map(|line| match line.find(",\"usage\":") {
+        Some(at) if line.contains("message_start") => format!("{}}}}}\n", &line[..at]),
+        Some(at) => format!("{}}}\n", &line[..at]),
+        None => format!("{line}\n"),
+    });
+    let text: String = text.collect();
+    let provider = Provider::new(move |_| stream(text.clone())).await;
+    let completion = claude(&provider).complete(&cx(), &hello()).await.expect("an answer");
+    let sent = provider.only().body.to_string().len().div_ceil(4);
+    let written = completion.text.len().div_ceil(4);
+    assert_eq!(completion.usage, Usage::new(sent as u64, written as u64));
+}
+
+#[tokio::test]
 async fn the_check_asks_for_the_model_and_spends_nothing() {
     let provider = Provider::new(|asked| match asked.path.as_str() {
         "/v1/models/claude-sonnet-4-5" => {

@@ -247,6 +247,15 @@ async fn a_lack_of_credit_is_not_waited_for_even_where_it_looks_like_a_wrong_req
 }
 
 #[tokio::test]
+async fn a_refused_request_that_quotes_an_incident_is_no_overload() {
+    for kind in KINDS {
+        let body = error_body(kind.kind, "invalid_request_error", "cannot read \"the node is overloaded\"").to_string();
+        let error = kind.ask(move |_| json_answer(400, body.clone())).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Invalid, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_server_asks_for_is_waited() {
     let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\nretry-after: Wed, 21 Oct 2015 07:29:00 GMT";
     let cases = [
@@ -385,6 +394,12 @@ async fn a_server_that_hangs_ends_at_the_deadline_and_a_cancelled_caller_at_once
         let short = CallContext::with_timeout(Duration::from_millis(100));
         let error = model.complete(&short, &hello()).await.unwrap_err();
         assert_eq!(error.kind, PortErrorKind::Timeout, "{error}");
+        let hangs = Provider::new(|asked| match asked.path.contains("/models") && !asked.path.contains(':') {
+            true => json_answer(404, "{}"),
+            false => stream(Body::from_stream(futures::stream::pending::<std::io::Result<Bytes>>())),
+        });
+        let error = kind.model(&hangs.await).check(&short).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Timeout, "a test of several requests has one deadline: {error}");
         let cx = cx();
         cx.cancel.cancel();
         let error = model.complete(&cx, &hello()).await.unwrap_err();
