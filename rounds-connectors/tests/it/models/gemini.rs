@@ -96,6 +96,26 @@ async fn several_tool_calls_come_at_once_and_signatures_go_back_on_their_parts()
 }
 
 #[tokio::test]
+async fn a_signature_alone_is_reason_enough_to_send_the_parts_back_and_is_joined_with_nothing() {
+    let provider = Provider::new(|_| stream(TOOLS.replace("\"id\": \"fc_9\",", ""))).await;
+    let parts = ask(&gemini(&provider)).await.expect("an answer").opaque.expect("signed parts")["gemini"].clone();
+    assert_eq!(parts[1]["thoughtSignature"], "CiQB0e2Kb8Zx==");
+    assert_eq!(parts[3], json!({ "functionCall": { "name": "finish" } }));
+
+    let signed =
+        TEXT.replace("{\"text\": \"größer als \"}", "{\"text\": \"größer als \",\"thoughtSignature\": \"Ab==\"}");
+    let provider = Provider::new(move |_| stream(signed.clone())).await;
+    let completion = ask(&gemini(&provider)).await.expect("an answer");
+    assert_eq!(completion.text, "The web pods restart: größer als 128Mi 🚨.");
+    let expected = json!([
+        { "text": "The web pods restart: " },
+        { "text": "größer als ", "thoughtSignature": "Ab==" },
+        { "text": "128Mi 🚨." },
+    ]);
+    assert_eq!(completion.opaque, Some(json!({ "gemini": expected })));
+}
+
+#[tokio::test]
 async fn a_message_of_another_provider_is_written_anew() {
     let provider = Provider::streaming(TEXT).await;
     let foreign = Message::Assistant {
