@@ -6,24 +6,24 @@
 //! (`fault`), and the config (`config`). Answers are streamed, so that a long one shows that it is alive; they are
 //! handed on whole or not at all. Nothing is tried twice here: the agent does, within its budgets.
 
-pub mod anthropic;
+mod anthropic;
 mod call;
 mod config;
 mod fault;
-pub mod gemini;
-pub mod openai;
+mod gemini;
+mod openai;
 mod sse;
 mod tools;
-
-pub use anthropic::{Anthropic, AnthropicConfig};
-pub use gemini::{Gemini, GeminiConfig};
-pub use openai::{AzureConfig, OpenAi, OpenAiConfig, TokenLimitField};
 
 use rounds_core::ports::{CallContext, CheckReport, CompletionRequest, Message, ModelInfo, PortError, PortErrorKind};
 use serde_json::Value;
 
 use self::call::Api;
 use crate::http;
+
+pub use anthropic::{Anthropic, AnthropicConfig};
+pub use gemini::{Gemini, GeminiConfig};
+pub use openai::{AzureConfig, OpenAi, OpenAiConfig, TokenLimitField};
 
 /// Names that an error lists; more help nobody.
 const LISTED: usize = 40;
