@@ -9,6 +9,7 @@ mod gate_rules;
 mod gate_shapes;
 mod inverse;
 mod kubectl_adapter;
+mod models;
 mod playbook;
 mod playbook_cluster;
 mod prometheus;
