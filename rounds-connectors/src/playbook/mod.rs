@@ -7,13 +7,18 @@
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod hpa;
 mod kube;
 pub(crate) mod locate;
 mod observe;
+mod recent;
+mod references;
 mod read;
 mod report;
 mod rescue;
 mod rollout;
+mod surroundings;
+mod template;
 mod signatures;
 
 use std::time::Duration;

@@ -2,14 +2,26 @@
 
 mod cannot_start;
 mod crash_loop;
+mod evicted;
+mod hpa_at_maximum;
 mod image_pull;
+mod killed_by_probe;
+mod lack_of_resources;
+mod missing_reference;
+mod node_not_ready;
 mod out_of_memory;
 mod pending;
+mod quota_exceeded;
+mod readiness_probe;
+#[cfg(test)]
+mod recorded_tests;
 mod saturated;
 mod scaled_to_zero;
+mod service_without_endpoints;
 mod stuck_rollout;
 #[cfg(test)]
 mod tests;
+mod unbound_claim;
 
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
@@ -51,15 +63,27 @@ pub(crate) struct Diagnosis {
 
 type Signature = fn(&Observed) -> Option<Diagnosis>;
 
-/// The most specific first: the first that applies is the diagnosis.
-const SIGNATURES: [Signature; 8] = [
+/// Causes before their symptoms, and the specific before the general: the first that applies is the diagnosis. A
+/// lost node or a full quota makes pods pending and rollouts stuck; a container that is killed also crashes; pods
+/// that fail leave a service without endpoints and an autoscaler at its maximum.
+const SIGNATURES: [Signature; 18] = [
     scaled_to_zero::diagnose,
+    node_not_ready::diagnose,
     image_pull::diagnose,
+    missing_reference::diagnose,
     cannot_start::diagnose,
     out_of_memory::diagnose,
+    killed_by_probe::diagnose,
     crash_loop::diagnose,
+    evicted::diagnose,
+    quota_exceeded::diagnose,
+    unbound_claim::diagnose,
+    lack_of_resources::diagnose,
     pending::diagnose,
     stuck_rollout::diagnose,
+    readiness_probe::diagnose,
+    service_without_endpoints::diagnose,
+    hpa_at_maximum::diagnose,
     saturated::diagnose,
 ];
 
@@ -75,6 +99,20 @@ fn affected(observed: &Observed, shows: impl Fn(&Container) -> bool) -> Vec<(&Po
         .into_iter()
         .filter_map(|pod| pod.containers.iter().find(|container| shows(container)).map(|container| (pod, container)))
         .collect()
+}
+
+/// What each container of a pod asks for.
+fn requests(observed: &Observed) -> String {
+    let mut asks: Vec<String> = Vec::new();
+    for container in super::kube::items(&observed.workload.template, "/spec/containers") {
+        let name = super::kube::text(container, "/name").unwrap_or_default();
+        let requests = super::kube::strings(container, "/resources/requests");
+        if !requests.is_empty() {
+            let words: Vec<String> = requests.iter().map(|(resource, amount)| format!("{resource} {amount}")).collect();
+            asks.push(format!("{name}: {}", words.join(", ")));
+        }
+    }
+    if asks.is_empty() { "nothing".into() } else { asks.join("; ") }
 }
 
 /// Each pod's reading once, so that a claim about pods cites them all.
@@ -99,30 +137,38 @@ fn rollout_part(observed: &Observed, pods: &[(&Pod, &Container)]) -> RolloutPart
     let failing: Vec<&Pod> = pods.iter().map(|(pod, _)| *pod).collect();
     match rollout::undo(observed, &failing) {
         Ok(undo) => undo_part(observed, &undo, &failing),
-        Err(why) => RolloutPart {
-            tie: String::new(),
-            remedy: Remedy::None(why),
-            findings: Vec::new(),
-            citations: Vec::new(),
-            advice: Vec::new(),
-        },
+        Err(why) => no_undo(why),
+    }
+}
+
+/// The same for a failure that no pod shows and that began then.
+fn rollout_part_since(observed: &Observed, since: Timestamp) -> RolloutPart {
+    match rollout::undo_since(observed, &[], Some(since)) {
+        Ok(undo) => undo_part(observed, &undo, &[]),
+        Err(why) => no_undo(why),
+    }
+}
+
+fn no_undo(why: String) -> RolloutPart {
+    RolloutPart {
+        tie: String::new(),
+        remedy: Remedy::None(why),
+        findings: Vec::new(),
+        citations: Vec::new(),
+        advice: Vec::new(),
     }
 }
 
 fn undo_part(observed: &Observed, undo: &Undo<'_>, failing: &[&Pod]) -> RolloutPart {
     let (from, to) = (undo.from, undo.good.revision);
-    let shown: Vec<&str> = undo.changes.iter().take(12).map(String::as_str).collect();
+    let mut begins = format!("Revision {} was rolled out at {}.", from.number, clock(undo.at));
+    // The report lists what a revision changes of the one before it; here only what it does not say there.
+    if rollout::previous(observed, from).is_some_and(|previous| previous.number != to.number) {
+        let shown: Vec<&str> = undo.changes.iter().take(12).map(String::as_str).collect();
+        begins.push_str(&format!(" Compared with revision {} it changes:\n- {}", to.number, shown.join("\n- ")));
+    }
     let findings = vec![
-        (
-            format!(
-                "Revision {} was rolled out at {}. Compared with revision {} it changes:\n- {}",
-                from.number,
-                clock(undo.at),
-                to.number,
-                shown.join("\n- ")
-            ),
-            vec![from.reading, to.reading],
-        ),
+        (begins, vec![from.reading, to.reading]),
         (format!("Revision {} is known to have run: {}.", to.number, undo.good.proof), undo.good.citations.clone()),
     ];
     let mut advice = vec![format!("Repair revision {} and roll it out again once it is known to work.", from.number)];
@@ -153,6 +199,6 @@ fn count(observed: &Observed, pods: &[(&Pod, &Container)]) -> String {
 }
 
 /// The first words of a message of the cluster, on one line.
-fn brief(message: &str) -> String {
+pub(crate) fn brief(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
