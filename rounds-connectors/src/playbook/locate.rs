@@ -269,7 +269,8 @@ async fn by_service_or_app(reader: &mut Reader<'_>, hints: &Hints, namespace: &s
             return Some(candidate);
         }
         // A service that selects no pods at all may miss them by one label.
-        let how = format!("the labels name service {service}, which selects no pods and misses those of this one narrowly");
+        let how =
+            format!("the labels name service {service}, which selects no pods and misses those of this one narrowly");
         let narrowly = |workload: &str, template: &BTreeMap<String, String>| {
             let hits = selector.iter().filter(|(key, value)| template.get(*key) == Some(value)).count();
             hits < selector.len() && (workload == service || (hits > 0 && hits + 1 == selector.len()))

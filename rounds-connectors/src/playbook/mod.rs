@@ -11,15 +11,15 @@ mod hpa;
 mod kube;
 pub(crate) mod locate;
 mod observe;
+mod read;
 mod recent;
 mod references;
-mod read;
 mod report;
 mod rescue;
 mod rollout;
+mod signatures;
 mod surroundings;
 mod template;
-mod signatures;
 
 use std::time::Duration;
 

@@ -127,7 +127,8 @@ impl<'a> Reader<'a> {
         let argv = [&["get", kind, "-n", namespace], select, &["-o", "json"]].concat();
         let Read { id, value } = self.run(&argv).await.ok()?;
         let (items, complete) = parse_list(&quoted(&value));
-        let mut list = List { reading: id, items: items.into_iter().map(|value| Read { id, value }).collect(), complete };
+        let mut list =
+            List { reading: id, items: items.into_iter().map(|value| Read { id, value }).collect(), complete };
         if list.complete {
             return Some(list);
         }

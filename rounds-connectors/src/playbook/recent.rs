@@ -55,7 +55,10 @@ fn rolled_out(observed: &Observed, undone: bool) -> Option<(String, Vec<ReadingI
     let mut text = format!("Revision {} was rolled out at {}, {when}.", current.number, clock(at));
     let found = changes(&previous.template, &current.template);
     if found.is_empty() {
-        text.push_str(&format!(" Its pod template is that of revision {}: the pods were only restarted.", previous.number));
+        text.push_str(&format!(
+            " Its pod template is that of revision {}: the pods were only restarted.",
+            previous.number
+        ));
     } else {
         let shown = found.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join("\n- ");
         text.push_str(&format!(" Compared with revision {} it changes:\n- {shown}", previous.number));
@@ -64,7 +67,9 @@ fn rolled_out(observed: &Observed, undone: bool) -> Option<(String, Vec<ReadingI
         }
         // Charts and operators put a checksum of the configuration there, so that a change of it restarts the pods.
         if found.iter().any(|change| change.starts_with("metadata.annotations[") && change.contains("checksum")) {
-            text.push_str("\n\nA checksum annotation changed: the configuration that it stands for changed with this rollout.");
+            text.push_str(
+                "\n\nA checksum annotation changed: the configuration that it stands for changed with this rollout.",
+            );
         }
     }
     if let Some(cause) = observed.workload.annotations.get("kubernetes.io/change-cause") {

@@ -59,7 +59,8 @@ fn parse(message: &str, template: &Value, reading: ReadingId) -> Option<MissingR
         Some(MissingReference { secret, name, key, said: super::signatures::brief(message), reading })
     };
     let name = |name: &str| Some(name.to_owned()).filter(|name| is_name(name));
-    if let Some((key, object)) = message.split_once("couldn't find key ").and_then(|(_, rest)| rest.split_once(" in ")) {
+    if let Some((key, object)) = message.split_once("couldn't find key ").and_then(|(_, rest)| rest.split_once(" in "))
+    {
         let secret = object.starts_with("Secret ");
         let object = object.split_whitespace().nth(1)?;
         return found(secret, name(object.rsplit('/').next()?), Some(key));
@@ -88,7 +89,8 @@ fn quoted_after<'a>(message: &'a str, word: &str) -> Option<&'a str> {
 
 /// The object behind a volume, when it is only one.
 fn of_volume(template: &Value, volume: &str, secret: bool) -> Option<String> {
-    let volume = items(template, "/spec/volumes").iter().find(|other| text(other, "/name").as_deref() == Some(volume))?;
+    let volume =
+        items(template, "/spec/volumes").iter().find(|other| text(other, "/name").as_deref() == Some(volume))?;
     let direct = text(volume, if secret { "/secret/secretName" } else { "/configMap/name" });
     let source = if secret { "/secret/name" } else { "/configMap/name" };
     let mut projected = items(volume, "/projected/sources").iter().filter_map(|part| text(part, source));
@@ -100,8 +102,11 @@ pub(crate) fn places(template: &Value, missing: &MissingReference) -> Vec<String
     let Some(wanted) = &missing.name else { return Vec::new() };
     let is = |value: &Value, pointer: &str| text(value, pointer).as_ref() == Some(wanted);
     let fits = |key: Option<String>| missing.key.is_none() || key.is_none() || key == missing.key;
-    let (from_key, from_all) =
-        if missing.secret { ("/valueFrom/secretKeyRef", "/secretRef/name") } else { ("/valueFrom/configMapKeyRef", "/configMapRef/name") };
+    let (from_key, from_all) = if missing.secret {
+        ("/valueFrom/secretKeyRef", "/secretRef/name")
+    } else {
+        ("/valueFrom/configMapKeyRef", "/configMapRef/name")
+    };
     let mut found = Vec::new();
     let lists = ["/spec/initContainers", "/spec/containers"];
     for container in lists.iter().flat_map(|list| items(template, list)) {
@@ -155,7 +160,10 @@ mod tests {
             (r#"secret "db" not found"#, "Secret db"),
             ("couldn't find key url in ConfigMap shop/app-config", "key url of ConfigMap app-config"),
             ("couldn't find key password in Secret shop/db", "key password of Secret db"),
-            (r#"MountVolume.SetUp failed for volume "config" : configmap "app-config" not found"#, "ConfigMap app-config"),
+            (
+                r#"MountVolume.SetUp failed for volume "config" : configmap "app-config" not found"#,
+                "ConfigMap app-config",
+            ),
             (
                 r#"MountVolume.SetUp failed for volume "config" : configmap references non-existent config key: a.yml"#,
                 "key a.yml of ConfigMap app-config",

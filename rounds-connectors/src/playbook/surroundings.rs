@@ -102,7 +102,8 @@ pub(crate) fn may_be_lost(pod: &Pod, now: Timestamp) -> bool {
 
 /// The condition that says that a `NoExecute` taint ended the pod.
 pub(crate) fn evicted_by_taint(pod: &Pod) -> Option<&Condition> {
-    pod.condition("DisruptionTarget").filter(|target| target.status == "True" && target.reason == "DeletionByTaintManager")
+    pod.condition("DisruptionTarget")
+        .filter(|target| target.status == "True" && target.reason == "DeletionByTaintManager")
 }
 
 /// Reads what the suspicions call for.
@@ -129,7 +130,8 @@ async fn nodes(observed: &mut Observed, reader: &mut Reader<'_>) {
 }
 
 async fn claims(observed: &mut Observed, reader: &mut Reader<'_>) {
-    let about_volumes = |pod: &&Pod| pod.unschedulable.as_ref().is_some_and(|why| why.to_lowercase().contains("volume"));
+    let about_volumes =
+        |pod: &&Pod| pod.unschedulable.as_ref().is_some_and(|why| why.to_lowercase().contains("volume"));
     let names = distinct(observed.failing().into_iter().filter(about_volumes).flat_map(|pod| pod.claims.clone()));
     let namespace = observed.workload.namespace.clone();
     for name in names {

@@ -50,7 +50,10 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         vec![pod.reading],
     )];
     if container.init {
-        findings.push(("Its other containers start only when the init containers have ended well.".into(), vec![pod.reading]));
+        findings.push((
+            "Its other containers start only when the init containers have ended well.".into(),
+            vec![pod.reading],
+        ));
     }
     if let Some(text) = container.last_end().and_then(|end| end.exit_code).and_then(meaning) {
         findings.push((text.into(), vec![pod.reading]));
@@ -76,7 +79,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
 fn meaning(code: i64) -> Option<&'static str> {
     match code {
         0 => Some("It ends by itself without an error, which a long-running workload must not do: see its command."),
-        126 => Some("Exit code 126: the command was found and could not be run (permissions, or the wrong architecture)."),
+        126 => {
+            Some("Exit code 126: the command was found and could not be run (permissions, or the wrong architecture).")
+        }
         127 => Some("Exit code 127: the command was not found in the image."),
         134 => Some("Exit code 134 (SIGABRT): it aborted itself, as on a failed assertion."),
         137 => Some(

@@ -37,13 +37,17 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     ));
     Some(Diagnosis {
         signature: "hpa_at_maximum",
-        cause: format!("the autoscaler {} of {object} is at its maximum of {max} replicas and would go higher: {says}", hpa.name),
+        cause: format!(
+            "the autoscaler {} of {object} is at its maximum of {max} replicas and would go higher: {says}",
+            hpa.name
+        ),
         citations: vec![workload.reading, hpa.reading],
         findings,
         since: hpa.limited_since().or_else(|| Some(observed.true_since())),
         remedy: remedy(observed, hpa, max),
         advice: vec![
-            "More replicas buy time: whether the load or the work per request has grown is still to be found out.".into(),
+            "More replicas buy time: whether the load or the work per request has grown is still to be found out."
+                .into(),
             "See that what the pods depend on (connections of a database, quotas, nodes) bears more of them.".into(),
         ],
     })

@@ -10,7 +10,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         .troubled()
         .into_iter()
         .filter_map(|pod| {
-            pod.containers.iter().find_map(|container| killing(observed, pod, container).map(|event| (pod, container, event)))
+            pod.containers
+                .iter()
+                .find_map(|container| killing(observed, pod, container).map(|event| (pod, container, event)))
         })
         .collect();
     let (pod, container, event) = *found.first()?;
@@ -57,7 +59,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         ),
     });
     let remedy = match part.remedy {
-        Remedy::None(why) => Remedy::None(format!("{why}; the probe or the container has to be put right in the manifest")),
+        Remedy::None(why) => {
+            Remedy::None(format!("{why}; the probe or the container has to be put right in the manifest"))
+        }
         undo => undo,
     };
     Some(Diagnosis {

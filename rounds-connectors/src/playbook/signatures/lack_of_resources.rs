@@ -31,7 +31,11 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     }
     Some(Diagnosis {
         signature: "lack_of_resources",
-        cause: format!("{} pods of {object} find no room: no node has enough {}", pods.len(), short_of(message).join(" and ")),
+        cause: format!(
+            "{} pods of {object} find no room: no node has enough {}",
+            pods.len(),
+            short_of(message).join(" and ")
+        ),
         citations,
         findings,
         since: rollout::onset(observed, &pods),

@@ -13,6 +13,8 @@ struct Lost<'a> {
     says: String,
     since: Option<Timestamp>,
     reading: ReadingId,
+    /// The node or its controller says so, rather than what the node leaves undone.
+    said: bool,
 }
 
 /// Pods on a node that does not report any more. The node itself is read when the connector may; else what the node
@@ -69,23 +71,27 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
              for good, delete the node object or force the deletion of the pod; not before, its volume may still be in use."
         ));
     }
+    let state = match (nodes.len(), lost.iter().any(|lost| lost.said)) {
+        (1, true) => "is not ready",
+        (_, true) => "are not ready",
+        (1, false) => "seems to be lost",
+        (_, false) => "seem to be lost",
+    };
     Some(Diagnosis {
         signature: "node_not_ready",
-        cause: format!("{on} is not ready, and {} of {object} {} on it", pods(lost.len()), be(lost.len())),
+        cause: format!("{on} {state}, with {} of {object}", pods(lost.len())),
         citations,
         findings,
         since: lost.iter().filter_map(|lost| lost.since).min().or(first.since),
-        remedy: Remedy::None("nodes are not Rounds' to repair, and what runs on them is replaced by the cluster".into()),
+        remedy: Remedy::None(
+            "nodes are not Rounds' to repair, and what runs on them is replaced by the cluster".into(),
+        ),
         advice,
     })
 }
 
 fn pods(count: usize) -> String {
     if count == 1 { "1 pod".into() } else { format!("{count} pods") }
-}
-
-fn be(count: usize) -> &'static str {
-    if count == 1 { "is" } else { "are" }
 }
 
 /// A pod that is still being placed or started.
@@ -99,11 +105,16 @@ fn only_waits(pod: &Pod) -> bool {
 
 fn lost<'a>(observed: &'a Observed, pod: &'a Pod) -> Option<Lost<'a>> {
     let node = pod.node.as_deref()?;
-    let found = |says: String, since, reading| Some(Lost { pod, node, says, since, reading });
+    let found = |says: String, since, reading| Some(Lost { pod, node, says, since, reading, said: true });
+    let inferred = |message: &str, since, reading| {
+        let says = format!("it was to be ended ({}) and its node does not do so", brief(message));
+        Some(Lost { pod, node, says, since, reading, said: false })
+    };
     if let Some(read) = observed.around.nodes.iter().find(|read| read.name == node) {
         // What the node says of itself counts more than what was written into pods.
         let ready = read.ready().filter(|_| !read.is_ready())?;
-        let says = format!("the node's Ready condition is {} ({}): {}", ready.status, ready.reason, brief(&ready.message));
+        let says =
+            format!("the node's Ready condition is {} ({}): {}", ready.status, ready.reason, brief(&ready.message));
         return found(says, ready.since, read.reading);
     }
     if pod.reason == "NodeLost" {
@@ -123,14 +134,8 @@ fn lost<'a>(observed: &'a Observed, pod: &'a Pod) -> Option<Lost<'a>> {
         return None;
     }
     match (condition, by_node) {
-        (Some(target), _) => {
-            let says = format!("it was to be ended ({}) and its node does not do so", brief(&target.message));
-            found(says, target.since, pod.reading)
-        }
-        (None, Some(event)) => {
-            let says = format!("it was to be ended ({}) and its node does not do so", brief(&event.message));
-            found(says, event.first, event.reading)
-        }
+        (Some(target), _) => inferred(&target.message, target.since, pod.reading),
+        (None, Some(event)) => inferred(&event.message, event.first, event.reading),
         (None, None) => None,
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         findings: vec![(format!("The controller says: {message}"), vec![reading])],
         since,
         remedy: Remedy::None(
-            "what refuses the pods (an admission rule, a limit range, a missing account) is not Rounds' to change".into(),
+            "what refuses the pods (an admission rule, a limit range, a missing account) is not Rounds' to change"
+                .into(),
         ),
         advice: vec!["Put right what the message objects to; if a webhook refuses, ask its owner.".into()],
     })

@@ -73,7 +73,7 @@ fn refused(observed: &Observed) -> Option<(String, ReadingId, Option<Timestamp>)
     let condition = workload
         .condition("ReplicaFailure")
         .filter(|condition| condition.status == "True" && quota_of(&condition.message).is_some());
-    event.map(|event| (event.message.clone(), event.reading, event.first)).or_else(|| {
-        condition.map(|condition| (condition.message.clone(), workload.reading, condition.since))
-    })
+    event
+        .map(|event| (event.message.clone(), event.reading, event.first))
+        .or_else(|| condition.map(|condition| (condition.message.clone(), workload.reading, condition.since)))
 }

@@ -48,12 +48,19 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         );
     }
     let remedy = match part.remedy {
-        Remedy::None(why) => Remedy::None(format!("{why}; why the probe fails has to be found in the container or behind it")),
+        Remedy::None(why) => {
+            Remedy::None(format!("{why}; why the probe fails has to be found in the container or behind it"))
+        }
         undo => undo,
     };
     Some(Diagnosis {
         signature: "readiness_probe",
-        cause: format!("{} fail the readiness probe of container {}{}", count(observed, &pods), container.name, part.tie),
+        cause: format!(
+            "{} fail the readiness probe of container {}{}",
+            count(observed, &pods),
+            container.name,
+            part.tie
+        ),
         citations,
         findings,
         since: since.or_else(|| rollout::onset(observed, &pods.iter().map(|(pod, _)| *pod).collect::<Vec<_>>())),
@@ -69,9 +76,9 @@ fn unready(observed: &Observed, pod: &Pod, container: &Container) -> bool {
 
 fn failed<'a>(observed: &'a Observed, pod: &'a Pod) -> Option<&'a Event> {
     let lately = observed.now - TimeDelta::minutes(15);
-    observed.events_about(&pod.name, "Unhealthy").find(|event| {
-        event.message.starts_with("Readiness probe") && event.last.is_some_and(|last| last >= lately)
-    })
+    observed
+        .events_about(&pod.name, "Unhealthy")
+        .find(|event| event.message.starts_with("Readiness probe") && event.last.is_some_and(|last| last >= lately))
 }
 
 /// Whether a probe got no answer in time.
@@ -84,7 +91,9 @@ fn meaning(message: &str) -> Option<&'static str> {
     if message.contains("connection refused") {
         Some("Nothing listens where the probe asks: compare the probe's port with the one that the container opens.")
     } else if timed_out(message) {
-        Some("The probe gets no answer in time: look for load, throttled CPU, or a dependency that the check waits for.")
+        Some(
+            "The probe gets no answer in time: look for load, throttled CPU, or a dependency that the check waits for.",
+        )
     } else if message.contains("statuscode: 404") {
         Some("The probe's path does not exist in this version: compare it with what the container serves.")
     } else if message.contains("statuscode: 5") {

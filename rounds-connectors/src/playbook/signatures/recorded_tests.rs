@@ -36,10 +36,19 @@ fn forget_events(world: &mut World, reason: &str) {
 
 /// The same words with others in place of some, everywhere.
 fn reworded(mut world: World, from: &str, to: &str) -> World {
-    let quoted = |text: &str| serde_json::to_string(text).expect("JSON").trim_matches('"').to_owned();
-    let text = serde_json::to_string(&world.objects).expect("JSON");
-    assert!(text.contains(&quoted(from)), "the recording says {from}");
-    world.objects = serde_json::from_str(&text.replace(&quoted(from), &quoted(to))).expect("objects");
+    fn within(value: &mut Value, from: &str, to: &str) -> usize {
+        match value {
+            Value::String(text) if text.contains(from) => {
+                *text = text.replace(from, to);
+                1
+            }
+            Value::Array(list) => list.iter_mut().map(|value| within(value, from, to)).sum(),
+            Value::Object(map) => map.values_mut().map(|value| within(value, from, to)).sum(),
+            _ => 0,
+        }
+    }
+    let replaced: usize = world.objects.iter_mut().map(|object| within(object, from, to)).sum();
+    assert!(replaced > 0, "the recording says {from}");
     world
 }
 
@@ -74,7 +83,8 @@ fn commands(world: &World) -> Vec<String> {
 async fn a_key_that_a_rollout_refers_to_and_that_is_not_there_is_undone() {
     let world = recorded!("missing_key");
     expect(&world, "missing_reference", undo(2, 1)).await;
-    says(&world, &["key pool-size of ConfigMap checkout-config is missing", "env DB_POOL_SIZE of container checkout"]).await;
+    says(&world, &["key pool-size of ConfigMap checkout-config is missing", "env DB_POOL_SIZE of container checkout"])
+        .await;
 }
 
 #[tokio::test]
@@ -97,8 +107,8 @@ async fn a_secret_that_a_volume_misses_is_named_and_never_read() {
 
 #[tokio::test]
 async fn a_config_map_that_came_meanwhile_needs_no_undo() {
-    let mut world = reworded(recorded!("missing_secret_volume"), "secret \"checkout-tls\"", "configmap \"checkout-tls\"");
-    world = reworded(world, "\"secret\":{\"defaultMode\":420,\"secretName\":\"checkout-tls\"}", "\"x\":1");
+    let mut world =
+        reworded(recorded!("missing_secret_volume"), "secret \"checkout-tls\"", "configmap \"checkout-tls\"");
     for object in world.objects.iter_mut() {
         for place in ["/spec/template/spec/volumes/0", "/spec/volumes/0"] {
             if let Some(volume) = object.pointer_mut(place).filter(|volume| volume["name"] == "tls") {
@@ -163,7 +173,9 @@ async fn a_pod_that_started_a_minute_ago_does_not_fail_its_probe_yet() {
 #[tokio::test]
 async fn a_probe_that_fails_right_after_a_finished_rollout_is_undone() {
     let mut world = recorded!("readiness_probe");
-    for set in all(&mut world, "ReplicaSet").filter(|set| set["metadata"]["name"].as_str().is_some_and(|n| n.contains("5f6c"))) {
+    for set in
+        all(&mut world, "ReplicaSet").filter(|set| set["metadata"]["name"].as_str().is_some_and(|n| n.contains("5f6c")))
+    {
         set["metadata"]["creationTimestamp"] = json!("2026-03-12T10:08:00Z");
     }
     for pod in all(&mut world, "Pod") {
@@ -178,7 +190,10 @@ async fn a_container_that_its_liveness_probe_kills_is_not_taken_for_out_of_memor
     expect(&world, "killed_by_probe", undo(2, 1)).await;
     says(&world, &["liveness probe", "exit code 137", "answers too late"]).await;
     // The same end without a word of a probe is a crash, and the kernel's kill is the kernel's.
-    let oom = reworded(recorded!("killed_by_probe"), "\"reason\":\"Error\"", "\"reason\":\"OOMKilled\"");
+    let mut oom = recorded!("killed_by_probe");
+    for pod in all(&mut oom, "Pod") {
+        pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"] = json!("OOMKilled");
+    }
     assert_eq!(signature(&oom).await, Some("out_of_memory"));
     forget_events(&mut world, "Killing");
     expect(&world, "crash_loop", undo(2, 1)).await;
@@ -187,7 +202,8 @@ async fn a_container_that_its_liveness_probe_kills_is_not_taken_for_out_of_memor
 
 #[tokio::test]
 async fn a_startup_probe_is_named_as_such_and_a_kill_of_another_container_does_not_count() {
-    let startup = reworded(recorded!("killed_by_probe"), "checkout failed liveness probe", "checkout failed startup probe");
+    let startup =
+        reworded(recorded!("killed_by_probe"), "checkout failed liveness probe", "checkout failed startup probe");
     says(&startup, &["killed by its startup probe"]).await;
     let other = reworded(recorded!("killed_by_probe"), "Container checkout failed", "Container sidecar failed");
     assert_eq!(signature(&other).await, Some("crash_loop"));
@@ -206,7 +222,8 @@ async fn an_init_container_that_crashes_is_named_with_its_exit_and_its_last_log(
         status["state"] = json!({ "terminated": { "exitCode": 0, "reason": "Completed", "finishedAt": NOW } });
         status["ready"] = json!(true);
         status["restartCount"] = json!(1);
-        status["lastState"] = json!({ "terminated": { "exitCode": 1, "reason": "Error", "finishedAt": "2026-03-12T10:00:00Z" } });
+        status["lastState"] =
+            json!({ "terminated": { "exitCode": 1, "reason": "Error", "finishedAt": "2026-03-12T10:00:00Z" } });
         pod["status"]["containerStatuses"][0]["ready"] = json!(true);
         pod["status"]["containerStatuses"][0]["state"] = json!({ "running": { "startedAt": NOW } });
         pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
@@ -271,8 +288,11 @@ async fn a_claim_that_waits_for_its_first_pod_is_not_what_keeps_the_pod_waiting(
 async fn a_lack_of_resources_is_told_from_other_reasons_to_wait() {
     let world = recorded!("lack_of_resources");
     expect_no_plan(&world, "lack_of_resources", "a person's decision").await;
-    says(&world, &["2 pods of deployment/checkout find no room: no node has enough cpu", "checkout: cpu 500m, memory 512Mi"])
-        .await;
+    says(
+        &world,
+        &["2 pods of deployment/checkout find no room: no node has enough cpu", "checkout: cpu 500m, memory 512Mi"],
+    )
+    .await;
     let elsewhere = reworded(
         recorded!("lack_of_resources"),
         "3 Insufficient cpu. ",
@@ -285,8 +305,11 @@ async fn a_lack_of_resources_is_told_from_other_reasons_to_wait() {
 async fn evicted_pods_come_before_the_pending_ones_that_replace_them() {
     let mut world = recorded!("evicted");
     expect_no_plan(&world, "evicted", "a person's decision").await;
-    says(&world, &["2 pods of deployment/checkout were evicted on ip-10-0-18-203", "low on ephemeral-storage", "disk-pressure"])
-        .await;
+    says(
+        &world,
+        &["2 pods of deployment/checkout were evicted on ip-10-0-18-203", "low on ephemeral-storage", "disk-pressure"],
+    )
+    .await;
     for (message, what) in [
         ("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ", "more local storage"),
         ("Usage of EmptyDir volume \"cache\" exceeds the limit \"500Mi\". ", "more local storage"),
@@ -351,7 +374,8 @@ fn stuck_in_deletion(after: TimeDelta) -> World {
 
 #[tokio::test]
 async fn a_pod_that_a_lost_node_does_not_end_is_one_and_a_pod_that_is_being_ended_is_not() {
-    assert_eq!(signature(&stuck_in_deletion(TimeDelta::minutes(3))).await, Some("node_not_ready"));
+    let stuck = stuck_in_deletion(TimeDelta::minutes(3));
+    says(&stuck, &["seems to be lost", "its node does not do so"]).await;
     // Somebody tainted the node to drain it; its kubelet still has until the deadline.
     assert_eq!(signature(&stuck_in_deletion(TimeDelta::seconds(-20))).await, None);
 }
@@ -394,13 +418,15 @@ async fn a_service_whose_label_a_rollout_took_away_is_undone() {
 
 #[tokio::test]
 async fn a_selector_that_somebody_changed_is_reported_and_left_to_a_person() {
-    let world = reworded(recorded!("service_without_endpoints"), "\"track\":\"stable\"},\"sessionAffinity\"", "\"track\":\"green\"},\"sessionAffinity\"");
+    let mut world = recorded!("service_without_endpoints");
+    first(&mut world, "Service")["spec"]["selector"]["track"] = json!("green");
     expect_no_plan(&world, "service_without_endpoints", "for a person to say").await;
 }
 
 #[tokio::test]
 async fn a_service_with_endpoints_or_of_others_is_none_of_it() {
-    let endpoint = |ready: Value| json!([{ "addresses": ["10.1.4.9"], "conditions": { "ready": ready, "serving": true } }]);
+    let endpoint =
+        |ready: Value| json!([{ "addresses": ["10.1.4.9"], "conditions": { "ready": ready, "serving": true } }]);
     let mut world = recorded!("service_without_endpoints");
     first(&mut world, "EndpointSlice")["endpoints"] = endpoint(json!(true));
     assert_eq!(signature(&world).await, None, "other pods stand behind it");
@@ -435,7 +461,8 @@ async fn pods_that_are_not_ready_are_the_cause_and_the_empty_service_their_sympt
 async fn an_autoscaler_that_would_go_above_its_maximum_is_let_within_the_bound() {
     let world = recorded!("hpa_at_maximum");
     expect(&world, "hpa_at_maximum", Remedy::RaiseMaximum { hpa: "checkout".into(), from: 4, to: 6 }).await;
-    says(&world, &["between 2 and 4 replicas", "cpu at 97 %, 70 % wanted", "more than the maximum replica count"]).await;
+    says(&world, &["between 2 and 4 replicas", "cpu at 97 %, 70 % wanted", "more than the maximum replica count"])
+        .await;
 }
 
 #[tokio::test]

@@ -43,12 +43,16 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
                  controller.",
             )
         };
-        findings.push((format!("{ready} of {} pods of {object} are ready.", pods.len()), vec![observed.workload.reading]));
+        findings
+            .push((format!("{ready} of {} pods of {object} are ready.", pods.len()), vec![observed.workload.reading]));
         let remedy = Remedy::None("the service is as it should be; what is behind it has to be put right".into());
         (why.to_owned(), remedy, vec![advice.to_owned()], String::new())
     } else {
         let misses = differences(&service.selector, &labels).join("; ");
-        findings.push((format!("The pods of {object} do not fit: {misses}."), vec![service.reading, observed.workload.reading]));
+        findings.push((
+            format!("The pods of {object} do not fit: {misses}."),
+            vec![service.reading, observed.workload.reading],
+        ));
         let mut advice = vec![format!(
             "Correct the selector of service {} or the labels of the pod template, whichever was not meant.",
             service.name

@@ -7,6 +7,7 @@ use crate::playbook::rollout;
 fn lacks_volume(message: &str) -> bool {
     message.contains("unbound immediate PersistentVolumeClaims")
         || message.contains("didn't find available persistent volumes to bind")
+        || message.contains("binding volumes: ")
         || (message.contains("persistentvolumeclaim \"") && message.contains("\" not found"))
 }
 
@@ -23,7 +24,8 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let mut advice = Vec::new();
     for claim in observed.around.claims.iter().filter(|claim| claim.phase != "Bound") {
         names.push(claim.name.clone());
-        let class = claim.class.as_ref().map_or_else(|| "no storage class".to_owned(), |class| format!("class {class}"));
+        let class =
+            claim.class.as_ref().map_or_else(|| "no storage class".to_owned(), |class| format!("class {class}"));
         let size = claim.size.as_ref().map(|size| format!(", {size}")).unwrap_or_default();
         let mut text = format!("Claim {} is {} ({class}{size}).", claim.name, claim.phase);
         let mut cited = vec![claim.reading];
@@ -50,7 +52,11 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let (claims, them) = if names.len() == 1 { ("claim", "is") } else { ("claims", "are") };
     Some(Diagnosis {
         signature: "unbound_claim",
-        cause: format!("{} pods of {object} wait for storage: {claims} {} {them} not bound", pods.len(), names.join(", ")),
+        cause: format!(
+            "{} pods of {object} wait for storage: {claims} {} {them} not bound",
+            pods.len(),
+            names.join(", ")
+        ),
         citations,
         findings,
         since: rollout::onset(observed, &pods),
