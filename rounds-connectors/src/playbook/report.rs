@@ -177,7 +177,11 @@ fn workload_section(observed: &Observed) -> Section {
                 Some(format!("{} waits: {reason}", container.name))
             })
             .collect();
-        let states = if states.is_empty() { "not ready".to_owned() } else { states.join(", ") };
+        let states = match states.as_slice() {
+            [] if pod.unschedulable.is_some() => "has no node".to_owned(),
+            [] => "not ready".to_owned(),
+            states => states.join(", "),
+        };
         body.push_str(&format!("\n- pod {} ({}): {states}", pod.name, pod.phase));
         citations.push(pod.reading);
     }

@@ -1,5 +1,5 @@
-//! What differs between two pod templates, in words that show no value that may be secret: images, resources and
-//! probe settings with their values, everything else by its name.
+//! What differs between two pod templates, in words that show no value that may be secret: images, labels,
+//! resources and probe settings with their values, everything else by its name.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,14 @@ pub(crate) fn changes(before: &Value, after: &Value) -> Vec<String> {
         // These differ between any two revisions, or say only when somebody asked for a restart.
         let own = ["pod-template-hash", "controller-revision-hash", "kubectl.kubernetes.io/restartedAt"];
         let named = keys(old, new.unwrap_or(&Value::Null)).into_iter().filter(|key| !own.contains(&key.as_str()));
-        found.extend(named.map(|key| format!("metadata.{part}[{key}]")));
+        found.extend(named.map(|key| match part {
+            "labels" => {
+                let value = |labels: Option<&Value>| labels.and_then(|labels| labels.get(&key)).cloned();
+                let (old, new) = (value(Some(old)), value(new));
+                format!("metadata.labels[{key}]: {}", turned(old.as_ref(), new.as_ref()))
+            }
+            _ => format!("metadata.{part}[{key}]"),
+        }));
     }
     found
 }

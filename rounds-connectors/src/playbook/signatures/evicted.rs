@@ -1,6 +1,6 @@
 use rounds_core::Timestamp;
 
-use super::{Diagnosis, Remedy, brief};
+use super::{Diagnosis, Remedy, brief, count_of};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 
@@ -26,9 +26,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let short = short_of(&last.message);
     let (why, advice) = match &short {
         Some(resource) => (
-            format!("their node was low on {resource}"),
+            format!("the node was low on {resource}"),
             format!(
-                "Find what fills the nodes with {resource}; it may be another workload. Requests that match what the pods \
+                "Find what uses up {resource} on the node; it may be another workload. Requests that match what the pods \
                  use keep them from being ended first (these ask for: {}).",
                 super::requests(observed)
             ),
@@ -49,14 +49,14 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     nodes.dedup();
     let on = if nodes.is_empty() { String::new() } else { format!(" on {}", nodes.join(", ")) };
     let mut findings =
-        vec![(format!("Pod {}{on} was evicted: {}", last.name, brief(&last.message)), vec![last.reading])];
+        vec![(format!("Pod {}{on} was evicted: {}", last.name, brief(last.message.trim_end())), vec![last.reading])];
     if let Some(pod) = observed.failing().into_iter().find(|pod| pod.unschedulable.is_some()) {
         let message = brief(pod.unschedulable.as_deref().unwrap_or_default());
         findings.push((format!("Its successor {} finds no node: {message}", pod.name), vec![pod.reading]));
     }
     Some(Diagnosis {
         signature: "evicted",
-        cause: format!("{} pods of {object} were evicted{on}: {why}", pods.len()),
+        cause: format!("{} of {object} evicted{on}: {why}", count_of(pods.len())),
         citations,
         findings,
         since: pods.iter().filter_map(|pod| when(pod)).min(),

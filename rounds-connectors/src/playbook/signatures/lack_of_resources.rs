@@ -1,4 +1,4 @@
-use super::{Diagnosis, Remedy, brief, requests};
+use super::{Diagnosis, Remedy, brief, count_of, requests};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
@@ -26,14 +26,14 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     if message.contains("untolerated taint") {
         advice.push("Some nodes are left out for taints: see whether these are meant to be.".into());
     }
-    if observed.workload.updated.is_some_and(|updated| updated < observed.workload.desired.unwrap_or_default()) {
+    if rollout::is_unfinished(observed) {
         advice.push("A rollout needs room for its surge while old pods still run; maxSurge 0 does without it.".into());
     }
     Some(Diagnosis {
         signature: "lack_of_resources",
         cause: format!(
-            "{} pods of {object} find no room: no node has enough {}",
-            pods.len(),
+            "{} of {object} found no room: no node has enough {}",
+            count_of(pods.len()),
             short_of(message).join(" and ")
         ),
         citations,

@@ -192,6 +192,11 @@ fn undo_part(observed: &Observed, undo: &Undo<'_>, failing: &[&Pod]) -> RolloutP
     }
 }
 
+/// "1 pod", "3 pods"
+fn count_of(pods: usize) -> String {
+    if pods == 1 { "1 pod".into() } else { format!("{pods} pods") }
+}
+
 /// "3 of 4 pods of deployment/web"
 fn count(observed: &Observed, pods: &[(&Pod, &Container)]) -> String {
     let live = observed.pods.iter().flatten().filter(|pod| pod.is_live()).count();

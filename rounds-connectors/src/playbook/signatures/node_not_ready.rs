@@ -1,7 +1,7 @@
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
 
-use super::{Diagnosis, Remedy, brief};
+use super::{Diagnosis, Remedy, brief, count_of};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::surroundings::{evicted_by_taint, may_be_lost};
@@ -79,7 +79,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     };
     Some(Diagnosis {
         signature: "node_not_ready",
-        cause: format!("{on} {state}, with {} of {object}", pods(lost.len())),
+        cause: format!("{on} {state}, with {} of {object}", count_of(lost.len())),
         citations,
         findings,
         since: lost.iter().filter_map(|lost| lost.since).min().or(first.since),
@@ -88,10 +88,6 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         ),
         advice,
     })
-}
-
-fn pods(count: usize) -> String {
-    if count == 1 { "1 pod".into() } else { format!("{count} pods") }
 }
 
 /// A pod that is still being placed or started.

@@ -1,4 +1,4 @@
-use super::{Diagnosis, Remedy, brief};
+use super::{Diagnosis, Remedy, brief, count_of};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
@@ -15,7 +15,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         citations.dedup();
         return Some(Diagnosis {
             signature: "pending",
-            cause: format!("{} pods of {object} fit no node: {message}", unplaced.len()),
+            cause: format!("no node is fit for {} of {object}: {message}", count_of(unplaced.len())),
             findings: vec![(format!("The scheduler says of pod {}: {message}", pod.name), citations.clone())],
             citations,
             since: rollout::onset(observed, &unplaced),

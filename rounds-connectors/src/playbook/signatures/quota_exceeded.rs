@@ -3,6 +3,7 @@ use rounds_core::investigation::ReadingId;
 
 use super::{Diagnosis, Remedy, brief};
 use crate::playbook::observe::Observed;
+use crate::playbook::rollout;
 use crate::playbook::surroundings::quota_of;
 
 /// Pods that are not even created because a quota of the namespace is used up, or demands what they do not say.
@@ -35,7 +36,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
             vec!["Decide which has to give way: another workload of the namespace, what these pods ask for, or the quota.".to_owned()],
         )
     };
-    if observed.workload.updated.is_some_and(|updated| updated < wanted) {
+    if rollout::is_unfinished(observed) {
         advice.push(
             "A rollout needs room for its surge while old pods still run: with maxSurge 0 it replaces them one by one \
              within the quota."

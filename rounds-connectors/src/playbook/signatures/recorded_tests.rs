@@ -290,7 +290,7 @@ async fn a_lack_of_resources_is_told_from_other_reasons_to_wait() {
     expect_no_plan(&world, "lack_of_resources", "a person's decision").await;
     says(
         &world,
-        &["2 pods of deployment/checkout find no room: no node has enough cpu", "checkout: cpu 500m, memory 512Mi"],
+        &["2 pods of deployment/checkout found no room: no node has enough cpu", "checkout: cpu 500m, memory 512Mi"],
     )
     .await;
     let elsewhere = reworded(
@@ -307,7 +307,7 @@ async fn evicted_pods_come_before_the_pending_ones_that_replace_them() {
     expect_no_plan(&world, "evicted", "a person's decision").await;
     says(
         &world,
-        &["2 pods of deployment/checkout were evicted on ip-10-0-18-203", "low on ephemeral-storage", "disk-pressure"],
+        &["2 pods of deployment/checkout evicted on ip-10-0-18-203", "low on ephemeral-storage", "disk-pressure"],
     )
     .await;
     for (message, what) in [
@@ -496,4 +496,68 @@ async fn an_autoscaler_that_is_content_blind_or_pinned_is_left_alone() {
             "current": { "averageValue": "112500m" } } }]);
     });
     says(&external, &["queue_depth at 112500m, 30 wanted"]).await;
+}
+
+// --- order and other kinds ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_rollout_past_its_deadline_is_put_down_to_what_holds_it_up() {
+    let overdue = |mut world: World| {
+        first(&mut world, "Deployment")["status"]["conditions"][1] = json!({ "type": "Progressing", "status": "False",
+            "reason": "ProgressDeadlineExceeded", "lastTransitionTime": "2026-03-12T10:18:00Z",
+            "message": "ReplicaSet \"checkout-7c9d8b6f5d\" has timed out progressing." });
+        world
+    };
+    for (world, cause) in [
+        (recorded!("quota_exceeded"), "quota_exceeded"),
+        (recorded!("unbound_claim"), "unbound_claim"),
+        (recorded!("lack_of_resources"), "lack_of_resources"),
+        (recorded!("missing_key"), "missing_reference"),
+        (recorded!("killed_by_probe"), "killed_by_probe"),
+        (recorded!("evicted"), "evicted"),
+        (recorded!("node_not_ready"), "node_not_ready"),
+        // Here the rollout itself is what is wrong, and the probe shows it.
+        (recorded!("readiness_probe"), "stuck_rollout"),
+    ] {
+        assert_eq!(signature(&overdue(world)).await, Some(cause));
+    }
+}
+
+#[tokio::test]
+async fn pods_that_fail_come_before_the_autoscaler_that_makes_up_for_them() {
+    let mut world = recorded!("killed_by_probe");
+    let mut busy = recorded!("hpa_at_maximum");
+    world.objects.push(first(&mut busy, "HorizontalPodAutoscaler").clone());
+    assert_eq!(signature(&world).await, Some("killed_by_probe"));
+}
+
+#[tokio::test]
+async fn a_stateful_set_says_of_itself_that_a_quota_refuses_its_pods() {
+    let mut world = World::new();
+    let (namespace, name) = (world.namespace.clone(), world.name.clone());
+    world.labels = [("namespace".to_owned(), namespace), ("statefulset".to_owned(), name.clone())].into();
+    world.controlled("StatefulSet", "registry.example/db:2", "registry.example/db:1", 9_000);
+    let words = format!(
+        "create Pod {name}-2 in StatefulSet {name} failed error: pods \"{name}-2\" is forbidden: exceeded quota: storage, \
+         requested: requests.storage=20Gi, used: requests.storage=90Gi, limited: requests.storage=100Gi"
+    );
+    world.event("StatefulSet", &name, "FailedCreate", &words, 8, 1);
+    expect_no_plan(&world, "quota_exceeded", "a quota").await;
+}
+
+#[tokio::test]
+async fn the_pod_of_a_stateful_set_on_a_lost_node_is_not_simply_made_anew() {
+    let mut world = World::new();
+    let (namespace, name) = (world.namespace.clone(), world.name.clone());
+    world.labels = [("namespace".to_owned(), namespace), ("statefulset".to_owned(), name.clone())].into();
+    world.controlled("StatefulSet", "registry.example/db:2", "registry.example/db:1", 9_000);
+    let image = "registry.example/db:2";
+    let pod = format!("{name}-1");
+    world.controlled_pod("StatefulSet", &pod, 2, image, crate::playbook::fixtures::State::Running, 8_000);
+    let lost = world.objects.last_mut().expect("the pod");
+    lost["spec"]["nodeName"] = json!("node-7");
+    lost["status"]["reason"] = json!("NodeLost");
+    lost["status"]["message"] = json!(format!("Node node-7 which was running pod {pod} is unresponsive"));
+    expect_no_plan(&world, "node_not_ready", "not Rounds'").await;
+    says(&world, &["makes no second pod of a name"]).await;
 }

@@ -1,4 +1,4 @@
-use super::{Diagnosis, Remedy, brief};
+use super::{Diagnosis, Remedy, brief, count_of};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
@@ -30,7 +30,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         let mut text = format!("Claim {} is {} ({class}{size}).", claim.name, claim.phase);
         let mut cited = vec![claim.reading];
         if let Some(event) = &claim.event {
-            text.push_str(&format!(" {} says: {}", event.reason, brief(&event.message)));
+            text.push_str(&format!(" The cluster says ({}): {}", event.reason, brief(&event.message)));
             cited.push(event.reading);
             advice.extend(meaning(&event.message));
         }
@@ -53,8 +53,8 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     Some(Diagnosis {
         signature: "unbound_claim",
         cause: format!(
-            "{} pods of {object} wait for storage: {claims} {} {them} not bound",
-            pods.len(),
+            "{} of {object} cannot start without storage: {claims} {} {them} not bound",
+            count_of(pods.len()),
             names.join(", ")
         ),
         citations,
