@@ -215,6 +215,8 @@ async fn services(observed: &mut Observed, reader: &mut Reader<'_>, hints: &Hint
             Some(Service { reading: object.id, name, selector, named, endpoints: None })
         })
         .filter(|service| !service.selector.is_empty() && is_near(service, &labels, &observed.workload.name))
+        // A service that the alert does not name and that selects the healthy pods is as it should be.
+        .filter(|service| service.named || !service.selects(&labels))
         .collect();
     services.truncate(MOST);
     for service in &mut services {

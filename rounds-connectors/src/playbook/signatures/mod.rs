@@ -135,27 +135,21 @@ struct RolloutPart {
 
 fn rollout_part(observed: &Observed, pods: &[(&Pod, &Container)]) -> RolloutPart {
     let failing: Vec<&Pod> = pods.iter().map(|(pod, _)| *pod).collect();
-    match rollout::undo(observed, &failing) {
+    rollout_part_since(observed, pods, rollout::onset(observed, &failing))
+}
+
+/// The same for a failure whose pods do not tell when it began.
+fn rollout_part_since(observed: &Observed, pods: &[(&Pod, &Container)], since: Option<Timestamp>) -> RolloutPart {
+    let failing: Vec<&Pod> = pods.iter().map(|(pod, _)| *pod).collect();
+    match rollout::undo_since(observed, &failing, since) {
         Ok(undo) => undo_part(observed, &undo, &failing),
-        Err(why) => no_undo(why),
-    }
-}
-
-/// The same for a failure that no pod shows and that began then.
-fn rollout_part_since(observed: &Observed, since: Timestamp) -> RolloutPart {
-    match rollout::undo_since(observed, &[], Some(since)) {
-        Ok(undo) => undo_part(observed, &undo, &[]),
-        Err(why) => no_undo(why),
-    }
-}
-
-fn no_undo(why: String) -> RolloutPart {
-    RolloutPart {
-        tie: String::new(),
-        remedy: Remedy::None(why),
-        findings: Vec::new(),
-        citations: Vec::new(),
-        advice: Vec::new(),
+        Err(why) => RolloutPart {
+            tie: String::new(),
+            remedy: Remedy::None(why),
+            findings: Vec::new(),
+            citations: Vec::new(),
+            advice: Vec::new(),
+        },
     }
 }
 

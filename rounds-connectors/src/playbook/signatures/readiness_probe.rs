@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 
-use super::{Diagnosis, Remedy, brief, count, readings, rollout_part};
+use super::{Diagnosis, Remedy, brief, count, readings, rollout_part_since};
 use crate::playbook::kube::{Container, Event, Pod};
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
@@ -19,8 +19,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         .collect();
     let (pod, container) = *pods.first()?;
     let event = pods.iter().find_map(|(pod, _)| failed(observed, pod));
-    let part = rollout_part(observed, &pods);
     let since = pods.iter().filter_map(|(pod, _)| pod.condition("Ready")).filter_map(|ready| ready.since).min();
+    // Probes fail while a container starts, too, so the events begin too early: the condition says when it was lost.
+    let part = rollout_part_since(observed, &pods, since);
     let mut citations = readings(&pods);
     citations.extend(event.map(|event| event.reading));
     citations.extend(part.citations);
@@ -63,7 +64,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         ),
         citations,
         findings,
-        since: since.or_else(|| rollout::onset(observed, &pods.iter().map(|(pod, _)| *pod).collect::<Vec<_>>())),
+        since,
         remedy,
         advice,
     })

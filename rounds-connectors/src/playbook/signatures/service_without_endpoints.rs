@@ -106,5 +106,5 @@ fn took_the_label(observed: &Observed, service: &Service) -> Option<super::Rollo
         return None;
     }
     // Traffic is gone from the moment that the last pod with the label went, which is what the alert saw.
-    Some(rollout_part_since(observed, observed.true_since()))
+    Some(rollout_part_since(observed, &[], Some(observed.true_since())))
 }
