@@ -96,8 +96,9 @@ impl World {
         }
     }
 
-    /// A namespace as it was recorded: what `kubectl get … -o json` printed, as one list. The alert names a deployment of
-    /// it and fires since some minutes before the recording.
+    /// A namespace from `recorded/*.json`, as one list in the form that `kubectl get … -o json` prints: the fields of API
+    /// servers 1.27 to 1.33, reasons and messages in the words of kubelet, scheduler and controllers, names made up. The
+    /// alert names a deployment of it and fires since some minutes before `now`.
     pub fn recorded(list: &str, now: &str, deployment: &str, firing: i64) -> Self {
         let list: Value = serde_json::from_str(list).expect("a recording");
         let mut world = Self::new();

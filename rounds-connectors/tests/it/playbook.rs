@@ -10,7 +10,7 @@ use rounds_connectors::kubernetes::{Gate, Policy};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_core::investigation::{EvidenceSource, Findings, Proposal};
 use rounds_core::ports::Investigator;
-use rounds_core::step::{Mode, StepSpec};
+use rounds_core::step::{Mode, StepSpec, Tier};
 use serde_json::{Value, json};
 
 const GOOD: &str = "registry.example/shop/main:1.4.2";
@@ -352,6 +352,31 @@ async fn every_recorded_failure_is_read_through_the_real_gate_within_a_few_reads
             gate.review(&step.spec, Mode::Write).unwrap_or_else(|refusal| panic!("{what}: {refusal}"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_maximum_is_raised_only_from_what_it_was_and_can_be_set_back() {
+    let findings = investigate(&recorded(RECORDED[11].1)).await;
+    let (plan, rescue) = (findings.plan.expect("a plan"), findings.rescue.expect("a rescue plan"));
+    assert_eq!(
+        argv(&plan),
+        [
+            "patch horizontalpodautoscaler checkout -n shop --type=json -p \
+             [{\"op\":\"test\",\"path\":\"/spec/maxReplicas\",\"value\":4},\
+             {\"op\":\"replace\",\"path\":\"/spec/maxReplicas\",\"value\":6}]",
+            "rollout status deployment/checkout -n shop --timeout=120s",
+        ]
+    );
+    assert_eq!(
+        argv(&rescue),
+        ["patch horizontalpodautoscaler checkout -n shop --type=merge -p {\"spec\":{\"maxReplicas\":4}}"]
+    );
+    let mut policy = Policy::for_namespaces(["shop"]);
+    let tier =
+        |policy: &Policy| Gate::new(policy.clone()).review(&plan.steps[0].spec, Mode::Write).map(|step| step.tier);
+    assert_eq!(tier(&policy), Ok(Tier::Write));
+    policy.max_replicas = 5;
+    assert!(tier(&policy).is_err(), "the connector's own bound holds");
 }
 
 #[tokio::test]

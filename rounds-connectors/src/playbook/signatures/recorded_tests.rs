@@ -1,4 +1,4 @@
-//! Each signature on what kubectl prints of a namespace in that state (`recorded/*.json`), and on its twin: a state that
+//! Each signature on a namespace in the form that kubectl prints it (`recorded/*.json`), and on its twin: a state that
 //! looks alike and is another failure, or none.
 
 use chrono::{DateTime, TimeDelta};
