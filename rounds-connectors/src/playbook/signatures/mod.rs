@@ -22,6 +22,7 @@ mod stuck_rollout;
 #[cfg(test)]
 mod tests;
 mod unbound_claim;
+mod volume_not_attached;
 
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
@@ -66,7 +67,7 @@ type Signature = fn(&Observed) -> Option<Diagnosis>;
 /// Causes before their symptoms, and the specific before the general: the first that applies is the diagnosis. A
 /// lost node or a full quota makes pods pending and rollouts stuck; a container that is killed also crashes; pods
 /// that fail leave a service without endpoints and an autoscaler at its maximum.
-const SIGNATURES: [Signature; 18] = [
+const SIGNATURES: [Signature; 19] = [
     scaled_to_zero::diagnose,
     node_not_ready::diagnose,
     image_pull::diagnose,
@@ -77,6 +78,7 @@ const SIGNATURES: [Signature; 18] = [
     crash_loop::diagnose,
     evicted::diagnose,
     quota_exceeded::diagnose,
+    volume_not_attached::diagnose,
     unbound_claim::diagnose,
     lack_of_resources::diagnose,
     pending::diagnose,

@@ -293,6 +293,29 @@ async fn a_claim_that_waits_for_its_first_pod_is_not_what_keeps_the_pod_waiting(
 }
 
 #[tokio::test]
+async fn a_volume_that_another_node_holds_is_named_and_never_taken_away() {
+    // The claim is bound and the pod placed: what is missing is the volume at its node.
+    let held = |last: &str, phase: &str| {
+        let mut world = recorded!("unbound_claim");
+        forget(&mut world, "Event");
+        let pod = first(&mut world, "Pod");
+        let name = pod["metadata"]["name"].clone();
+        pod["spec"]["nodeName"] = json!("node-7");
+        pod["status"] = json!({ "phase": phase, "containerStatuses": [{ "name": "checkout", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ContainerCreating" } } }] });
+        world.objects.push(json!({ "kind": "Event", "reason": "FailedAttachVolume", "firstTimestamp": "2026-03-12T10:13:00Z",
+            "lastTimestamp": last, "involvedObject": { "kind": "Pod", "name": name }, "metadata": { "name": "e", "namespace":
+            "shop" }, "message": "Multi-Attach error for volume \"pvc-9d2c\" Volume is already exclusively attached to one \
+            node and can't be attached to another" }));
+        world
+    };
+    let world = held("2026-03-12T10:19:00Z", "Pending");
+    expect_no_plan(&world, "volume_not_attached", "can destroy data").await;
+    says(&world, &["claim checkout-data", "still attached to another node", "Recreate"]).await;
+    assert_eq!(signature(&held("2026-03-12T09:30:00Z", "Pending")).await, None, "that is over");
+}
+
+#[tokio::test]
 async fn a_lack_of_resources_is_told_from_other_reasons_to_wait() {
     let world = recorded!("lack_of_resources");
     expect_no_plan(&world, "lack_of_resources", "a person's decision").await;
