@@ -248,7 +248,7 @@ async fn a_failing_server_is_transient_and_a_refused_query_is_not() {
         (401, r#"{"status":"error","errorType":"unauthorized","error":"who?"}"#, PortErrorKind::Unauthorized, "who?"),
         (403, "", PortErrorKind::Unauthorized, "credentials were refused"),
         (502, "", PortErrorKind::Unavailable, "502"),
-        (429, "", PortErrorKind::Unavailable, "429"),
+        (429, "", PortErrorKind::RateLimited, "429"),
         (200, r#"{"status":"error","errorType":"bad_data","error":"odd"}"#, PortErrorKind::Invalid, "odd"),
     ];
     for (status, body, kind, word) in cases {
