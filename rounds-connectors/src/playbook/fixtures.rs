@@ -60,6 +60,8 @@ pub struct World {
     pub forbidden: Vec<&'static str>,
     /// Verbs that the gate refuses.
     pub refused: Vec<&'static str>,
+    /// Whether the gate lets reads look at nodes.
+    pub cluster_reads: bool,
     pub evidence: Mutex<Vec<Evidence>>,
 }
 
@@ -92,8 +94,28 @@ impl World {
             log: "boom\n".into(),
             forbidden: Vec::new(),
             refused: Vec::new(),
+            cluster_reads: false,
             evidence: Mutex::new(Vec::new()),
         }
+    }
+
+    /// A namespace from `recorded/*.json`, as one list in the form that `kubectl get … -o json` prints: the fields of API
+    /// servers 1.27 to 1.33, reasons and messages in the words of kubelet, scheduler and controllers, names made up. The
+    /// alert names a deployment of it and fires since some minutes before `now`.
+    pub fn recorded(list: &str, now: &str, deployment: &str, firing: i64) -> Self {
+        let list: Value = serde_json::from_str(list).expect("a recording");
+        let mut world = Self::new();
+        world.objects = list["items"].as_array().expect("its items").clone();
+        world.now = DateTime::parse_from_rfc3339(now).expect("a time").to_utc();
+        world.namespace = "shop".into();
+        world.name = deployment.into();
+        world.connectors = vec![connector(&random("cluster-"), &["shop"])];
+        world.labels = BTreeMap::from([
+            ("namespace".to_owned(), "shop".to_owned()),
+            ("deployment".to_owned(), deployment.to_owned()),
+        ]);
+        world.firing = firing;
+        world
     }
 
     pub fn ago(&self, minutes: i64) -> String {
@@ -419,7 +441,8 @@ impl World {
                 })
             });
             let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-            kind == singular && object["metadata"]["namespace"] == namespace && selected && fields
+            let here = kind == "node" || object["metadata"]["namespace"] == namespace;
+            kind == singular && here && selected && fields
         };
         let found: Vec<&Value> = self.objects.iter().filter(fits).collect();
         if let [name] = names {
@@ -507,6 +530,9 @@ impl Toolbox for World {
 
     async fn review(&self, _connector: ConnectorId, step: &StepSpec, _mode: Mode) -> Result<ReviewedStep, Refusal> {
         let argv: Vec<String> = serde_json::from_value(step.params["argv"].clone()).unwrap();
+        if argv[..2] == ["get", "node"] && !self.cluster_reads {
+            return Err(Refusal::new("cluster_scope", "nodes live outside namespaces and are not read here"));
+        }
         if let Some(verb) = self.refused.iter().find(|verb| argv[0] == **verb) {
             return Err(Refusal::new("verb_not_allowed", format!("`{verb}` is not accepted here")));
         }

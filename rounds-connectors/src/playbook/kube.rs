@@ -77,7 +77,7 @@ pub(crate) struct Condition {
     pub(crate) since: Option<Timestamp>,
 }
 
-fn conditions(value: &Value) -> Vec<Condition> {
+pub(crate) fn conditions(value: &Value) -> Vec<Condition> {
     items(value, "/status/conditions")
         .iter()
         .map(|condition| Condition {
@@ -292,6 +292,8 @@ pub(crate) struct Container {
     pub(crate) ended: Option<Ended>,
     pub(crate) ended_before: Option<Ended>,
     pub(crate) memory_limit: Option<String>,
+    /// Whether it has a readiness probe.
+    pub(crate) probed: bool,
 }
 
 impl Container {
@@ -313,11 +315,20 @@ pub(crate) struct Pod {
     pub(crate) created: Option<Timestamp>,
     pub(crate) phase: String,
     pub(crate) deleting: bool,
+    /// When it is to be gone at the latest, once its deletion was asked for.
+    pub(crate) deleted_at: Option<Timestamp>,
     pub(crate) ready: bool,
     pub(crate) owner: Option<(String, String)>,
     pub(crate) revision_label: Option<String>,
     /// Why the scheduler found no node.
     pub(crate) unschedulable: Option<String>,
+    /// Why it is on its way out or out: `Evicted`, `NodeLost`.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) node: Option<String>,
+    /// The claims that its volumes use.
+    pub(crate) claims: Vec<String>,
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) containers: Vec<Container>,
 }
 
@@ -346,6 +357,7 @@ impl Pod {
                     ended: ended(status.get("state")),
                     ended_before: ended(status.get("lastState")),
                     memory_limit: text(spec, "/resources/limits/memory"),
+                    probed: spec.get("readinessProbe").is_some_and(Value::is_object),
                     name,
                 });
             }
@@ -359,6 +371,7 @@ impl Pod {
             created: time(object, "/metadata/creationTimestamp"),
             phase: text(object, "/status/phase").unwrap_or_default(),
             deleting: object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string),
+            deleted_at: time(object, "/metadata/deletionTimestamp"),
             ready: conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True"),
             owner: owner.and_then(|owner| text(owner, "/kind").zip(text(owner, "/name"))),
             revision_label: ["controller-revision-hash", "pod-template-hash"]
@@ -366,11 +379,23 @@ impl Pod {
                 .find_map(|key| labels.get(key))
                 .cloned(),
             unschedulable: conditions
-                .into_iter()
+                .iter()
                 .find(|condition| condition.kind == "PodScheduled" && condition.status == "False")
-                .map(|condition| condition.message),
+                .map(|condition| condition.message.clone()),
+            reason: text(object, "/status/reason").unwrap_or_default(),
+            message: text(object, "/status/message").unwrap_or_default(),
+            node: text(object, "/spec/nodeName"),
+            claims: items(object, "/spec/volumes")
+                .iter()
+                .filter_map(|volume| text(volume, "/persistentVolumeClaim/claimName"))
+                .collect(),
+            conditions,
             containers,
         })
+    }
+
+    pub(crate) fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 
     /// Whether it counts: it is not on its way out and has not run to its end.
@@ -401,75 +426,6 @@ impl Event {
             first: any(["/firstTimestamp", "/eventTime", "/deprecatedFirstTimestamp", "/metadata/creationTimestamp"]),
             last: any(["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]),
         }
-    }
-}
-
-/// A horizontal pod autoscaler.
-#[derive(Debug, Clone)]
-pub(crate) struct Hpa {
-    pub(crate) reading: ReadingId,
-    pub(crate) name: String,
-    pub(crate) target: (String, String),
-    pub(crate) min: i64,
-    pub(crate) max: Option<i64>,
-    pub(crate) current: Option<i64>,
-    /// KEDA made it and owns its numbers.
-    pub(crate) keda: bool,
-    /// It would go above its maximum.
-    pub(crate) limited: bool,
-    /// The busiest resource: percent used, percent wanted.
-    pub(crate) load: Option<(i64, i64)>,
-}
-
-impl Hpa {
-    pub(crate) fn parse(object: &Value, reading: ReadingId) -> Option<Self> {
-        let mut conditions = conditions(object);
-        let annotations = strings(object, "/metadata/annotations");
-        if let Some(older) = annotations.get("autoscaling.alpha.kubernetes.io/conditions") {
-            // autoscaling/v1, which clusters before 1.23 prefer, keeps conditions in an annotation.
-            let older: Value = serde_json::from_str(older).unwrap_or_default();
-            conditions.extend(self::conditions(&serde_json::json!({ "status": { "conditions": older } })));
-        }
-        let mut load = number(object, "/status/currentCPUUtilizationPercentage")
-            .zip(number(object, "/spec/targetCPUUtilizationPercentage"));
-        for part in ["resource", "containerResource"] {
-            let utilization = |metrics: &str, field: &str, resource: &str| {
-                items(object, metrics)
-                    .iter()
-                    .filter_map(|metric| metric.get(part))
-                    .find(|metric| text(metric, "/name").as_deref() == Some(resource))
-                    .and_then(|metric| number(metric, &format!("/{field}/averageUtilization")))
-            };
-            for resource in ["cpu", "memory"] {
-                let found = utilization("/status/currentMetrics", "current", resource).zip(utilization(
-                    "/spec/metrics",
-                    "target",
-                    resource,
-                ));
-                load = match (load, found) {
-                    (Some(old), Some(new)) if old.0 * new.1 >= new.0 * old.1 => Some(old),
-                    (old, new) => new.or(old),
-                };
-            }
-        }
-        Some(Self {
-            reading,
-            name: text(object, "/metadata/name")?,
-            target: (text(object, "/spec/scaleTargetRef/kind")?, text(object, "/spec/scaleTargetRef/name")?),
-            min: number(object, "/spec/minReplicas").unwrap_or(1),
-            max: number(object, "/spec/maxReplicas"),
-            current: number(object, "/status/currentReplicas"),
-            keda: strings(object, "/metadata/labels").keys().any(|key| key.starts_with("scaledobject.keda.sh/"))
-                || items(object, "/metadata/ownerReferences")
-                    .iter()
-                    .any(|owner| text(owner, "/kind").as_deref() == Some("ScaledObject")),
-            limited: conditions.iter().any(|condition| {
-                condition.kind == "ScalingLimited"
-                    && condition.status == "True"
-                    && condition.reason == "TooManyReplicas"
-            }),
-            load,
-        })
     }
 }
 

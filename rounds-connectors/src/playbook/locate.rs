@@ -262,15 +262,26 @@ async fn by_service_or_app(reader: &mut Reader<'_>, hints: &Hints, namespace: &s
             continue;
         }
         let how = format!("the labels name service {service}, which selects its pods");
-        let picks =
-            |template: &BTreeMap<String, String>| selector.iter().all(|(key, value)| template.get(key) == Some(value));
+        let picks = |_: &str, template: &BTreeMap<String, String>| {
+            selector.iter().all(|(key, value)| template.get(key) == Some(value))
+        };
         if let Some(candidate) = only_one(reader, namespace, &picks, &how).await {
+            return Some(candidate);
+        }
+        // A service that selects no pods at all may miss them by one label.
+        let how =
+            format!("the labels name service {service}, which selects no pods and misses those of this one narrowly");
+        let narrowly = |workload: &str, template: &BTreeMap<String, String>| {
+            let hits = selector.iter().filter(|(key, value)| template.get(*key) == Some(value)).count();
+            hits < selector.len() && (workload == service || (hits > 0 && hits + 1 == selector.len()))
+        };
+        if let Some(candidate) = only_one(reader, namespace, &narrowly, &how).await {
             return Some(candidate);
         }
     }
     for app in &hints.apps {
         let how = format!("the labels name app {app}, and it is the only workload that carries it");
-        let picks = |template: &BTreeMap<String, String>| {
+        let picks = |_: &str, template: &BTreeMap<String, String>| {
             ["app", "app.kubernetes.io/name", "k8s-app"].iter().any(|key| template.get(*key) == Some(app))
         };
         if let Some(candidate) = only_one(reader, namespace, &picks, &how).await {
@@ -284,14 +295,16 @@ async fn by_service_or_app(reader: &mut Reader<'_>, hints: &Hints, namespace: &s
 async fn only_one(
     reader: &mut Reader<'_>,
     namespace: &str,
-    picks: &(dyn Fn(&BTreeMap<String, String>) -> bool + Sync),
+    picks: &(dyn Fn(&str, &BTreeMap<String, String>) -> bool + Sync),
     how: &str,
 ) -> Option<Candidate> {
     let mut found = Vec::new();
     for kind in WorkloadKind::ALL {
         let list = reader.list(kind.word(), namespace, &[], 10).await?;
-        let picked =
-            list.items.into_iter().filter(|item| picks(&strings(&item.value, "/spec/template/metadata/labels")));
+        let picked = list.items.into_iter().filter(|item| {
+            let name = text(&item.value, "/metadata/name").unwrap_or_default();
+            picks(&name, &strings(&item.value, "/spec/template/metadata/labels"))
+        });
         found.extend(picked.map(|object| (kind, object)));
     }
     if found.len() > 1 {

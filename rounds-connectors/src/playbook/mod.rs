@@ -1,20 +1,26 @@
 //! The playbook investigator: known failure signatures of Kubernetes workloads, without a model and without a key.
 //!
-//! It finds the workload (`locate`), reads it once (`observe`), asks each signature (`signatures`), and writes a
-//! report (`report`); when the remedy is known and the gate accepts it, it proposes a plan and the way back from it
+//! It finds the workload (`locate`), reads it once (`observe`) and around it what that gives a reason to
+//! (`surroundings`), asks each signature (`signatures`), and writes a report (`report`, with `recent` changes); when the
+//! remedy is known and the gate accepts it, it proposes a plan and the way back from it
 //! (`rescue`). Every conclusion cites what was read; what could not be read is listed and rules
 //! nothing out. It looks only through the [`Toolbox`], so it can change nothing.
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod hpa;
 mod kube;
 pub(crate) mod locate;
 mod observe;
 mod read;
+mod recent;
+mod references;
 mod report;
 mod rescue;
 mod rollout;
 mod signatures;
+mod surroundings;
+mod template;
 
 use std::time::Duration;
 

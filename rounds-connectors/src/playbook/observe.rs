@@ -8,10 +8,12 @@ use rounds_core::investigation::ReadingId;
 use rounds_core::ports::{ConnectorView, DataSet, FiredAlert, Query, Toolbox};
 
 use super::PlaybookSettings;
-use super::kube::{Event, Hpa, Pod, Revision, Workload, WorkloadKind, owned_by, quantity};
-use super::locate::Candidate;
+use super::hpa::Hpa;
+use super::kube::{Event, Pod, Revision, Workload, WorkloadKind, owned_by, quantity};
+use super::locate::{self, Candidate};
 use super::read::{Ledger, Reader};
 use super::rollout;
+use super::surroundings::{Surroundings, look_around, may_be_lost};
 
 /// Whether an autoscaler drives the workload.
 #[derive(Debug, Clone)]
@@ -66,6 +68,8 @@ pub(crate) struct Observed {
     /// CPU used by its pods, in cores.
     pub(crate) cpu: Option<Measured>,
     pub(crate) logs: Vec<LogTail>,
+    /// What stands around it, as far as there was a reason to look.
+    pub(crate) around: Surroundings,
 }
 
 impl Observed {
@@ -84,6 +88,16 @@ impl Observed {
                 .any(|end| end.exit_code != Some(0) && end.at.is_some_and(|at| at >= lately))
         };
         self.pods.iter().flatten().filter(|pod| pod.is_live() && (!pod.ready || crashed(pod))).collect()
+    }
+
+    /// What ended or was said before this has nothing to do with the alert.
+    pub(crate) fn fresh_since(&self) -> Timestamp {
+        self.true_since() - TimeDelta::hours(1)
+    }
+
+    /// Events about an object, newest first.
+    pub(crate) fn events_about<'a>(&'a self, name: &'a str, reason: &'a str) -> impl Iterator<Item = &'a Event> {
+        self.events.iter().rev().filter(move |event| event.about == name && event.reason == reason)
     }
 
     /// Since when the alert's condition had been true.
@@ -123,6 +137,7 @@ pub(crate) async fn observe(
         ran_before: Vec::new(),
         cpu: None,
         logs: Vec::new(),
+        around: Surroundings::default(),
     };
     let connector = observed.connector.clone();
     let mut reader = Reader::new(tools, &connector, ledger);
@@ -130,6 +145,7 @@ pub(crate) async fn observe(
     events(&mut observed, &mut reader).await;
     autoscaler(&mut observed, &mut reader).await;
     logs(&mut observed, &mut reader).await;
+    look_around(&mut observed, &mut reader, &locate::hints(alert)).await;
     let mut metrics = Metrics { tools, ledger, alert };
     history(&mut observed, &mut metrics).await;
     Some(observed)
@@ -171,6 +187,8 @@ async fn events(observed: &mut Observed, reader: &mut Reader<'_>) {
     let mut about = vec![(observed.workload.name.clone(), Some(observed.workload.kind))];
     let failing = observed.troubled();
     about.extend(failing.iter().take(3).map(|pod| (pod.name.clone(), None)));
+    let leaving = observed.pods.iter().flatten().filter(|pod| pod.deleting && may_be_lost(pod, observed.now));
+    about.extend(leaving.take(2).map(|pod| (pod.name.clone(), None)));
     let live = observed.pods.iter().flatten().filter(|pod| pod.is_live()).count();
     let wanted = usize::try_from(observed.workload.desired.unwrap_or_default()).unwrap_or_default();
     if live < wanted && observed.workload.kind == WorkloadKind::Deployment {
@@ -324,7 +342,7 @@ async fn history(observed: &mut Observed, metrics: &mut Metrics<'_>) {
         .pods
         .iter()
         .flatten()
-        .filter(|pod| pod.is_live() && super::locate::is_name(&pod.name))
+        .filter(|pod| pod.is_live() && locate::is_name(&pod.name))
         .map(|pod| pod.name.replace('.', "\\\\."))
         .collect();
     if cpu_capacity(observed).is_some() && (1..=100).contains(&pods.len()) {

@@ -3,7 +3,7 @@
 
 use rounds_core::investigation::ReadingId;
 use rounds_core::ports::{ConnectorView, Toolbox};
-use rounds_core::step::{StepOutput, StepSpec};
+use rounds_core::step::{Mode, StepOutput, StepSpec};
 use serde_json::Value;
 
 /// An object or a text with the reading it came from.
@@ -23,8 +23,10 @@ pub(crate) enum Missing {
 }
 
 /// Objects of a list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct List {
+    /// The list itself, which is evidence even when it is empty.
+    pub(crate) reading: ReadingId,
     pub(crate) items: Vec<Read<Value>>,
     /// Whether these are all.
     pub(crate) complete: bool,
@@ -73,6 +75,13 @@ impl<'a> Reader<'a> {
         Self { tools, connector, ledger }
     }
 
+    /// Whether the gate would let a read through; if not, why. Asked where a refusal is to be expected.
+    pub(crate) async fn would_read(&self, argv: &[&str]) -> Result<(), String> {
+        let step = StepSpec::command(argv.iter().copied());
+        let reviewed = self.tools.review(self.connector.id, &step, Mode::Read).await;
+        reviewed.map(drop).map_err(|refusal| refusal.message)
+    }
+
     /// One command.
     pub(crate) async fn run(&mut self, argv: &[&str]) -> Result<Read<String>, Missing> {
         if !self.ledger.spend() {
@@ -118,7 +127,8 @@ impl<'a> Reader<'a> {
         let argv = [&["get", kind, "-n", namespace], select, &["-o", "json"]].concat();
         let Read { id, value } = self.run(&argv).await.ok()?;
         let (items, complete) = parse_list(&quoted(&value));
-        let mut list = List { items: items.into_iter().map(|value| Read { id, value }).collect(), complete };
+        let mut list =
+            List { reading: id, items: items.into_iter().map(|value| Read { id, value }).collect(), complete };
         if list.complete {
             return Some(list);
         }

@@ -4,6 +4,7 @@ use rounds_core::investigation::{Findings, ReadingId, RootCause, Section};
 use rounds_core::ports::{FiredAlert, Toolbox};
 
 use super::observe::{LogTail, Observed};
+use super::recent;
 use super::rescue;
 use super::rollout::{self, clock};
 use super::signatures::{Diagnosis, Remedy};
@@ -49,16 +50,19 @@ pub(crate) async fn findings(
         if let Some(diagnosis) = diagnosis {
             diagnosis_sections(observed, diagnosis, &mut findings.sections);
         }
+        findings.sections.extend(recent::section(observed, diagnosis.as_ref()));
     }
     for Looked { observed, diagnosis } in &rest {
         let mut section = workload_section(observed);
-        match diagnosis {
+        let change = match diagnosis {
             Some(diagnosis) => {
-                section.body.push_str(&format!("\nIt fails, too ({}), at another time.", diagnosis.cause))
+                section.body.push_str(&format!("\nIt fails, too ({}), at another time.", diagnosis.cause));
+                None
             }
-            None => section.body.push_str(&recent_change(observed)),
-        }
+            None => recent::section(observed, None),
+        };
         findings.sections.push(section);
+        findings.sections.extend(change);
     }
     match known.as_slice() {
         [Looked { observed, diagnosis: Some(diagnosis) }] => {
@@ -173,7 +177,11 @@ fn workload_section(observed: &Observed) -> Section {
                 Some(format!("{} waits: {reason}", container.name))
             })
             .collect();
-        let states = if states.is_empty() { "not ready".to_owned() } else { states.join(", ") };
+        let states = match states.as_slice() {
+            [] if pod.unschedulable.is_some() => "has no node".to_owned(),
+            [] => "not ready".to_owned(),
+            states => states.join(", "),
+        };
         body.push_str(&format!("\n- pod {} ({}): {states}", pod.name, pod.phase));
         citations.push(pod.reading);
     }
@@ -181,22 +189,6 @@ fn workload_section(observed: &Observed) -> Section {
         body.push_str(&format!("\n- and {} more", failing.len() - 5));
     }
     Section::new(format!("Workload {}", workload.object()), body, cited(&citations))
-}
-
-/// A rollout shortly before the alert, when nothing else was found: worth a thought, and no ground for a plan.
-fn recent_change(observed: &Observed) -> String {
-    let Some(current) = rollout::current(observed) else { return String::new() };
-    let Some(at) = rollout::rolled_out_at(observed, current) else { return String::new() };
-    let ago = observed.true_since() - at;
-    if !(chrono::TimeDelta::minutes(-2)..=chrono::TimeDelta::hours(1)).contains(&ago) {
-        return String::new();
-    }
-    format!(
-        "\nRevision {} was rolled out {} before the condition became true. Its pods look healthy from outside, which does \
-         not clear it: compare it with the revision before.",
-        current.number,
-        rollout::spell(ago.num_minutes())
-    )
 }
 
 fn diagnosis_sections(observed: &Observed, diagnosis: &Diagnosis, sections: &mut Vec<Section>) {

@@ -60,10 +60,7 @@ pub(crate) fn plans(observed: &Observed, diagnosis: &Diagnosis) -> Option<Plans>
                 "Let the autoscaler {hpa} in {namespace} go up to {to} replicas: {}",
                 diagnosis.cause
             ))
-            .with_steps([
-                steps.maximum(hpa, *to, format!("The autoscaler may then start up to {} more pods.", to - from)),
-                steps.watch(),
-            ]),
+            .with_steps([steps.raise_maximum(hpa, *from, *to), steps.watch()]),
             Proposal::new(format!("Set the maximum of the autoscaler {hpa} in {namespace} back to {from}"))
                 .with_steps([steps.maximum(hpa, *from, "Pods above the maximum are ended.".into())]),
         ),
@@ -112,6 +109,22 @@ impl Steps<'_> {
         self.step(&argv, note)
     }
 
+    /// Raising must not surprise, so it says what it takes the maximum to be.
+    fn raise_maximum(&self, hpa: &str, from: i64, to: i64) -> ProposedStep {
+        let patch = format!(
+            "[{{\"op\":\"test\",\"path\":\"/spec/maxReplicas\",\"value\":{from}}},\
+             {{\"op\":\"replace\",\"path\":\"/spec/maxReplicas\",\"value\":{to}}}]"
+        );
+        let namespace = &self.observed.workload.namespace;
+        let note = format!(
+            "The autoscaler may then start up to {} more pods. It does nothing unless the maximum is still {from} when it \
+             runs.",
+            to - from
+        );
+        self.step(&["patch", "horizontalpodautoscaler", hpa, "-n", namespace, "--type=json", "-p", &patch], note)
+    }
+
+    /// Setting it back must work whatever it is by then.
     fn maximum(&self, hpa: &str, to: i64, note: String) -> ProposedStep {
         let patch = format!("{{\"spec\":{{\"maxReplicas\":{to}}}}}");
         let namespace = &self.observed.workload.namespace;

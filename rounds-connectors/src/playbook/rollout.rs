@@ -3,10 +3,10 @@
 use chrono::TimeDelta;
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
-use serde_json::Value;
 
-use super::kube::{Container, Pod, Revision, WorkloadKind, items, text};
+use super::kube::{Container, Pod, Revision, WorkloadKind};
 use super::observe::Observed;
+use super::template::changes;
 
 /// Clocks of the cluster, of the metrics and of Rounds differ a little.
 const SLACK: TimeDelta = TimeDelta::minutes(2);
@@ -24,6 +24,11 @@ pub(crate) fn current(observed: &Observed) -> Option<&Revision> {
         (None, None) => None,
     };
     named.or_else(|| revisions.first())
+}
+
+/// The revision before it.
+pub(crate) fn previous<'a>(observed: &'a Observed, revision: &Revision) -> Option<&'a Revision> {
+    observed.revisions.iter().flatten().find(|other| other.number < revision.number)
 }
 
 /// Whether an older revision was taken up again: then its creation says nothing about when that was.
@@ -174,6 +179,15 @@ pub(crate) struct Undo<'a> {
 
 /// Whether undoing the newest rollout is a remedy for these failing pods; if not, why not.
 pub(crate) fn undo<'a>(observed: &'a Observed, failing: &[&Pod]) -> Result<Undo<'a>, String> {
+    undo_since(observed, failing, onset(observed, failing))
+}
+
+/// The same for a failure that began at a moment that its pods do not tell.
+pub(crate) fn undo_since<'a>(
+    observed: &'a Observed,
+    failing: &[&Pod],
+    onset: Option<Timestamp>,
+) -> Result<Undo<'a>, String> {
     let workload = &observed.workload;
     let object = workload.object();
     let Some(revisions) = &observed.revisions else {
@@ -216,7 +230,7 @@ pub(crate) fn undo<'a>(observed: &'a Observed, failing: &[&Pod]) -> Result<Undo<
         ));
     }
     if !is_unfinished(observed) {
-        let Some(onset) = onset(observed, failing) else {
+        let Some(onset) = onset else {
             return Err(format!(
                 "it is not known since when the pods fail, so not whether revision {} began it",
                 from.number
@@ -265,62 +279,4 @@ pub(crate) fn undo<'a>(observed: &'a Observed, failing: &[&Pod]) -> Result<Undo<
 /// A moment as the report writes it.
 pub(crate) fn clock(at: Timestamp) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// What differs between two pod templates: images with their values, everything else by its path alone, because
-/// values may be secret.
-pub(crate) fn changes(before: &Value, after: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    for list in ["initContainers", "containers"] {
-        let pointer = format!("/spec/{list}");
-        let (old, new) = (items(before, &pointer), items(after, &pointer));
-        let name = |container: &Value| text(container, "/name").unwrap_or_default();
-        for container in new {
-            let name = name(container);
-            match old.iter().find(|other| text(other, "/name").as_ref() == Some(&name)) {
-                None => found.push(format!("{list}[{name}] is new")),
-                Some(other) => {
-                    for key in keys(other, container) {
-                        match (text(other, "/image"), text(container, "/image")) {
-                            (Some(from), Some(to)) if key == "image" => {
-                                found.push(format!("{list}[{name}].image: {from} → {to}"));
-                            }
-                            _ => found.push(format!("{list}[{name}].{key}")),
-                        }
-                    }
-                }
-            }
-        }
-        let gone = old.iter().filter(|other| !new.iter().any(|container| name(container) == name(other)));
-        found.extend(gone.map(|container| format!("{list}[{}] is gone", name(container))));
-    }
-    let (old, new) = (before.get("spec").unwrap_or(&Value::Null), after.get("spec").unwrap_or(&Value::Null));
-    let spec = keys(old, new).into_iter().filter(|key| !matches!(key.as_str(), "containers" | "initContainers"));
-    found.extend(spec.map(|key| format!("spec.{key}")));
-    for part in ["labels", "annotations"] {
-        let pointer = format!("/metadata/{part}");
-        let empty = Value::Null;
-        let (old, new) = (before.pointer(&pointer).unwrap_or(&empty), after.pointer(&pointer).unwrap_or(&empty));
-        // These differ between any two revisions, or say only when somebody asked for a restart.
-        let own = ["pod-template-hash", "controller-revision-hash", "kubectl.kubernetes.io/restartedAt"];
-        let named = keys(old, new).into_iter().filter(|key| !own.contains(&key.as_str()));
-        found.extend(named.map(|key| format!("metadata.{part}[{key}]")));
-    }
-    found
-}
-
-/// The keys whose values differ.
-fn keys(before: &Value, after: &Value) -> Vec<String> {
-    let empty = serde_json::Map::new();
-    let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
-    let mut keys: Vec<String> = old
-        .iter()
-        .filter(|(key, value)| new.get(*key) != Some(value))
-        .map(|(key, _)| key.clone())
-        .chain(new.keys().filter(|key| !old.contains_key(*key)).cloned())
-        .filter(|key| key != "$patch")
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }

@@ -10,7 +10,7 @@ use rounds_connectors::kubernetes::{Gate, Policy};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_core::investigation::{EvidenceSource, Findings, Proposal};
 use rounds_core::ports::Investigator;
-use rounds_core::step::{Mode, StepSpec};
+use rounds_core::step::{Mode, StepSpec, Tier};
 use serde_json::{Value, json};
 
 const GOOD: &str = "registry.example/shop/main:1.4.2";
@@ -313,6 +313,121 @@ async fn rule_11_labels_that_cannot_be_names_are_not_used() {
     }
 }
 
+const RECORDED: [(&str, &str, bool); 12] = [
+    ("missing key", include_str!("../../src/playbook/recorded/missing_key.json"), true),
+    ("missing secret", include_str!("../../src/playbook/recorded/missing_secret_volume.json"), true),
+    ("readiness", include_str!("../../src/playbook/recorded/readiness_probe.json"), false),
+    ("liveness", include_str!("../../src/playbook/recorded/killed_by_probe.json"), true),
+    ("init crash", include_str!("../../src/playbook/recorded/init_crash_loop.json"), true),
+    ("quota", include_str!("../../src/playbook/recorded/quota_exceeded.json"), false),
+    ("claim", include_str!("../../src/playbook/recorded/unbound_claim.json"), false),
+    ("room", include_str!("../../src/playbook/recorded/lack_of_resources.json"), false),
+    ("node", include_str!("../../src/playbook/recorded/node_not_ready.json"), false),
+    ("evicted", include_str!("../../src/playbook/recorded/evicted.json"), false),
+    ("service", include_str!("../../src/playbook/recorded/service_without_endpoints.json"), true),
+    ("autoscaler", include_str!("../../src/playbook/recorded/hpa_at_maximum.json"), true),
+];
+
+fn recorded(list: &str) -> World {
+    World::recorded(list, "2026-03-12T10:20:00Z", "checkout", 5)
+}
+
+#[tokio::test]
+async fn every_recorded_failure_is_read_through_the_real_gate_within_a_few_reads() {
+    for (what, list, planned) in RECORDED {
+        let world = recorded(list);
+        let findings = investigate(&world).await;
+        assert!(findings.root_cause.is_some(), "{what}: {}", text(&findings));
+        assert_eq!(findings.plan.is_some(), planned, "{what}: {}", text(&findings));
+        assert_eq!(findings.rescue.is_some(), planned, "{what}");
+        let gate = Gate::new(Policy::for_namespaces(["shop"]));
+        let evidence = world.evidence.lock().expect("evidence");
+        assert!(evidence.len() <= 20, "{what}: {} reads", evidence.len());
+        for reading in evidence.iter() {
+            let EvidenceSource::Command { command, .. } = &reading.source else { continue };
+            let read = gate.review(&StepSpec::command(command.split(' ')), Mode::Read);
+            read.unwrap_or_else(|refusal| panic!("{what}: {command}: {refusal}"));
+        }
+        for step in findings.plan.iter().chain(&findings.rescue).flat_map(|plan| &plan.steps) {
+            gate.review(&step.spec, Mode::Write).unwrap_or_else(|refusal| panic!("{what}: {refusal}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_maximum_is_raised_only_from_what_it_was_and_can_be_set_back() {
+    let findings = investigate(&recorded(RECORDED[11].1)).await;
+    let (plan, rescue) = (findings.plan.expect("a plan"), findings.rescue.expect("a rescue plan"));
+    assert_eq!(
+        argv(&plan),
+        [
+            "patch horizontalpodautoscaler checkout -n shop --type=json -p \
+             [{\"op\":\"test\",\"path\":\"/spec/maxReplicas\",\"value\":4},\
+             {\"op\":\"replace\",\"path\":\"/spec/maxReplicas\",\"value\":6}]",
+            "rollout status deployment/checkout -n shop --timeout=120s",
+        ]
+    );
+    assert_eq!(
+        argv(&rescue),
+        ["patch horizontalpodautoscaler checkout -n shop --type=merge -p {\"spec\":{\"maxReplicas\":4}}"]
+    );
+    let mut policy = Policy::for_namespaces(["shop"]);
+    let tier =
+        |policy: &Policy| Gate::new(policy.clone()).review(&plan.steps[0].spec, Mode::Write).map(|step| step.tier);
+    assert_eq!(tier(&policy), Ok(Tier::Write));
+    policy.max_replicas = 5;
+    assert!(tier(&policy).is_err(), "the connector's own bound holds");
+}
+
+#[tokio::test]
+async fn a_node_that_the_gate_keeps_back_is_among_the_unknowns() {
+    let mut world = recorded(RECORDED[8].1);
+    let findings = investigate(&world).await;
+    assert!(findings.unknowns.iter().any(|unknown| unknown.contains("the state of node ip-10-0-18-203")));
+    world.cluster_reads = true;
+    let findings = investigate(&world).await;
+    assert!(text(&findings).contains("Kubelet stopped posting node status"), "{}", text(&findings));
+}
+
+fn changed(findings: &Findings) -> Option<&str> {
+    let section = findings.sections.iter().find(|section| section.title == "What changed shortly before")?;
+    assert!(!section.citations.is_empty());
+    Some(&section.body)
+}
+
+#[tokio::test]
+async fn what_a_rollout_changed_stands_in_every_report_when_it_is_near() {
+    let findings = investigate(&recorded(RECORDED[0].1)).await;
+    let section = changed(&findings).expect("a section");
+    for words in ["Revision 2 was rolled out", "checkout:2.14.0 → ", "containers[checkout].env: DB_POOL_SIZE is new"]
+    {
+        assert!(section.contains(words), "{words} in {section}");
+    }
+    // The pods are well: the change is still worth a thought.
+    let mut world = World::new();
+    world.deployment(2, 2, 7, BAD, "NewReplicaSetAvailable");
+    world.replica_set(6, GOOD, 0, 0, 10_000);
+    let set = world.replica_set(7, BAD, 2, 2, 12);
+    set["spec"]["template"]["metadata"]["annotations"] = json!({ "checksum/config": "9f2c" });
+    world.pod(7, BAD, State::Running, 12);
+    let findings = investigate(&world).await;
+    let section = changed(&findings).expect("a section");
+    assert!(findings.plan.is_none() && section.contains("does not clear the change"), "{section}");
+    assert!(section.contains("A checksum annotation changed"), "{section}");
+    // So is a change of replicas.
+    let words = format!("Scaled down replica set {}-{} to 2 from 6", world.name, world.hash(7));
+    let name = world.name.clone();
+    world.objects[2]["metadata"]["creationTimestamp"] = json!(world.ago(9_000));
+    world.event("Deployment", &name, "ScalingReplicaSet", &words, 8, 8);
+    assert!(changed(&investigate(&world).await).expect("a section").contains("to 2 from 6"));
+}
+
+#[tokio::test]
+async fn a_rollout_long_ago_is_no_recent_change() {
+    let findings = investigate(&recorded(RECORDED[2].1)).await;
+    assert_eq!(changed(&findings), None);
+}
+
 #[tokio::test]
 async fn the_real_gate_accepts_every_read_and_every_step() {
     let mut stateful = World::new();
@@ -363,12 +478,16 @@ async fn the_real_gate_accepts_every_read_and_every_step() {
 #[tokio::test]
 async fn odd_answers_never_break_an_investigation() {
     let odd = [json!(null), json!("x"), json!(-1), json!([]), json!({}), json!([null]), json!(1e300), json!(true)];
-    for world in [broken_image(), crashing()] {
+    let recordings = RECORDED.iter().map(|(_, list, _)| (recorded(list), 7));
+    for (world, every) in [(broken_image(), 1), (crashing(), 1)].into_iter().chain(recordings) {
         for at in 0..world.objects.len() {
-            for path in paths(&world.objects[at]) {
+            for path in paths(&world.objects[at]).into_iter().step_by(every) {
                 // One odd value per place keeps this fast; the choice differs from place to place.
                 let value = &odd[(at + path.len()) % odd.len()];
                 let mut broken = World::new();
+                broken.now = world.now;
+                broken.firing = world.firing;
+                broken.cluster_reads = true;
                 broken.namespace.clone_from(&world.namespace);
                 broken.name.clone_from(&world.name);
                 broken.labels.clone_from(&world.labels);

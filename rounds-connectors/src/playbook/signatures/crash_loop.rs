@@ -49,6 +49,15 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         ),
         vec![pod.reading],
     )];
+    if container.init {
+        findings.push((
+            "Its other containers start only when the init containers have ended well.".into(),
+            vec![pod.reading],
+        ));
+    }
+    if let Some(text) = container.last_end().and_then(|end| end.exit_code).and_then(meaning) {
+        findings.push((text.into(), vec![pod.reading]));
+    }
     findings.extend(part.findings);
     let mut advice = part.advice;
     advice.push(format!(
@@ -64,4 +73,23 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         remedy: part.remedy,
         advice,
     })
+}
+
+/// What an exit code says by convention.
+fn meaning(code: i64) -> Option<&'static str> {
+    match code {
+        0 => Some("It ends by itself without an error, which a long-running workload must not do: see its command."),
+        126 => {
+            Some("Exit code 126: the command was found and could not be run (permissions, or the wrong architecture).")
+        }
+        127 => Some("Exit code 127: the command was not found in the image."),
+        134 => Some("Exit code 134 (SIGABRT): it aborted itself, as on a failed assertion."),
+        137 => Some(
+            "Exit code 137 (SIGKILL): something killed it. It was not reported as out of memory, and no probe is known to \
+             have done it.",
+        ),
+        139 => Some("Exit code 139 (SIGSEGV): it crashed in native code."),
+        143 => Some("Exit code 143 (SIGTERM): it was asked to end, by a probe, a node that shuts down, or itself."),
+        _ => None,
+    }
 }

@@ -2,14 +2,27 @@
 
 mod cannot_start;
 mod crash_loop;
+mod evicted;
+mod hpa_at_maximum;
 mod image_pull;
+mod killed_by_probe;
+mod lack_of_resources;
+mod missing_reference;
+mod node_not_ready;
 mod out_of_memory;
 mod pending;
+mod quota_exceeded;
+mod readiness_probe;
+#[cfg(test)]
+mod recorded_tests;
 mod saturated;
 mod scaled_to_zero;
+mod service_without_endpoints;
 mod stuck_rollout;
 #[cfg(test)]
 mod tests;
+mod unbound_claim;
+mod volume_not_attached;
 
 use rounds_core::Timestamp;
 use rounds_core::investigation::ReadingId;
@@ -51,15 +64,28 @@ pub(crate) struct Diagnosis {
 
 type Signature = fn(&Observed) -> Option<Diagnosis>;
 
-/// The most specific first: the first that applies is the diagnosis.
-const SIGNATURES: [Signature; 8] = [
+/// Causes before their symptoms, and the specific before the general: the first that applies is the diagnosis. A
+/// lost node or a full quota makes pods pending and rollouts stuck; a container that is killed also crashes; pods
+/// that fail leave a service without endpoints and an autoscaler at its maximum.
+const SIGNATURES: [Signature; 19] = [
     scaled_to_zero::diagnose,
+    node_not_ready::diagnose,
     image_pull::diagnose,
+    missing_reference::diagnose,
     cannot_start::diagnose,
     out_of_memory::diagnose,
+    killed_by_probe::diagnose,
     crash_loop::diagnose,
+    evicted::diagnose,
+    quota_exceeded::diagnose,
+    volume_not_attached::diagnose,
+    unbound_claim::diagnose,
+    lack_of_resources::diagnose,
     pending::diagnose,
     stuck_rollout::diagnose,
+    readiness_probe::diagnose,
+    service_without_endpoints::diagnose,
+    hpa_at_maximum::diagnose,
     saturated::diagnose,
 ];
 
@@ -75,6 +101,20 @@ fn affected(observed: &Observed, shows: impl Fn(&Container) -> bool) -> Vec<(&Po
         .into_iter()
         .filter_map(|pod| pod.containers.iter().find(|container| shows(container)).map(|container| (pod, container)))
         .collect()
+}
+
+/// What each container of a pod asks for.
+fn requests(observed: &Observed) -> String {
+    let mut asks: Vec<String> = Vec::new();
+    for container in super::kube::items(&observed.workload.template, "/spec/containers") {
+        let name = super::kube::text(container, "/name").unwrap_or_default();
+        let requests = super::kube::strings(container, "/resources/requests");
+        if !requests.is_empty() {
+            let words: Vec<String> = requests.iter().map(|(resource, amount)| format!("{resource} {amount}")).collect();
+            asks.push(format!("{name}: {}", words.join(", ")));
+        }
+    }
+    if asks.is_empty() { "nothing".into() } else { asks.join("; ") }
 }
 
 /// Each pod's reading once, so that a claim about pods cites them all.
@@ -97,7 +137,13 @@ struct RolloutPart {
 
 fn rollout_part(observed: &Observed, pods: &[(&Pod, &Container)]) -> RolloutPart {
     let failing: Vec<&Pod> = pods.iter().map(|(pod, _)| *pod).collect();
-    match rollout::undo(observed, &failing) {
+    rollout_part_since(observed, pods, rollout::onset(observed, &failing))
+}
+
+/// The same for a failure whose pods do not tell when it began.
+fn rollout_part_since(observed: &Observed, pods: &[(&Pod, &Container)], since: Option<Timestamp>) -> RolloutPart {
+    let failing: Vec<&Pod> = pods.iter().map(|(pod, _)| *pod).collect();
+    match rollout::undo_since(observed, &failing, since) {
         Ok(undo) => undo_part(observed, &undo, &failing),
         Err(why) => RolloutPart {
             tie: String::new(),
@@ -111,18 +157,14 @@ fn rollout_part(observed: &Observed, pods: &[(&Pod, &Container)]) -> RolloutPart
 
 fn undo_part(observed: &Observed, undo: &Undo<'_>, failing: &[&Pod]) -> RolloutPart {
     let (from, to) = (undo.from, undo.good.revision);
-    let shown: Vec<&str> = undo.changes.iter().take(12).map(String::as_str).collect();
+    let mut begins = format!("Revision {} was rolled out at {}.", from.number, clock(undo.at));
+    // The report lists what a revision changes of the one before it; here only what it does not say there.
+    if rollout::previous(observed, from).is_some_and(|previous| previous.number != to.number) {
+        let shown: Vec<&str> = undo.changes.iter().take(12).map(String::as_str).collect();
+        begins.push_str(&format!(" Compared with revision {} it changes:\n- {}", to.number, shown.join("\n- ")));
+    }
     let findings = vec![
-        (
-            format!(
-                "Revision {} was rolled out at {}. Compared with revision {} it changes:\n- {}",
-                from.number,
-                clock(undo.at),
-                to.number,
-                shown.join("\n- ")
-            ),
-            vec![from.reading, to.reading],
-        ),
+        (begins, vec![from.reading, to.reading]),
         (format!("Revision {} is known to have run: {}.", to.number, undo.good.proof), undo.good.citations.clone()),
     ];
     let mut advice = vec![format!("Repair revision {} and roll it out again once it is known to work.", from.number)];
@@ -146,6 +188,11 @@ fn undo_part(observed: &Observed, undo: &Undo<'_>, failing: &[&Pod]) -> RolloutP
     }
 }
 
+/// "1 pod", "3 pods"
+fn count_of(pods: usize) -> String {
+    if pods == 1 { "1 pod".into() } else { format!("{pods} pods") }
+}
+
 /// "3 of 4 pods of deployment/web"
 fn count(observed: &Observed, pods: &[(&Pod, &Container)]) -> String {
     let live = observed.pods.iter().flatten().filter(|pod| pod.is_live()).count();
@@ -153,6 +200,6 @@ fn count(observed: &Observed, pods: &[(&Pod, &Container)]) -> String {
 }
 
 /// The first words of a message of the cluster, on one line.
-fn brief(message: &str) -> String {
+pub(crate) fn brief(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }

@@ -1,10 +1,10 @@
-use super::{Diagnosis, Remedy, brief};
+use super::{Diagnosis, Remedy, brief, count_of};
 use crate::playbook::kube::Pod;
 use crate::playbook::observe::Observed;
 use crate::playbook::rollout;
 
-/// Pods that find no node, or that may not be created: capacity and quotas are a person's decision, so this is a
-/// report.
+/// Pods that fit no node for another reason than room or storage (selectors, taints, ports, volumes of another zone), or
+/// that something refuses to create: a report.
 pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let object = observed.workload.object();
     let failing = observed.failing();
@@ -15,14 +15,14 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         citations.dedup();
         return Some(Diagnosis {
             signature: "pending",
-            cause: format!("{} pods of {object} find no node: {message}", unplaced.len()),
+            cause: format!("no node is fit for {} of {object}: {message}", count_of(unplaced.len())),
             findings: vec![(format!("The scheduler says of pod {}: {message}", pod.name), citations.clone())],
             citations,
             since: rollout::onset(observed, &unplaced),
-            remedy: Remedy::None("whether to add nodes, free some or ask for less is a person's decision".into()),
+            remedy: Remedy::None("where pods may run is a person's decision".into()),
             advice: vec![
-                "Compare what the pods ask for (resources, node selector, affinity, tolerations, volumes) with what the \
-                 nodes offer."
+                "Compare what the pods demand (node selector, affinity, tolerations, ports, the zone of their volumes) with \
+                 what the nodes offer."
                     .into(),
             ],
         });
@@ -44,8 +44,9 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
         findings: vec![(format!("The controller says: {message}"), vec![reading])],
         since,
         remedy: Remedy::None(
-            "what refuses the pods (a quota, an admission rule, a missing account) is not Rounds' to change".into(),
+            "what refuses the pods (an admission rule, a limit range, a missing account) is not Rounds' to change"
+                .into(),
         ),
-        advice: vec!["Raise the quota, or put right what the admission rule objects to.".into()],
+        advice: vec!["Put right what the message objects to; if a webhook refuses, ask its owner.".into()],
     })
 }

@@ -7,6 +7,11 @@ use crate::playbook::observe::{Autoscaler, Observed, cpu_capacity};
 /// From this share of the CPU limit on, the kernel throttles often enough to be felt.
 const BUSY: f64 = 0.85;
 
+/// Half as many again, at least one.
+pub(super) fn moderately_more(now: i64) -> i64 {
+    now.saturating_add((now / 2).max(1))
+}
+
 /// Every pod is ready and busy to the limit: more replicas, moderately, and only with a number that shows it.
 pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let workload = &observed.workload;
@@ -17,7 +22,7 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let (evidence, reading) = evidence(observed)?;
     let object = workload.object();
     let bound = i64::from(observed.settings.max_replicas);
-    let more = |now: i64| (now + (now / 2).max(1)).min(bound);
+    let more = |now: i64| moderately_more(now).min(bound);
     let mut advice = vec![
         "More replicas buy time: whether the load or the work per request has grown is still to be found out."
             .to_owned(),
@@ -26,19 +31,11 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let remedy = match &observed.autoscaler {
         Autoscaler::Some(hpa) => {
             citations.push(hpa.reading);
-            match hpa.max {
-                _ if hpa.keda => {
-                    Remedy::None(format!("KEDA owns the limits of {object}: raise maxReplicaCount of its ScaledObject"))
-                }
-                Some(max) if hpa.current.unwrap_or(desired) < max => Remedy::None(format!(
-                    "the autoscaler {} has room up to {max} replicas and is left to do its work",
-                    hpa.name
-                )),
-                Some(max) if more(max) > max => {
-                    Remedy::RaiseMaximum { hpa: hpa.name.clone(), from: max, to: more(max) }
-                }
-                _ => Remedy::None(format!("{bound} replicas are the most that the playbook proposes")),
-            }
+            // At its maximum it is a signature of its own.
+            Remedy::None(format!(
+                "the autoscaler {} decides how many replicas there are: see why it does not ask for more",
+                hpa.name
+            ))
         }
         Autoscaler::Unknown => Remedy::None(format!(
             "it is not known whether an autoscaler drives {object}, which would take back a manual change"
@@ -67,23 +64,6 @@ pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
 }
 
 fn evidence(observed: &Observed) -> Option<(String, ReadingId)> {
-    if let Autoscaler::Some(hpa) = &observed.autoscaler {
-        let at_maximum = hpa.current.zip(hpa.max).is_some_and(|(current, max)| current >= max);
-        if let (Some((used, wanted)), true) = (hpa.load, at_maximum)
-            && used > wanted
-        {
-            let what = format!(
-                "the autoscaler {} is at its maximum of {} and would go higher ({used} % used, {wanted} % wanted)",
-                hpa.name,
-                hpa.max.unwrap_or_default()
-            );
-            return Some((what, hpa.reading));
-        }
-        if hpa.limited && at_maximum {
-            let what = format!("the autoscaler {} is at its maximum and says TooManyReplicas", hpa.name);
-            return Some((what, hpa.reading));
-        }
-    }
     let (cpu, capacity) = (observed.cpu.as_ref()?, cpu_capacity(observed)?);
     let share = cpu.value / capacity;
     (share >= BUSY).then(|| {

@@ -8,7 +8,8 @@ use crate::playbook::rollout;
 /// A new pod that fails its probes for this long is not merely starting.
 const PATIENCE: TimeDelta = TimeDelta::minutes(2);
 
-/// A rollout whose new pods do not become ready, for a reason that no other signature knows: undo.
+/// A rollout whose new pods do not become ready, for a reason that no other signature knows: undo. The rollout is the
+/// cause and a failing probe its symptom, so this comes before `readiness_probe`.
 pub(super) fn diagnose(observed: &Observed) -> Option<Diagnosis> {
     let workload = &observed.workload;
     let current = rollout::current(observed);

@@ -22,7 +22,7 @@ async fn observed(world: &World) -> Observed {
     observe(world, &PlaybookSettings::default(), &alert, candidate, &mut ledger).await.expect("a workload")
 }
 
-async fn diagnosis(world: &World) -> Option<Diagnosis> {
+pub(super) async fn diagnosis(world: &World) -> Option<Diagnosis> {
     let diagnosis = diagnose(&observed(world).await);
     if let Some(diagnosis) = &diagnosis {
         let read = world.evidence.lock().expect("evidence");
@@ -35,20 +35,20 @@ async fn diagnosis(world: &World) -> Option<Diagnosis> {
     diagnosis
 }
 
-async fn expect(world: &World, signature: &str, remedy: Remedy) {
+pub(super) async fn expect(world: &World, signature: &str, remedy: Remedy) {
     let found = diagnosis(world).await.expect("a diagnosis");
     assert_eq!(found.signature, signature, "{found:?}");
     assert_eq!(found.remedy, remedy, "{found:?}");
 }
 
-async fn expect_no_plan(world: &World, signature: &str, because: &str) {
+pub(super) async fn expect_no_plan(world: &World, signature: &str, because: &str) {
     let found = diagnosis(world).await.expect("a diagnosis");
     assert_eq!(found.signature, signature, "{found:?}");
     let Remedy::None(why) = &found.remedy else { panic!("a plan was found: {found:?}") };
     assert!(why.contains(because), "{why}");
 }
 
-fn undo(from: i64, to: i64) -> Remedy {
+pub(super) fn undo(from: i64, to: i64) -> Remedy {
     Remedy::Undo { from, to, stuck_pods: Vec::new() }
 }
 
@@ -203,10 +203,10 @@ async fn a_daemon_set_is_undone() {
 
 #[tokio::test]
 async fn a_container_that_cannot_be_created_is_undone() {
-    let state = State::Waiting("CreateContainerConfigError", "configmap \"settings-v2\" not found".into());
-    let world = rolling_out(state, 6);
+    let message = "container has runAsNonRoot and image will run as root (pod: \"web_shop\", container: main)";
+    let world = rolling_out(State::Waiting("CreateContainerConfigError", message.into()), 6);
     expect(&world, "cannot_start", undo(7, 6)).await;
-    assert!(diagnosis(&world).await.expect("one").findings[0].0.contains("settings-v2"));
+    assert!(diagnosis(&world).await.expect("one").findings[0].0.contains("runAsNonRoot"));
 }
 
 // --- crashes ------------------------------------------------------------------------------------------------
@@ -394,10 +394,10 @@ async fn an_autoscaler_at_its_maximum_is_raised_and_one_with_room_is_left_alone(
     let mut world = busy(1.0);
     world.hpa(2, 4, 4, (95, 70));
     let hpa = format!("{}-hpa", world.name);
-    expect(&world, "saturated", Remedy::RaiseMaximum { hpa, from: 4, to: 6 }).await;
+    expect(&world, "hpa_at_maximum", Remedy::RaiseMaximum { hpa, from: 4, to: 6 }).await;
     let mut world = busy(3.9);
     world.hpa(2, 10, 4, (95, 70));
-    expect_no_plan(&world, "saturated", "has room").await;
+    expect_no_plan(&world, "saturated", "decides how many").await;
     let mut world = busy(1.0);
     world.hpa(2, 4, 4, (40, 70));
     assert!(diagnosis(&world).await.is_none(), "at its maximum, and not busy");
@@ -411,7 +411,7 @@ async fn saturation_stops_at_the_bound() {
     let mut world = busy(1.0);
     world.hpa(2, 20, 20, (95, 70));
     world.objects[0]["spec"]["replicas"] = json!(4);
-    expect_no_plan(&world, "saturated", "20 replicas are the most").await;
+    expect_no_plan(&world, "hpa_at_maximum", "20 replicas are the most").await;
 }
 
 // --- rollouts and places ------------------------------------------------------------------------------------
@@ -446,14 +446,14 @@ async fn new_pods_that_fail_their_probes_are_stuck_before_the_deadline_but_young
 #[tokio::test]
 async fn pods_without_a_node_and_pods_that_a_quota_refuses_are_reported() {
     let state = State::Unschedulable("0/3 nodes are available: 3 Insufficient cpu.");
-    expect_no_plan(&rolling_out(state, 6), "pending", "a person's decision").await;
+    expect_no_plan(&rolling_out(state, 6), "lack_of_resources", "a person's decision").await;
 
     let mut world = World::new();
     world.deployment(3, 2, 7, GOOD, AVAILABLE);
     world.replica_set(7, GOOD, 3, 2, 9_000);
     let set = format!("{}-{}", world.name, world.hash(7));
     world.event("ReplicaSet", &set, "FailedCreate", "pods \"x\" is forbidden: exceeded quota: compute", 8, 1);
-    expect_no_plan(&world, "pending", "a quota").await;
+    expect_no_plan(&world, "quota_exceeded", "a quota").await;
 }
 
 #[tokio::test]
