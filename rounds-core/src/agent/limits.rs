@@ -55,11 +55,8 @@ impl Limits {
     /// # Errors
     /// The limit that forbids it.
     pub fn begin_turn(&mut self, now: Timestamp) -> Result<(), String> {
-        if self.turn >= self.turns {
-            return Err(format!("turns: the run had its {} turns", self.turns));
-        }
-        if self.left(now) < Duration::from_secs(1) {
-            return Err(format!("time: the run took its {} s", self.wall_time.as_secs()));
+        if self.turn >= self.turns || self.left(now) < Duration::from_secs(1) {
+            return Err(self.reached());
         }
         if self.repeats > REPEATS {
             return Err(format!("loop: the model repeated itself {} times", self.repeats));
@@ -71,7 +68,15 @@ impl Limits {
         Ok(())
     }
 
-    /// Whether this is the last turn, and the next to last.
+    /// The limit that ends a run after its last turn: turns, or else time.
+    pub fn reached(&self) -> String {
+        match self.turns_left() {
+            0 => format!("turns: the run had its {} turns", self.turns),
+            _ => format!("time: the run took its {} s", self.wall_time.as_secs()),
+        }
+    }
+
+    /// How many turns are left after this one.
     pub fn turns_left(&self) -> u32 {
         self.turns.saturating_sub(self.turn)
     }

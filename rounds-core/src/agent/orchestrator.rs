@@ -19,6 +19,7 @@ use crate::ports::{
     CallContext, Completion, FiredAlert, Investigator, Model, PortError, PortErrorKind, StopReason, ToolCall, ToolSpec,
     Toolbox,
 };
+use crate::redact::redact;
 use crate::time::elapsed;
 
 /// How many tool calls of one answer are run.
@@ -189,8 +190,10 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
         } else if limits.turns_left() == 3 {
             transcript.say("Three more turns after this one: come to a conclusion.");
         }
-        let specs: Vec<ToolSpec> =
-            offered.iter().map(|tool| tool.spec()).filter(|spec| !last || tools::concludes(&spec.name)).collect();
+        if last {
+            offered.retain(|tool| tools::concludes(&tool.spec().name));
+        }
+        let specs: Vec<ToolSpec> = offered.iter().map(|tool| tool.spec()).collect();
         let request = match transcript.request(specs, settings.max_output_tokens) {
             Ok(request) => request,
             Err(limit) => return End::Limit(limit),
@@ -228,6 +231,9 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
         limits.end_turn(fruitful);
         if run.desk().complete {
             return End::Complete;
+        }
+        if last {
+            return End::Limit(limits.reached());
         }
     }
 }
@@ -276,9 +282,10 @@ async fn answers<'c>(
         }
     }
     let beside = run.settings.parallel_reads.max(1);
+    let limit = run.settings.tool_timeout.min(limits.left(run.tools.now()));
     let reading: Vec<BoxFuture<'_, (usize, Answer)>> = reads
         .into_iter()
-        .map(|(place, tool, call)| async move { (place, one(run, tool, call).await) }.boxed())
+        .map(|(place, tool, call)| async move { (place, one(run, tool, call, limit).await) }.boxed())
         .collect();
     let read: Vec<(usize, Answer)> = stream::iter(reading).buffered(beside).collect().await;
     ready.extend(read);
@@ -287,7 +294,7 @@ async fn answers<'c>(
         let complete = run.desk().complete;
         let answer = match complete {
             true => Answer::refused("the report is complete already"),
-            false => one(run, tool, call).await,
+            false => one(run, tool, call, limit).await,
         };
         ready.push((place, answer));
     }
@@ -296,16 +303,20 @@ async fn answers<'c>(
 }
 
 /// Runs one call, within its time and the service account's permissions.
-async fn one(run: &Run<'_>, tool: &'static dyn Tool, call: &ToolCall) -> Answer {
+async fn one(run: &Run<'_>, tool: &'static dyn Tool, call: &ToolCall, limit: Duration) -> Answer {
     let began = run.tools.now();
     let answer = async {
         // Asked at each call: a permission that is taken away counts at once.
         if let Err(denied) = run.tools.permits(tool.action()).await {
             return Answer::refused(denied.to_string());
         }
+        // A question is sent elsewhere: whatever made the model write a credential into it, it does not leave.
+        let asked = canonical::to_string(&call.arguments);
+        if tool.reads() && redact(&asked, &[]) != asked {
+            return Answer::refused("this holds what looks like a credential, and is not sent anywhere");
+        }
         tool.call(run, &call.arguments).await
     };
-    let limit = run.settings.tool_timeout;
     let answer = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
         Answer::refused(format!("no answer within {} s; that rules nothing out", limit.as_secs_f64()))
     });

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::shared::{Shared, millis};
 use crate::access::Actor;
+use crate::agent::untrusted::clean;
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::OrgId;
 use crate::investigation::{
@@ -19,10 +20,13 @@ use crate::investigation::{
 };
 use crate::ports::store::{Commit, Lease, StoreError, StoreExt, Versioned};
 use crate::ports::{EventSubject, ModelInfo};
+use crate::redact::redact;
 use crate::time::{Timestamp, elapsed};
 
 /// How much of an answer is kept with the report.
 const EXCERPT: usize = 4 * 1024;
+/// How much of it is looked at for that.
+const LOOKED_AT: usize = 64 * 1024;
 /// How often a commit is tried anew because somebody else spent at the same moment.
 const TRIES: u32 = 64;
 
@@ -102,6 +106,14 @@ impl Notebook {
             Err(text) => (false, text),
         };
         let duration = elapsed(at, self.shared.now());
+        let source = match source {
+            EvidenceSource::Query { datasource_id, expr } => {
+                EvidenceSource::Query { datasource_id, expr: redact(&expr, &[]) }
+            }
+            EvidenceSource::Command { connector_id, command } => {
+                EvidenceSource::Command { connector_id, command: redact(&command, &[]) }
+            }
+        };
         let mut notes = self.notes();
         let id = ReadingId(u32::try_from(notes.evidence.len()).unwrap_or(u32::MAX).saturating_add(1));
         notes.evidence.push(Evidence {
@@ -110,7 +122,8 @@ impl Notebook {
             at,
             duration_ms: millis(duration),
             ok,
-            excerpt: text[..text.floor_char_boundary(EXCERPT)].to_owned(),
+            // It is shown on pages and handed on to models: whoever wrote it, what looks like a credential stays out.
+            excerpt: clean(&text[..text.floor_char_boundary(LOOKED_AT)], EXCERPT),
             truncated: text.len() > EXCERPT,
         });
         self.changed.notify_one();

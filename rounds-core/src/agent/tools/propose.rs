@@ -164,7 +164,9 @@ impl Tool for ProposePlan {
         };
         let told = shown(run, &preview);
         let evidence = run.tools.evidence();
-        if let Err(error) = run.desk().keep_plan(plan, (&cause, citations), preview.way_back, &evidence) {
+        // In a statement of its own, or the desk would still be taken when the refusal is counted on it.
+        let kept = run.desk().keep_plan(plan, (&cause, citations), preview.way_back, &evidence);
+        if let Err(error) = kept {
             return refused(run, &error);
         }
         Answer::said(format!(

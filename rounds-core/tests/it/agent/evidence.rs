@@ -76,7 +76,7 @@ async fn what_was_read_can_be_looked_at_again_after_it_was_shortened() {
     }
     let model = model.calls([("read_again", json!({ "reading": "R1" })), ("read_again", json!({ "reading": 99 }))]);
     let model = model.calls([done("ok")]);
-    let small = rounds_core::ports::ModelInfo::new("small").with_context_tokens(Some(20_000));
+    let small = rounds_core::ports::ModelInfo::new("small").with_context_tokens(Some(18_000));
     let scene = Scene::of(model.with_info(small)).await;
     let series = (0..40).map(|i| {
         let labels = [("pod".to_owned(), format!("a-rather-long-name-of-a-pod-{i}"))].into();

@@ -91,7 +91,7 @@ fn obedient() -> ScriptedModel {
         })
     };
     ScriptedModel::default()
-        .calls([command(&["get", "app/web"]), ("metrics_query", json!({ "query": SECRETS[0] }))])
+        .calls([command(&["get", "app/web"]), ("metrics_query", json!({ "query": "up" })), ("metrics_query", json!({ "query": SECRETS[1] }))])
         .calls([
             command(&["delete", "app/web"]),
             command(&["restart", "app/web"]),
@@ -205,7 +205,7 @@ async fn rule_12_no_secret_that_was_read_reaches_the_model_the_report_the_plan_o
         for message in &request.messages {
             let (Message::User { text } | Message::ToolResult { content: text, .. }) = message else { continue };
             for secret in SECRETS {
-                assert!(!text.contains(secret), "the model was told {secret}: {text}");
+                assert!(!text.contains(secret), "the model was told {secret}");
             }
         }
     }
@@ -231,7 +231,7 @@ async fn rule_12_no_secret_that_was_read_reaches_the_model_the_report_the_plan_o
     assert!(kept.len() > 10, "{}", kept.len());
     for (what, text) in kept {
         for secret in SECRETS {
-            assert!(!text.contains(secret), "{what} holds {secret}: {text}");
+            assert!(!text.contains(secret), "{what} holds {secret}");
         }
     }
 }

@@ -139,16 +139,29 @@ async fn an_overloaded_model_is_asked_again_after_as_long_as_it_wants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_the_dispatcher_ends_keeps_what_was_found() {
-    let model = ScriptedModel::default()
-        .calls([run("get app/web"), ("add_section", json!({ "title": "t", "body": "b" }))])
-        .calls([("metrics_query", json!({ "query": "hangs" }))]);
+async fn a_run_that_the_dispatcher_ends_keeps_what_was_noted() {
+    use rounds_core::async_trait;
+    use rounds_core::investigation::{Findings, Section};
+    use rounds_core::ports::{FiredAlert, Investigator, Query, Toolbox};
+
+    /// Notes a section and never comes home.
+    struct Lost;
+    #[async_trait]
+    impl Investigator for Lost {
+        fn name(&self) -> &str {
+            "lost"
+        }
+        async fn investigate(&self, tools: &dyn Toolbox, _: &FiredAlert) -> Result<Findings, PortError> {
+            let reading = tools.query(None, Query::Instant { expr: "up".into(), at: None }).await;
+            let sections = vec![Section::new("Seen", "So far.", [reading.id])];
+            tools.note(&Findings { sections, ..Findings::default() });
+            std::future::pending().await
+        }
+    }
+
     let settings = Settings { investigation_timeout: Duration::from_secs(30), ..Settings::default() };
-    let scene = Scene::with(model, settings, agent(|agent| agent.tool_timeout = Duration::from_secs(600))).await;
-    let _running = scene.world.start();
-    scene.world.in_state(scene.rule, rounds_core::alert::AlertState::Firing).await;
-    *crate::harness::lock(&scene.world.errors.takes) = Duration::from_secs(3_600);
-    let ended = scene.world.investigated().await;
+    let scene = Scene::driven(ScriptedModel::default(), settings, std::sync::Arc::new(Lost)).await;
+    let ended = scene.ended().await;
     assert_eq!(ended.status, InvestigationStatus::Failed);
     let report = ended.report.unwrap();
     assert_eq!((report.sections.len(), report.evidence.len()), (1, 1));
