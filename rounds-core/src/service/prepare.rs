@@ -11,7 +11,7 @@ use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId};
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::CallContext;
-use crate::step::{Mode, Refusal, ReviewedStep, cap};
+use crate::step::{Mode, Refusal, ReviewedStep, kept};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
@@ -57,7 +57,7 @@ pub(crate) async fn steps(shared: &Shared, org: &OrgId, proposed: &[ProposedStep
             Ok(Err(error)) => format!("The dry-run did not succeed: {error}\n{}", error.output.error_output),
         };
         // It goes into the plan's row, and every page of the plan shows it.
-        steps.push(step(ordinal, proposed, &live.row, review, cap(preview)));
+        steps.push(step(ordinal, proposed, &live.row, review, kept(preview)));
     }
     Ok(steps)
 }

@@ -5,7 +5,7 @@ mod outcome;
 mod review;
 mod spec;
 
-pub(crate) use outcome::cap;
+pub(crate) use outcome::kept;
 pub use outcome::{Effect, OUTPUT_CAP, StepError, StepOutput};
 pub use review::{Refusal, ReviewedStep, Target, Tier, lookup};
 pub(crate) use spec::parsed;

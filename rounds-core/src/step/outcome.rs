@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
+use crate::redact::redact;
 
 /// What came back from a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,24 +37,32 @@ impl StepOutput {
         self
     }
 
-    /// The same output with both texts cut to [`OUTPUT_CAP`].
+    /// The same output as it is kept: without what [looks like a credential](crate::redact), both texts cut to
+    /// [`OUTPUT_CAP`].
     #[must_use]
     pub fn capped(mut self) -> Self {
-        self.output = cap(self.output);
-        self.error_output = cap(self.error_output);
+        self.output = kept(self.output);
+        self.error_output = kept(self.error_output);
         self
     }
 }
 
-/// Keeps head and tail of a text that is longer than [`OUTPUT_CAP`] bytes, with a marker between them.
-pub(crate) fn cap(text: String) -> String {
+/// What a target system said, as it goes into a row and onto pages: without what looks like a credential, which its adapter
+/// may have let pass, and not longer than [`OUTPUT_CAP`] bytes.
+pub(crate) fn kept(text: String) -> String {
+    // Cut generously before and exactly after, so that no credential is cut in two and no text takes for ever.
+    cap(redact(&cap(text, 4 * OUTPUT_CAP), &[]), OUTPUT_CAP)
+}
+
+/// Keeps head and tail of a text that is longer than so many bytes, with a marker between them.
+fn cap(text: String, most: usize) -> String {
     // Room for the marker itself.
-    const HALF: usize = OUTPUT_CAP / 2 - 64;
-    if text.len() <= OUTPUT_CAP {
+    let half = most / 2 - 64;
+    if text.len() <= most {
         return text;
     }
-    let head = text.floor_char_boundary(HALF);
-    let tail = text.ceil_char_boundary(text.len() - HALF);
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len() - half);
     format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
