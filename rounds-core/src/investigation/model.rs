@@ -86,6 +86,32 @@ pub struct Investigation {
 }
 
 impl Investigation {
+    /// An investigation that waits for its turn, asked for by nobody in particular.
+    #[must_use]
+    pub fn queued(org_id: OrgId, question: impl Into<String>, trigger: Trigger, at: Timestamp) -> Self {
+        Self {
+            id: InvestigationId::new(),
+            org_id,
+            question: question.into(),
+            trigger,
+            requested_by: None,
+            force: false,
+            run_as: None,
+            investigator: None,
+            status: InvestigationStatus::Queued,
+            skip_reason: None,
+            error: None,
+            attempt: 0,
+            created_at: at,
+            updated_at: at,
+            started_at: None,
+            finished_at: None,
+            model_use: None,
+            report: None,
+            plan_id: None,
+        }
+    }
+
     /// The rule it is about.
     #[must_use]
     pub fn rule_id(&self) -> Option<AlertRuleId> {

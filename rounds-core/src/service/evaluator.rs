@@ -20,8 +20,8 @@ use super::guard::{SLACK, guarded, panic_text};
 use super::observe::woken;
 use super::shared::{Shared, millis, mutated};
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Silence, evaluate};
-use crate::id::{AlertRuleId, ConnectorId, InvestigationId};
-use crate::investigation::{Investigation, InvestigationStatus, Trigger};
+use crate::id::{AlertRuleId, ConnectorId};
+use crate::investigation::{Investigation, Trigger};
 use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
@@ -367,33 +367,14 @@ fn told(
 
 fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance, after_silence: bool) -> Investigation {
     let now = shared.now();
-    Investigation {
-        id: InvestigationId::new(),
-        org_id: rule.org_id.clone(),
-        question: format!("Why is \"{}\" firing?", rule.name),
-        trigger: Trigger::Alert {
-            rule_id: rule.id,
-            rule_name: rule.name.clone(),
-            instance_id: instance.id,
-            firing_since: instance.firing_since.unwrap_or(now),
-            value: instance.last_value,
-            labels: instance.last_labels.clone(),
-            after_silence,
-        },
-        requested_by: None,
-        force: false,
-        run_as: None,
-        investigator: None,
-        status: InvestigationStatus::Queued,
-        skip_reason: None,
-        error: None,
-        attempt: 0,
-        created_at: now,
-        updated_at: now,
-        started_at: None,
-        finished_at: None,
-        model_use: None,
-        report: None,
-        plan_id: None,
-    }
+    let trigger = Trigger::Alert {
+        rule_id: rule.id,
+        rule_name: rule.name.clone(),
+        instance_id: instance.id,
+        firing_since: instance.firing_since.unwrap_or(now),
+        value: instance.last_value,
+        labels: instance.last_labels.clone(),
+        after_silence,
+    };
+    Investigation::queued(rule.org_id.clone(), format!("Why is \"{}\" firing?", rule.name), trigger, now)
 }

@@ -138,30 +138,10 @@ impl Asked<'_> {
 }
 
 pub(crate) fn queue<'a>(shared: &Shared, who: &'a Principal, question: String, trigger: Trigger) -> Asked<'a> {
-    let now = shared.now();
-    let id = InvestigationId::new();
-    let investigation = Investigation {
-        id,
-        org_id: who.org_id.clone(),
-        question,
-        trigger,
-        requested_by: Some(who.actor()),
-        force: true,
-        run_as: None,
-        investigator: None,
-        status: InvestigationStatus::Queued,
-        skip_reason: None,
-        error: None,
-        attempt: 0,
-        created_at: now,
-        updated_at: now,
-        started_at: None,
-        finished_at: None,
-        model_use: None,
-        report: None,
-        plan_id: None,
-    };
-    Asked { id, investigation, who }
+    let mut investigation = Investigation::queued(who.org_id.clone(), question, trigger, shared.now());
+    investigation.requested_by = Some(who.actor());
+    investigation.force = true;
+    Asked { id: investigation.id, investigation, who }
 }
 
 fn told(shared: &Shared, investigation: &Investigation, who: &Principal, name: &str) -> Commit {

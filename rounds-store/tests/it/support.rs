@@ -170,27 +170,8 @@ pub(crate) fn rule(name: &str) -> AlertRule {
 }
 
 pub(crate) fn investigation(created: Timestamp) -> Investigation {
-    Investigation {
-        id: InvestigationId::new(),
-        org_id: org(),
-        question: "why?".into(),
-        trigger: Trigger::Person { rule_id: None },
-        requested_by: Some(Actor::system()),
-        force: false,
-        run_as: None,
-        investigator: None,
-        status: InvestigationStatus::Queued,
-        skip_reason: None,
-        error: None,
-        attempt: 0,
-        created_at: created,
-        updated_at: created,
-        started_at: None,
-        finished_at: None,
-        model_use: None,
-        report: None,
-        plan_id: None,
-    }
+    let trigger = Trigger::Person { rule_id: None };
+    Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
 }
 
 pub(crate) fn connector(name: &str, secret: &str) -> Connector {

@@ -119,27 +119,8 @@ pub(super) fn silence(rule_id: Option<AlertRuleId>) -> Silence {
 
 /// A queued investigation that a person asked for; due since `created`.
 pub(super) fn investigation(created: Timestamp) -> Investigation {
-    Investigation {
-        id: InvestigationId::new(),
-        org_id: org(),
-        question: "why?".into(),
-        trigger: Trigger::Person { rule_id: None },
-        requested_by: Some(Actor::system()),
-        force: false,
-        run_as: None,
-        investigator: None,
-        status: InvestigationStatus::Queued,
-        skip_reason: None,
-        error: None,
-        attempt: 0,
-        created_at: created,
-        updated_at: created,
-        started_at: None,
-        finished_at: None,
-        model_use: None,
-        report: None,
-        plan_id: None,
-    }
+    let trigger = Trigger::Person { rule_id: None };
+    Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
 }
 
 /// A completed investigation of an alert, with every part of a report.
