@@ -15,7 +15,7 @@ use rounds_connectors::secrets::{EnvSecrets, VaultSecrets};
 use rounds_core::access::{Actor, OrgRole};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::plugin::{Host, Registry};
-use rounds_core::ports::{Clock as _, Investigator, SystemClock};
+use rounds_core::ports::{Clock as _, Investigator, SecretResolver, SystemClock};
 use rounds_core::service::ServiceName;
 use rounds_core::{OrgId, PrincipalId, Rounds};
 use rounds_store::{IdentityError, MasterKey, SqlIdentity, SqlStore, StoreOptions};
@@ -93,24 +93,15 @@ impl App {
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host.await.context("looking for kubectl panicked")?;
-        let vault = match &settings.vault {
-            Some((address, token)) => Some(VaultSecrets::new(address, token.clone(), &Arc::new(host.clone()))?),
-            None => None,
-        };
-        // A database in a shared place closes itself and its key there, not that whole place.
-        let own = [Some(settings.data_dir.clone()), Some(key_path(&settings)), settings.database_path()];
-        let files = GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten());
-        let variables = EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable);
+        let resolvers = resolvers(&settings, &host)?;
         let step_timeout = settings.core.step_timeout;
         let metrics = api::metrics::install();
         let mut builder = Rounds::builder(Arc::new(store.clone()), Arc::new(identity.clone()))
             .registry(boot.registry)
             .host(host)
-            .secret_resolver(Arc::new(variables))
-            .secret_resolver(Arc::new(files))
             .settings(settings.core.clone());
-        if let Some(vault) = vault {
-            builder = builder.secret_resolver(Arc::new(vault));
+        for resolver in resolvers {
+            builder = builder.secret_resolver(resolver);
         }
         if let Some(investigator) = boot.investigator {
             builder = builder.investigator(investigator);
@@ -255,8 +246,31 @@ async fn seed_admin(accounts: &Accounts, settings: &ServerSettings) -> anyhow::R
     Ok(())
 }
 
+/// Who resolves secret references: variables, files, and a Vault when there is one.
+///
+/// # Errors
+/// The Vault's address is none.
+pub fn resolvers(settings: &ServerSettings, host: &Host) -> anyhow::Result<Vec<Arc<dyn SecretResolver>>> {
+    // A database in a shared place closes itself and its key there, not that whole place.
+    let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path()];
+    let mut resolvers: Vec<Arc<dyn SecretResolver>> = vec![
+        Arc::new(EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable)),
+        Arc::new(GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten())),
+    ];
+    if let Some((address, token)) = &settings.vault {
+        resolvers.push(Arc::new(VaultSecrets::new(address, token.clone(), &Arc::new(host.clone()))?));
+    }
+    Ok(resolvers)
+}
+
+/// What a connector is offered that runs no program and keeps no file.
+#[must_use]
+pub fn bare_host(settings: &ServerSettings) -> Host {
+    Host { child_env: settings.child_env.clone(), allowances: settings.allowances.clone(), ..Host::default() }
+}
+
 /// What the operator offers to connectors.
-async fn host(settings: &ServerSettings) -> Host {
+pub async fn host(settings: &ServerSettings) -> Host {
     let mut programs = BTreeMap::new();
     match locate_kubectl(settings.kubectl.as_deref(), &settings.path).await {
         Ok(kubectl) => {

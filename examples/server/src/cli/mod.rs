@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod gate;
+pub mod record;
+pub mod rehearse;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -99,6 +101,10 @@ pub enum Command {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
+    /// Replay recorded incidents, without a cluster and without a key, and check what comes of them.
+    Rehearse(rehearse::RehearseArgs),
+    /// Investigate an alert rule with the server's connectors and write all answers to a file, to be rehearsed.
+    Record(record::RecordArgs),
     /// Say whether the Kubernetes gate would let a command run, and why not.
     Gate(gate::GateArgs),
 }
@@ -127,6 +133,8 @@ impl Cli {
             Some(Command::Demo(args)) => demo::run(args).await,
             Some(Command::Migrate) => migrate(&settings).await,
             Some(Command::Audit { command }) => audit::run(command, &settings, &mut std::io::stdout().lock()).await,
+            Some(Command::Rehearse(args)) => rehearse::run(args, &settings, &mut std::io::stdout().lock()).await,
+            Some(Command::Record(args)) => record::run(args, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Gate(args)) => gate::run(&args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
         }
     }
