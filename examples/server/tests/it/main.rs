@@ -10,6 +10,7 @@ mod dead_letters;
 mod errors;
 mod events;
 mod http;
+mod model_line;
 mod plans;
 mod replicas;
 mod setup;
