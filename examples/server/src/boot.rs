@@ -301,3 +301,16 @@ fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, stop: CancellationToken
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_choose_the_investigator() {
+        let chosen = |choice| investigator(choice).name().to_owned();
+        assert_eq!(chosen(InvestigatorChoice::default()), "auto");
+        assert_eq!(chosen(InvestigatorChoice::Orchestrator), "orchestrator");
+        assert_eq!(chosen(InvestigatorChoice::Playbook), "playbook");
+    }
+}

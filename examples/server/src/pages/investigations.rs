@@ -125,6 +125,11 @@ impl ShowPage {
         Some(when::span(u64::try_from(seconds).unwrap_or_default()))
     }
 
+    /// Whether a call of the model is under way.
+    fn asks(&self) -> bool {
+        self.i.model_use.as_ref().is_some_and(|used| used.reserved.is_some())
+    }
+
     fn cost(&self) -> Option<Cost> {
         self.i.model_use.as_ref().map(Cost::of)
     }

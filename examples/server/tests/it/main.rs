@@ -10,6 +10,8 @@ mod dead_letters;
 mod errors;
 mod events;
 mod http;
+mod investigations;
+mod models;
 mod plans;
 mod replicas;
 mod setup;

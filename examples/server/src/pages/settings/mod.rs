@@ -162,6 +162,11 @@ impl SettingsPage {
         Some(backlog).filter(|backlog| backlog.pending > 0 || backlog.dead > 0)
     }
 
+    /// Several models, and none of them is used: core does not guess.
+    fn is_undecided(&self) -> bool {
+        self.place.role == Role::Model && self.found.len() > 1 && !self.found.iter().any(|found| found.is_default)
+    }
+
     fn places(&self) -> [Place; 4] {
         PLACES
     }
