@@ -30,6 +30,12 @@ export function tick() {
     const expiry = time.closest(".expiry");
     if (expiry) expiry.classList.toggle("soon", at - now < 15 * 60 * 1000);
   }
+  for (const time of document.querySelectorAll("time[data-elapsed]")) {
+    const since = Date.parse(time.dateTime);
+    if (!Number.isFinite(since)) continue;
+    const text = span(Math.max(0, Math.trunc((now - since) / 1000)));
+    if (time.textContent !== text) time.textContent = text;
+  }
 }
 
 export function start() {

@@ -52,7 +52,7 @@ export function morph(from, to) {
     return;
   }
   // The clock keeps what a time says.
-  if (from.nodeName === "TIME" && from.hasAttribute("data-relative")) return;
+  if (from.nodeName === "TIME" && (from.hasAttribute("data-relative") || from.hasAttribute("data-elapsed"))) return;
   children(from, to);
 }
 

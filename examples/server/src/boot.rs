@@ -13,6 +13,7 @@ use rounds_connectors::kubernetes::{locate_kubectl, sweep_run_dirs};
 use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_connectors::secrets::{EnvSecrets, VaultSecrets};
 use rounds_core::access::{Actor, OrgRole};
+use rounds_core::agent::{AgentSettings, AutoInvestigator, OrchestratorAgent};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::plugin::{Host, Registry};
 use rounds_core::ports::{Clock as _, Investigator, SecretResolver, SystemClock};
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::{Accounts, UserDraft};
 use crate::auth::LoginLimiter;
 use crate::secrets::GuardedFiles;
-use crate::settings::ServerSettings;
+use crate::settings::{InvestigatorChoice, ServerSettings};
 use crate::state::{AppState, HttpSettings, Inner};
 use crate::{api, http};
 
@@ -50,19 +51,26 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// The usual parts: every linked connector and the playbook investigator.
+    /// The usual parts: every linked connector, and the investigator that the settings name.
     ///
     /// # Errors
     /// A connector that the server needs is not linked.
     pub fn new(settings: ServerSettings) -> anyhow::Result<Self> {
         let registry = Registry::linked()?;
         registry.require(&["kubernetes", "prometheus"])?;
-        Ok(Self {
-            settings,
-            registry,
-            investigator: Some(Arc::new(PlaybookInvestigator::default())),
-            without: Vec::new(),
-        })
+        let investigator = investigator(settings.investigator);
+        Ok(Self { settings, registry, investigator: Some(investigator), without: Vec::new() })
+    }
+}
+
+fn investigator(choice: InvestigatorChoice) -> Arc<dyn Investigator> {
+    let playbook: Arc<dyn Investigator> = Arc::new(PlaybookInvestigator::default());
+    let orchestrator =
+        || Arc::new(OrchestratorAgent::new(AgentSettings::default()).with_playbook(Arc::clone(&playbook)));
+    match choice {
+        InvestigatorChoice::Auto => Arc::new(AutoInvestigator::new(orchestrator(), Arc::clone(&playbook))),
+        InvestigatorChoice::Orchestrator => orchestrator(),
+        InvestigatorChoice::Playbook => playbook,
     }
 }
 
@@ -306,4 +314,17 @@ fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, stop: CancellationToken
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_choose_the_investigator() {
+        let chosen = |choice| investigator(choice).name().to_owned();
+        assert_eq!(chosen(InvestigatorChoice::default()), "auto");
+        assert_eq!(chosen(InvestigatorChoice::Orchestrator), "orchestrator");
+        assert_eq!(chosen(InvestigatorChoice::Playbook), "playbook");
+    }
 }

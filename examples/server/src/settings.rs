@@ -1,5 +1,7 @@
 //! Settings: every variable that the server reads from its environment, and nowhere else.
 
+mod spending;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+pub use spending::InvestigatorChoice;
 
 /// The variables and what they do, for `--help`.
 pub const HELP: &str = "\
@@ -19,6 +23,11 @@ Environment:
   KUBECTL                       the kubectl to run                          [found on PATH]
   ALERT_EVALUATOR_ENABLED       evaluate alert rules                        [true]
   AUTO_INVESTIGATION_ENABLED    investigate firing alerts                   [true]
+  ROUNDS_INVESTIGATOR           auto, orchestrator (a model) or playbook    [auto: by whether there is a model]
+  INVESTIGATION_RUN_USD, INVESTIGATION_RUN_TOKENS           what one run may cost           [2, 1000000]
+  INVESTIGATION_RULE_USD_PER_DAY, _RULE_TOKENS_PER_DAY      a rule's runs of a day          [10, 5000000]
+  INVESTIGATION_USD_PER_DAY, INVESTIGATION_TOKENS_PER_DAY   all runs of a day               [50, 50000000]
+  INVESTIGATION_RUNS_PER_RULE_PER_DAY                       runs a rule starts by itself    [100]
   AUTO_INVESTIGATION_SA_TOKEN   the one token investigations run with       [the newest live one]
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
@@ -70,6 +79,8 @@ pub struct ServerSettings {
     pub secret_key: Option<SecretString>,
     /// How the services behave.
     pub core: rounds_core::Settings,
+    /// Who investigates.
+    pub investigator: InvestigatorChoice,
     /// The one token that investigations run with.
     pub pinned_token: Option<SecretString>,
     /// The first admin, while there is no user.
@@ -168,6 +179,7 @@ impl ServerSettings {
             evaluator_refresh: env.millis("ALERT_EVALUATOR_REFRESH_MS", default.evaluator_refresh)?,
             plan_approval_ttl: env.millis("PLAN_APPROVAL_TTL_MS", default.plan_approval_ttl)?,
             plan_expiry_sweep: env.millis("PLAN_EXPIRY_SWEEP_MS", default.plan_expiry_sweep)?,
+            budget: spending::budget(&env)?,
             ..default
         };
         let mut child_env = BTreeMap::new();
@@ -196,6 +208,7 @@ impl ServerSettings {
             data_dir,
             secret_key: env.secret("ROUNDS_SECRET_KEY")?,
             core,
+            investigator: spending::investigator(&env)?,
             pinned_token: env.secret("AUTO_INVESTIGATION_SA_TOKEN")?,
             seed_admin: seed_admin(&env)?,
             kubectl: env.path("KUBECTL"),
@@ -317,7 +330,7 @@ impl Env<'_> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<ServerSettings, InvalidVariable> {
+    pub(super) fn read(variables: &[(&str, &str)]) -> Result<ServerSettings, InvalidVariable> {
         let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
         let lookup = |name: &str| match name {
             "HOME" => Some(OsString::from("/home/ada")),

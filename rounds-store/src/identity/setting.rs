@@ -2,15 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rounds_core::OrgId;
 use rounds_core::audit::AuditEntry;
-use rounds_core::connector::StoredSecret;
-use rounds_core::ports::store::{Key, RecordKind};
 use sea_orm::ConnectionTrait as _;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
-use secrecy::SecretString;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{IdentityError, SqlIdentity, corrupt};
 use crate::error::Fail;
@@ -76,44 +71,6 @@ impl SqlIdentity {
         done.map_err(Fail::from)?;
         self.finish(tx, audit).await
     }
-}
-
-impl SqlIdentity {
-    /// Sets a setting that is a secret: it is encrypted at rest and bound to its name.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn set_secret_setting(
-        &self,
-        name: &str,
-        secret: SecretString,
-        audit: &[AuditEntry],
-    ) -> Result<(), IdentityError> {
-        let (org, key) = place(name);
-        let sealed = self.db.sealer.seal(&org, key, &StoredSecret::Inline(secret))?;
-        self.set_setting(name, Some(&Value::String(sealed)), audit).await
-    }
-
-    /// A setting that is a secret.
-    ///
-    /// # Errors
-    /// The database, or it was sealed with another key.
-    pub async fn secret_setting(&self, name: &str) -> Result<Option<SecretString>, IdentityError> {
-        let Some(value) = self.setting(name).await? else { return Ok(None) };
-        let Some(sealed) = value.as_str() else {
-            return Err(corrupt(&format!("the setting {name}"), "it is not a sealed secret").into());
-        };
-        let (org, key) = place(name);
-        match self.db.sealer.open(&org, key, sealed)? {
-            StoredSecret::Inline(secret) => Ok(Some(secret)),
-            StoredSecret::Reference(_) => Err(corrupt(&format!("the setting {name}"), "it is a reference").into()),
-        }
-    }
-}
-
-/// What a sealed setting is bound to: no connector has this organisation and id.
-fn place(name: &str) -> (OrgId, Key) {
-    (OrgId::new(format!("setting:{name}")), Key::new(RecordKind::Connector, Uuid::nil()))
 }
 
 fn parse(name: &str, text: &str) -> Result<Value, Fail> {

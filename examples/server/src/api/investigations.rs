@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use rounds_core::investigation::{
-    Evidence, Investigation, InvestigationStatus, Report, RootCause, Section, SkipReason, Trigger,
+    Evidence, Investigation, InvestigationStatus, ModelUse, Report, RootCause, RuledOut, Section, SkipReason, ToolUse,
+    Trigger,
 };
 use rounds_core::service::{InvestigationFilter, Listed};
 use rounds_core::{AlertRuleId, InvestigationId, OrgId, PlanId, PrincipalId};
@@ -68,8 +69,20 @@ pub(super) struct InvestigationView {
     summary: Option<String>,
     root_cause: Option<RootCause>,
     sections: Vec<Section>,
+    /// What it is not.
+    ruled_out: Vec<RuledOut>,
     unknowns: Vec<String>,
     evidence: Vec<Evidence>,
+    /// The calls of its tools, when a model drove it.
+    calls: Vec<ToolUse>,
+    /// The limit that ended it before it was done.
+    limit: Option<String>,
+    /// Who wrote what was found.
+    written_by: Option<String>,
+    /// The version of the prompt, when a model drove it.
+    prompt_version: Option<String>,
+    /// How much of a model it used, over all attempts; told while it runs, too.
+    model_use: Option<ModelUse>,
     refused_proposal: Option<String>,
 }
 
@@ -117,8 +130,14 @@ impl InvestigationView {
             summary,
             root_cause: report.root_cause,
             sections: report.sections,
+            ruled_out: report.ruled_out,
             unknowns: report.unknowns,
             evidence: report.evidence,
+            calls: report.calls,
+            limit: report.limit,
+            written_by: report.written_by,
+            prompt_version: report.prompt_version,
+            model_use: found.model_use,
             refused_proposal: report.refused_proposal,
         }
     }

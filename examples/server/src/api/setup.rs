@@ -45,7 +45,7 @@ pub struct SetupStatus {
     pub configured: bool,
     /// There is, or was, an admin: the wizard makes none any more.
     pub has_admin: bool,
-    /// A language model is set.
+    /// There is a language model.
     #[serde(rename = "hasLLM")]
     pub has_llm: bool,
     /// How many connectors there are.
@@ -72,7 +72,7 @@ pub async fn setup_status(state: &AppState) -> Result<SetupStatus, ApiError> {
     Ok(SetupStatus {
         configured,
         has_admin,
-        has_llm: state.accounts.has_llm().await?,
+        has_llm: connectors.iter().any(|found| found.value.role == Role::Model),
         connector_count: connectors.len(),
         has_notifications: connectors.iter().any(|found| found.value.role == Role::Notifier),
         bootstrapped_at: users.iter().filter(|user| user.is_server_admin).map(|user| user.created_at).min(),

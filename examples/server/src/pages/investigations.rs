@@ -1,5 +1,8 @@
 //! `/investigations`: what was found, and what it rests on.
 
+mod cost;
+mod limits;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::Path;
@@ -7,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use rounds_core::access::Action;
-use rounds_core::investigation::{EvidenceSource, Investigation, InvestigationStatus, SkipReason, Trigger};
+use rounds_core::investigation::{Confidence, EvidenceSource, Investigation, InvestigationStatus, RootCause, Trigger};
 use rounds_core::plan::Plan;
 use rounds_core::service::{InvestigationFilter, Listed, RuleView};
 use rounds_core::{Error, InvestigationId};
@@ -15,8 +18,11 @@ use rounds_core::{Error, InvestigationId};
 use super::cx::{Cx, May, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
-use super::pill::Toned as _;
+use super::pill::{self, Pill, Tone, Toned as _};
+use super::when::{self, Elapsed};
 use crate::state::AppState;
+use cost::Cost;
+pub(super) use limits::skip_help;
 
 pub(super) fn router() -> Router<AppState> {
     Router::new()
@@ -33,6 +39,12 @@ struct ListPage {
     older: Option<String>,
     may_ask: May,
     question: String,
+}
+
+impl ListPage {
+    fn cost(&self, found: &Investigation) -> Option<String> {
+        cost::short(found.model_use.as_ref())
+    }
 }
 
 async fn list(cx: Cx) -> Result<Response, PageError> {
@@ -95,29 +107,47 @@ impl ShowPage {
     fn skipped(&self) -> Option<&'static str> {
         self.i.skip_reason.map(skip_help)
     }
+
+    /// Who wrote the report, when that is not who was asked to.
+    fn writer(&self) -> Option<&str> {
+        let writer = self.i.report.as_ref()?.written_by.as_deref()?;
+        (self.i.investigator.as_deref() != Some(writer)).then_some(writer)
+    }
+
+    /// How long it has been running.
+    fn elapsed(&self) -> Option<Elapsed> {
+        self.i.started_at.map(|since| Elapsed::new(since, self.shell.now))
+    }
+
+    /// How long it took.
+    fn took(&self) -> Option<String> {
+        let seconds = (self.i.finished_at? - self.i.started_at?).num_seconds();
+        Some(when::span(u64::try_from(seconds).unwrap_or_default()))
+    }
+
+    /// Whether a call of the model is under way.
+    fn asks(&self) -> bool {
+        self.i.model_use.as_ref().is_some_and(|used| used.reserved.is_some())
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        self.i.model_use.as_ref().map(Cost::of)
+    }
+
+    /// The limit that ended it, and what raises that. A run that failed says its error instead.
+    fn limit(&self) -> Option<(&str, &'static str)> {
+        let limit = self.i.report.as_ref()?.limit.as_deref()?;
+        (self.i.error.as_deref() != Some(limit)).then(|| (limit, limits::limit_help(limit)))
+    }
 }
 
-/// Why it did not run, and what to do about it.
-pub(super) fn skip_help(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::NoLiveToken => {
-            "no_live_token: the service account @syntropize/rounds has no live token. Create one under Admin → \
-             Service accounts; no restart is needed. Then use \"Investigate now\" on the alert."
-        }
-        SkipReason::AgentDenied => {
-            "agent_denied: the service account @syntropize/rounds may not investigate. Grant it investigations:create on \
-             investigations:*. Then use \"Investigate now\" on the alert."
-        }
-        SkipReason::Cooldown => "cooldown: this alert was investigated a moment ago.",
-        SkipReason::EpisodeEnded => "episode_ended: the alert recovered before the investigation started.",
-        SkipReason::Silenced => "silenced: a silence covers this alert.",
-        SkipReason::SwitchedOff => {
-            "switched_off: automatic investigation was switched off while it waited. \"Investigate now\" on the alert \
-             still works."
-        }
-        SkipReason::Stale => "stale: it waited in the queue for longer than the setting allows.",
-        _ => "for a reason that this page does not know",
-    }
+/// How sure the investigator is, as far as it said.
+fn confidence(cause: &RootCause) -> Option<Pill> {
+    cause.confidence.map(|confidence| match confidence {
+        Confidence::High => pill::word("high confidence", Tone::Ok),
+        Confidence::Medium => pill::word("medium confidence", Tone::Info),
+        Confidence::Low => pill::word("low confidence", Tone::Warn),
+    })
 }
 
 /// A reading as its place in the report says where it came from.
@@ -157,7 +187,12 @@ async fn render(cx: &Cx, id: InvestigationId, refused: Option<PageError>) -> Res
         topics = format!("{topics} plan:{}", plan.id);
     }
     let mut shell = cx.shell(i.question.clone(), "investigations").live(topics).refused(refused.as_ref());
-    shell.spoken = format!("investigation {}", i.status.as_str());
+    // A part that arrives is said, too; a reading or a call is not worth an interruption.
+    shell.spoken = match i.report.as_ref().map_or(0, |report| report.sections.len()) {
+        0 => format!("investigation {}", i.status.as_str()),
+        1 => format!("investigation {}, 1 section", i.status.as_str()),
+        sections => format!("investigation {}, {sections} sections", i.status.as_str()),
+    };
     let may_cancel = cx.may_all(Action::InvestigationsCreate, "investigations").await;
     let status = refused.map_or(StatusCode::OK, |error| error.status);
     Ok(page_with(status, &ShowPage { shell, i, plan, rule, may_cancel }))

@@ -32,6 +32,33 @@ impl fmt::Display for When {
     }
 }
 
+/// How long something has been going on. Renders a `<time>` element that `clock.js` keeps true.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Elapsed(When);
+
+impl Elapsed {
+    pub(crate) fn new(since: Timestamp, now: Timestamp) -> Self {
+        Self(When::new(since, now))
+    }
+}
+
+// As above.
+impl askama::filters::HtmlSafe for Elapsed {}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let When { at, now } = self.0;
+        let seconds = u64::try_from((now - at).num_seconds()).unwrap_or_default();
+        write!(
+            f,
+            "<time datetime=\"{}\" title=\"since {}\" data-elapsed>{}</time>",
+            at.format("%Y-%m-%dT%H:%M:%SZ"),
+            absolute(at),
+            span(seconds)
+        )
+    }
+}
+
 /// A moment in full: `2026-11-03 10:22:01 UTC`.
 pub(crate) fn absolute(at: Timestamp) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -72,6 +99,8 @@ mod tests {
             shown,
             "<time datetime=\"1970-01-01T00:00:00Z\" title=\"1970-01-01 00:00:00 UTC\" data-relative>3 min ago</time>"
         );
+        let elapsed = Elapsed::new(at, at + TimeDelta::seconds(45)).to_string();
+        assert!(elapsed.ends_with(" data-elapsed>45 s</time>"), "{elapsed}");
         assert_eq!(relative(at + TimeDelta::hours(23), at), "in 23 h");
         assert_eq!(relative(at, at + TimeDelta::seconds(2)), "just now");
     }

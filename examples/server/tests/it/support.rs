@@ -4,14 +4,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
 use rounds_core::ports::{
-    CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Notice, Notifier, Point, PortError, Query, Series,
+    CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Investigator, Notice, Notifier, Point, PortError,
+    Query, Series,
 };
 use rounds_core::testing::FakeAdapter;
 use rounds_server::settings::{Overrides, ServerSettings};
@@ -141,6 +142,16 @@ pub async fn empty() -> Server {
 
 /// A server whose settings a test changes.
 pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Server {
+    start(change, None).await
+}
+
+/// A server that investigates, and writes down at once what was found.
+pub async fn investigating(investigator: impl Investigator + 'static) -> Server {
+    let quick = |settings: &mut ServerSettings| settings.core.progress_interval = Duration::from_millis(10);
+    start(quick, Some(Arc::new(investigator))).await
+}
+
+async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Arc<dyn Investigator>>) -> Server {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -153,7 +164,7 @@ pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Server {
     change(&mut settings);
     let linked = Registry::linked().unwrap();
     let registry = Registry::new(linked.iter().cloned().chain(registrations())).unwrap();
-    let boot = Boot { settings, registry, investigator: None, without: Vec::new() };
+    let boot = Boot { settings, registry, investigator, without: Vec::new() };
     let app = App::start(boot).await.unwrap();
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -295,6 +306,15 @@ impl Client {
             request = request.json(&body);
         }
         Answer::read(request, what).await
+    }
+
+    /// Sends a form of a page.
+    pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.append_pair("csrf", self.csrf.as_deref().unwrap_or_default()).extend_pairs(fields);
+        let request = self.request(Method::POST, path).body(body.finish());
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        Answer::read(request, format!("POST {path}")).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {

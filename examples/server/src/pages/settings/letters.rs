@@ -61,7 +61,7 @@ struct LettersPage {
 }
 
 impl LettersPage {
-    fn places(&self) -> [Place; 3] {
+    fn places(&self) -> [Place; 4] {
         PLACES
     }
 

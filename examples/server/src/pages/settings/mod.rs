@@ -46,7 +46,7 @@ struct Place {
     empty: &'static str,
 }
 
-const PLACES: [Place; 3] = [
+const PLACES: [Place; 4] = [
     Place {
         path: "datasources",
         title: "Datasources",
@@ -60,6 +60,14 @@ const PLACES: [Place; 3] = [
         one: "ops connector",
         role: Role::Execution,
         empty: "Approved plans run on an ops connector: add a cluster, with the namespaces that may be touched.",
+    },
+    Place {
+        path: "models",
+        title: "Language model",
+        one: "language model",
+        role: Role::Model,
+        empty: "Without one, the playbook investigates: it knows common failures by their signatures and costs nothing. \
+                With one, the model investigates, read-only and within budgets, and what it reads goes to its provider.",
     },
     Place {
         path: "notifications",
@@ -154,7 +162,12 @@ impl SettingsPage {
         Some(backlog).filter(|backlog| backlog.pending > 0 || backlog.dead > 0)
     }
 
-    fn places(&self) -> [Place; 3] {
+    /// Several models, and none of them is used: core does not guess.
+    fn is_undecided(&self) -> bool {
+        self.place.role == Role::Model && self.found.len() > 1 && !self.found.iter().any(|found| found.is_default)
+    }
+
+    fn places(&self) -> [Place; 4] {
         PLACES
     }
 
