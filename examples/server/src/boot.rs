@@ -90,6 +90,12 @@ impl App {
     /// # Errors
     /// What was tried, what was wrong and what would work.
     pub async fn start(boot: Boot) -> anyhow::Result<Self> {
+        // Everything is in there, database driver and all: boxed, or the compiler gives up on whoever awaits this in something
+        // that is nested itself.
+        Box::pin(Self::started(boot)).await
+    }
+
+    async fn started(boot: Boot) -> anyhow::Result<Self> {
         let settings = boot.settings;
         private_dir(&settings.data_dir)?;
         // Asking kubectl for its version takes longer than opening the database, so both happen at once.

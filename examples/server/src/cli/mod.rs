@@ -47,7 +47,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // Its answers go to programs: it reads no settings and logs nothing.
         return gate::run(args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
     }
-    let settings = cli.settings()?;
+    let mut settings = cli.settings()?;
+    if matches!(cli.command, Some(Command::Rehearse(_) | Command::Record(_))) && settings.log_filter == "info" {
+        // What they print is for reading, and a database is set up for each file.
+        settings.log_filter = "warn".into();
+    }
     log(&settings)?;
     // The process is ours, so its TLS provider is, too. An error only says that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();

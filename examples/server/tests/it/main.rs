@@ -14,6 +14,7 @@ mod investigations;
 mod model_line;
 mod models;
 mod plans;
+mod recording;
 mod replicas;
 mod setup;
 mod support;
