@@ -147,6 +147,23 @@ impl Desk {
         }
     }
 
+    /// Whether the run ended early and without a cause. One that was completed without a cause says so on purpose.
+    pub fn lacks_a_cause(&self) -> bool {
+        !self.complete && self.findings.root_cause.is_none()
+    }
+
+    /// Keeps what code had found before the model began, whose work came to nothing.
+    pub fn fall_back_on(&mut self, facts: Findings) {
+        let Findings { summary, root_cause, sections, plan, rescue, unknowns, .. } = facts;
+        if let Some(cause) = root_cause {
+            self.findings.summary = format!("{} Known signatures say: {summary}", self.findings.summary);
+            self.findings.root_cause = Some(cause);
+            (self.findings.plan, self.findings.rescue) = (plan, rescue);
+        }
+        self.findings.sections.extend(sections);
+        self.findings.unknowns.extend(unknowns);
+    }
+
     pub fn prompt(&mut self, version: &str) {
         self.findings.prompt_version = Some(version.to_owned());
     }

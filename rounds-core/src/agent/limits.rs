@@ -16,6 +16,8 @@ const SAME: u32 = 2;
 const REPEATS: u32 = 5;
 /// How many turns in a row may bring nothing but errors.
 const BARREN: u32 = 6;
+/// How much time the last turn is given; less, of a short run.
+const CLOSING: Duration = Duration::from_secs(60);
 /// What is kept back of the dispatcher's own limit, to come home in time.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -48,6 +50,11 @@ impl Limits {
     /// How much time is left.
     pub fn left(&self, now: Timestamp) -> Duration {
         self.wall_time.saturating_sub(elapsed(self.began, now))
+    }
+
+    /// How much of the time is for the conclusion.
+    pub fn closing(&self) -> Duration {
+        CLOSING.min(self.wall_time / 5)
     }
 
     /// Begins a turn.

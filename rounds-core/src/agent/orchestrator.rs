@@ -151,17 +151,24 @@ async fn drive(run: &Run<'_>, model: &dyn Model, facts: Option<Findings>) -> Res
         End::Complete => {}
         End::Silent(words) => desk.last_words(&words),
         End::Limit(limit) => desk.cut_short(limit),
-        // Nothing came of the model at all: what code found is the report, if there is any.
-        End::Failed(error) if desk.findings().calls.is_empty() => {
-            let Some(mut facts) = facts else { return Err(error) };
-            facts.unknowns.push(format!("The language model could not be used, so no model looked at this: {error}"));
-            facts.written_by = Some("playbook".to_owned());
-            return Ok(facts);
-        }
         End::Failed(error) => {
-            let which = if error.kind == PortErrorKind::Exhausted { "budget" } else { "model" };
-            desk.cut_short(format!("{which}: {error}"));
+            let spent = error.kind == PortErrorKind::Exhausted;
+            let limit = format!("{}: {error}", if spent { "budget" } else { "model" });
+            if desk.findings().calls.is_empty() {
+                // Nothing came of the model at all: what code found is the report, if there is any.
+                let (Some(mut facts), Some(playbook)) = (facts, run.playbook) else { return Err(error) };
+                facts
+                    .unknowns
+                    .push(format!("The language model could not be used, so no model looked at this: {error}"));
+                facts.limit = spent.then_some(limit);
+                facts.written_by = Some(playbook.name().to_owned());
+                return Ok(facts);
+            }
+            desk.cut_short(limit);
         }
+    }
+    if let (Some(facts), true) = (facts, desk.lacks_a_cause()) {
+        desk.fall_back_on(facts);
     }
     Ok(desk.into_findings())
 }
@@ -184,7 +191,7 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
             return End::Limit(limit);
         }
         let left = limits.left(run.tools.now());
-        let last = limits.turns_left() == 0 || left < Duration::from_secs(60);
+        let last = limits.turns_left() == 0 || left < limits.closing();
         if last {
             transcript.say("This is the last turn: conclude now with `complete`, from what you know.");
         } else if limits.turns_left() == 3 {
@@ -211,7 +218,11 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
         }
         if completion.tool_calls.is_empty() {
             silent += 1;
-            if silent >= SILENT || last {
+            if last {
+                run.desk().last_words(&completion.text);
+                return End::Limit(limits.reached());
+            }
+            if silent >= SILENT {
                 return End::Silent(completion.text);
             }
             transcript.say(match completion.stop {

@@ -167,3 +167,27 @@ async fn a_run_that_the_dispatcher_ends_keeps_what_was_noted() {
     assert_eq!((report.sections.len(), report.evidence.len()), (1, 1));
     assert!(report.limit.unwrap().contains("longer than 30 s"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_known_signatures_say_is_kept_when_the_model_comes_to_nothing() {
+    use rounds_core::agent::OrchestratorAgent;
+    use rounds_core::testing::ScriptedInvestigator;
+
+    let playbook = std::sync::Arc::new(ScriptedInvestigator::reading("get app/web").proposing("restart app/web"));
+    let driven = async |model: ScriptedModel| {
+        let agent = OrchestratorAgent::new(agent(|settings| settings.turns = 3)).with_playbook(playbook.clone());
+        let scene = Scene::driven(model, Settings::default(), std::sync::Arc::new(agent)).await;
+        let ended = scene.ended().await;
+        (ended.plan_id.is_some(), ended.report.unwrap())
+    };
+    let wandering =
+        ScriptedModel::default().calls([run("get app/1")]).calls([run("get app/2")]).calls([run("get app/3")]);
+    let (planned, report) = driven(wandering).await;
+    assert!(planned && report.limit.is_some() && report.summary.contains("Known signatures say"), "{}", report.summary);
+    // A model that comes to the conclusion that there is no cause is not overruled.
+    let (planned, report) = driven(ScriptedModel::default().calls([done("nothing")])).await;
+    assert!(!planned && report.root_cause.is_none(), "{}", report.summary);
+    // And one that cannot be asked at all leaves the playbook's own report.
+    let (planned, report) = driven(ScriptedModel::default().fails(PortErrorKind::Unauthorized, "no key")).await;
+    assert!(planned && report.written_by.as_deref() == Some("scripted"));
+}
