@@ -8,6 +8,7 @@
 mod driver;
 mod screens;
 mod shop;
+mod watched;
 mod world;
 
 use std::sync::Arc;

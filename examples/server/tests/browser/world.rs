@@ -8,6 +8,7 @@ use rounds_core::access::{Action, OrgRole, Principal, Scope};
 use rounds_core::alert::{Condition, Operator, Severity};
 use rounds_core::investigation::{Proposal, ProposedStep};
 use rounds_core::plan::{Plan, PlanStatus};
+use rounds_core::ports::Investigator;
 use rounds_core::service::{ConnectorDraft, PlanFilter, ProposeRequest, RuleDraft};
 use rounds_core::step::StepSpec;
 use rounds_core::{AlertRuleId, ConnectorId, PlanId, Rounds};
@@ -39,10 +40,10 @@ pub struct World {
 impl World {
     /// A server without anybody.
     pub async fn empty() -> Self {
-        Self::start(true).await
+        Self::start(true, Doctor).await
     }
 
-    async fn start(scripts: bool) -> Self {
+    async fn start(scripts: bool, investigator: impl Investigator + 'static) -> Self {
         let name = format!("shop{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let shop = Shop::open(&name);
         let dir = tempfile::tempdir().unwrap();
@@ -50,10 +51,11 @@ impl World {
         let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
+        settings.core.progress_interval = Duration::from_millis(100);
         let boot = Boot {
             settings,
             registry: registry(),
-            investigator: Some(std::sync::Arc::new(Doctor)),
+            investigator: Some(std::sync::Arc::new(investigator)),
             without: Vec::new(),
         };
         let mut app = App::start(boot).await.unwrap();
@@ -76,7 +78,12 @@ impl World {
 
     /// The same, whose pages cannot load their scripts.
     pub async fn without_scripts() -> Self {
-        Self::start(false).await.peopled().await
+        Self::start(false, Doctor).await.peopled().await
+    }
+
+    /// The same as a new one, with somebody else who investigates.
+    pub async fn investigated_by(investigator: impl Investigator + 'static) -> Self {
+        Self::start(true, investigator).await.peopled().await
     }
 
     async fn peopled(self) -> Self {

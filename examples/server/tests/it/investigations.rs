@@ -74,19 +74,20 @@ async fn what_is_found_shows_before_the_run_ends_and_is_only_ever_text() {
     let mut text = String::new();
     let mut next = async || {
         loop {
-            if let Some(end) = text.find("\n\n") {
-                let block: String = text.drain(..end + 2).collect();
-                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                if let (Some(event), Some(data)) = (field("event:"), field("data:")) {
-                    return (event.to_owned(), serde_json::from_str::<Value>(data).unwrap());
-                }
+            let Some(end) = text.find("\n\n") else {
+                let chunk = stream.chunk().await.unwrap().expect("the stream ended");
+                text.push_str(std::str::from_utf8(&chunk).unwrap());
                 continue;
+            };
+            let block: String = text.drain(..end + 2).collect();
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            if let (Some(event), Some(data)) = (field("event:"), field("data:")) {
+                return (event.to_owned(), serde_json::from_str::<Value>(data).unwrap());
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(20), stream.chunk()).await;
-            let chunk = chunk.unwrap_or_else(|_| panic!("only {text} came")).unwrap().unwrap();
-            text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
+    // A silent stream says that it is there, which is no event: the wait is for events.
+    let mut next = async || tokio::time::timeout(Duration::from_secs(20), next()).await.expect("no event within 20 s");
     let seen = loop {
         let (event, seen) = next().await;
         assert_eq!(event, "investigation");

@@ -101,6 +101,16 @@ async fn the_model_that_is_set_investigates_and_its_key_never_comes_out() {
     let page = admin.get(&format!("/investigations/{}", found["id"].as_str().unwrap())).await.expect(200).to_string();
     assert!(page.contains("1 call, 1,100 tokens, no price is configured"), "{page}");
 
+    let config = json!({ "model": "m-1", "baseUrl": provider.url, "prices": { "input": 3.0, "output": 15.0 } });
+    let path = format!("/api/connectors/{}", set["connectorId"].as_str().unwrap());
+    admin.put(&path, json!({ "config": config })).await.expect(200);
+    let priced = investigate(&admin).await;
+    assert_eq!(priced["modelUse"]["costMicros"], 4_500);
+    for path in [format!("/investigations/{}", priced["id"].as_str().unwrap()), "/investigations".into()] {
+        let page = admin.get(&path).await.expect(200).to_string();
+        assert!(page.contains("$0.0045"), "{page}");
+    }
+
     let log = admin.get("/api/admin/audit-log").await.expect(200);
     assert!(log.to_string().contains("settings.llm"), "{log}");
     let settings = admin.get("/settings/models").await.expect(200);

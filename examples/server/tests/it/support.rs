@@ -142,13 +142,13 @@ pub async fn empty() -> Server {
 
 /// A server whose settings a test changes.
 pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Server {
-    start(change, None).await
+    Box::pin(start(change, None)).await
 }
 
 /// A server that investigates, and writes down at once what was found.
 pub async fn investigating(investigator: impl Investigator + 'static) -> Server {
     let quick = |settings: &mut ServerSettings| settings.core.progress_interval = Duration::from_millis(10);
-    start(quick, Some(Arc::new(investigator))).await
+    Box::pin(start(quick, Some(Arc::new(investigator)))).await
 }
 
 async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Arc<dyn Investigator>>) -> Server {

@@ -102,4 +102,9 @@ mod tests {
             assert!(help.contains(variable), "{variable}: {help}");
         }
     }
+
+    #[test]
+    fn a_rule_that_had_its_runs_is_told_which_variable_says_how_many() {
+        assert!(skip_help(SkipReason::BudgetSpent).contains("INVESTIGATION_RUNS_PER_RULE_PER_DAY"));
+    }
 }
