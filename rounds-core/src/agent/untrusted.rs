@@ -4,6 +4,8 @@
 //! it is no defence by itself, for a model may be talked into anything. The defence is that the model can do nothing that
 //! matters: see [`agent`](super).
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::redact::redact;
@@ -28,9 +30,24 @@ fn unseen(c: char) -> bool {
 /// ```
 #[must_use]
 pub fn clean(text: &str, cap: usize) -> String {
+    let text = within_reason(text, cap);
     // First what cannot be seen, or a credential could hide behind it from the patterns.
     let seen: String = text.chars().filter(|c| !unseen(*c)).collect();
     capped(redact(&seen, &[]), cap)
+}
+
+/// The beginning and the end of a text that is far longer than what is wanted of it, so that nobody decides how long we look
+/// at it. Cut between words: half a credential is recognised by nobody.
+fn within_reason(text: &str, cap: usize) -> Cow<'_, str> {
+    let half = cap.saturating_mul(4).max(64 * 1024);
+    if text.len() <= half.saturating_mul(2) {
+        return Cow::Borrowed(text);
+    }
+    let head = &text[..text.floor_char_boundary(half)];
+    let tail = &text[text.ceil_char_boundary(text.len() - half)..];
+    let head = head.rfind(char::is_whitespace).map_or("", |end| &head[..end]);
+    let tail = tail.find(char::is_whitespace).map_or("", |start| &tail[start..]);
+    Cow::Owned(format!("{head}\n[… truncated: {} bytes left out …]\n{tail}", text.len() - head.len() - tail.len()))
 }
 
 /// The same in one line, for titles and names.
@@ -106,6 +123,23 @@ mod tests {
             let text = format!("{} token=tok_abcdefghijklmnop {}", "x".repeat(lead), "y".repeat(200));
             assert!(!clean(&text, 60).contains("abcdefg"), "{lead}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_far_too_long_is_not_looked_at_whole_and_never_cut_inside_of_a_word() {
+        let key = "AKIAIOSFODNN7EXAMPLE";
+        let (mut whole, mut gone) = (0, 0);
+        for lead in 0..40 {
+            // The cut of 64 KiB comes somewhere before, inside of, or behind the key.
+            let text = format!("{}{} {key} {}", "x ".repeat(32 * 1024 - 20), "y".repeat(lead), "z ".repeat(200_000));
+            let cut = within_reason(&text, 100);
+            assert!(cut.len() < 200_000 && cut.contains("truncated"));
+            match cut.contains(key) {
+                true => whole += 1,
+                false => gone += u32::from(!cut.contains("AKIA")),
+            }
+        }
+        assert!(whole > 5 && gone > 5 && whole + gone == 40, "{whole} {gone}");
     }
 
     #[test]

@@ -25,8 +25,6 @@ use crate::time::{Timestamp, elapsed};
 
 /// How much of an answer is kept with the report.
 const EXCERPT: usize = 4 * 1024;
-/// How much of it is looked at for that.
-const LOOKED_AT: usize = 64 * 1024;
 /// How often a commit is tried anew because somebody else spent at the same moment.
 const TRIES: u32 = 64;
 
@@ -123,7 +121,7 @@ impl Notebook {
             duration_ms: millis(duration),
             ok,
             // It is shown on pages and handed on to models: whoever wrote it, what looks like a credential stays out.
-            excerpt: clean(&text[..text.floor_char_boundary(LOOKED_AT)], EXCERPT),
+            excerpt: clean(text, EXCERPT),
             truncated: text.len() > EXCERPT,
         });
         self.changed.notify_one();
