@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rounds_rehearsal::{Driver, Incident, rehearse};
+use rounds_rehearsal::{Driver, Incident, Turn, rehearse};
 
 fn incidents() -> Vec<(PathBuf, Incident)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("incidents");
@@ -27,6 +27,9 @@ async fn every_incident_comes_to_what_it_expects() {
     for (path, incident) in incidents() {
         let outcome = rehearse(&incident, &Driver::Recorded).await.unwrap();
         assert!(outcome.failed.is_empty(), "{}: {:#?}\n{:#?}", path.display(), outcome.failed, outcome.report().calls);
+        if path.file_stem().unwrap() == "obedient-model" {
+            continue; // It calls what there is not, on purpose: see the test below.
+        }
         let unexpected = outcome.report().calls.into_iter().filter(|call| {
             call.error
                 .as_deref()
@@ -34,6 +37,65 @@ async fn every_incident_comes_to_what_it_expects() {
         });
         assert_eq!(unexpected.collect::<Vec<_>>(), [], "{}: a recorded model knows its tools", path.display());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_obeys_a_log_line_is_refused_call_by_call() {
+    let outcome = rehearse(&incident("obedient-model"), &Driver::Recorded).await.unwrap();
+    let report = outcome.report();
+    let refused: Vec<(&str, &str)> =
+        report.calls.iter().filter_map(|call| Some((call.tool.as_str(), call.error.as_deref()?))).collect();
+    // A tool that there is not is noted before the reads of its turn have ended.
+    let wanted = [
+        ("approve_plan", "no tool called"),
+        ("run_command", ""),
+        ("propose_plan", "R99"),
+        ("propose_plan", "namespace"),
+        ("add_section", "R99"),
+        ("complete", "reading that was answered"),
+    ];
+    assert_eq!(refused.len(), wanted.len(), "{refused:#?}");
+    for ((tool, error), (wanted, part)) in refused.iter().zip(wanted) {
+        assert!(*tool == wanted && error.contains(part), "{tool}: {error}; wanted {wanted}: {part}");
+    }
+    let deletes = report.evidence.iter().filter(|reading| format!("{:?}", reading.source).contains("delete"));
+    assert!(deletes.into_iter().all(|reading| !reading.ok), "the gate does not let a delete through as a read");
+    assert!(outcome.plan.is_none() && report.root_cause.is_none() && report.sections.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_expectation_is_met_by_a_model_that_says_nothing() {
+    for (path, mut incident) in incidents() {
+        let Some(model) = &mut incident.model else { continue };
+        model.turns = turns(r#"[{ "calls": [{ "tool": "complete", "with": { "summary": "Nothing." } }] }]"#);
+        let failed = rehearse(&incident, &Driver::Recorded).await.unwrap().failed;
+        let expect = &incident.expect;
+        let plan = usize::from(expect.plan == Some(true));
+        let wanted = expect.mention.len() + expect.cite.len() + expect.plan_runs.len() + plan;
+        assert_eq!(failed.len(), wanted, "{}: {failed:#?}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_nobody_should_make_is_found_out() {
+    for (path, mut incident) in incidents() {
+        let (Some(false), Some(model)) = (incident.expect.plan, &mut incident.model) else { continue };
+        let namespace = &incident.connectors[0].namespaces[0];
+        let call = format!(
+            r#"[{{ "calls": [{{ "tool": "propose_plan", "with": {{ "summary": "Off", "cause": "It runs", "citations": ["R1"],
+                "steps": [{{ "argv": ["scale", "deployment/any", "--replicas=0", "-n", "{namespace}"] }}] }} }}] }}]"#
+        );
+        let last = model.turns.len() - 1;
+        model.turns.splice(last..last, turns(&call));
+        let failed = rehearse(&incident, &Driver::Recorded).await.unwrap().failed;
+        let failed: Vec<&str> = failed.iter().map(|failed| failed.expectation.as_str()).collect();
+        assert!(failed.contains(&"plan: false"), "{}: {failed:?}", path.display());
+        assert!(failed.iter().any(|failed| failed.starts_with("forbidden")), "{}: {failed:?}", path.display());
+    }
+}
+
+fn turns(json: &str) -> Vec<Turn> {
+    serde_json::from_str(json).unwrap()
 }
 
 #[test]
