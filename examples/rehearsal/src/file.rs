@@ -240,6 +240,12 @@ impl Incident {
             let found = incident.version;
             return Err(Unreadable(format!("version: found {found}; this program reads version {VERSION}")));
         }
+        for (field, found) in [("connectors", incident.connectors.len()), ("datasources", incident.datasources.len())] {
+            if found > crate::run::MOST {
+                let most = crate::run::MOST;
+                return Err(Unreadable(format!("{field}: found {found}; at most {most} are replayed")));
+            }
+        }
         let mut names = Vec::new();
         let connectors = incident.connectors.iter().map(|connector| &connector.name);
         for name in connectors.chain(incident.datasources.iter().map(|datasource| &datasource.name)) {

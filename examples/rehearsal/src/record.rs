@@ -9,6 +9,7 @@ use rounds_core::ports::{
 };
 use rounds_core::redact::redact;
 use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
+use serde_json::Value;
 
 use crate::file::{
     AnsweredQuery, Call, CommandAnswer, Incident, RecordedConnector, RecordedDatasource, RecordedModel, RecordedSeries,
@@ -38,6 +39,11 @@ impl Recorder {
     /// # Errors
     /// The temporary database cannot be made.
     pub async fn record(mut incident: Incident, sources: Sources) -> anyhow::Result<(Incident, Outcome)> {
+        let alert = &mut incident.alert;
+        alert.description = redact(&alert.description, &[]);
+        for value in alert.labels.values_mut().chain(alert.rule_labels.values_mut()) {
+            *value = redact(value, &[]);
+        }
         let tape = Arc::new(Mutex::new(Incident {
             connectors: Vec::new(),
             datasources: Vec::new(),
@@ -69,6 +75,13 @@ impl Recorder {
         incident.expect.plan = Some(outcome.plan.is_some());
         Ok((incident, outcome))
     }
+}
+
+/// Arguments without what looks like a credential. A question that holds one is not sent when it is asked for the first time
+/// either, so that replay misses nothing.
+fn without_secrets(arguments: &Value) -> Value {
+    let text = redact(&arguments.to_string(), &[]);
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
 type Tape = Arc<Mutex<Incident>>;
@@ -216,7 +229,8 @@ impl Model for TapedModel {
 
     async fn complete(&self, cx: &CallContext, request: &CompletionRequest) -> Result<Completion, PortError> {
         let said = self.model.complete(cx, request).await?;
-        let calls = said.tool_calls.iter().map(|call| Call { tool: call.name.clone(), with: call.arguments.clone() });
+        let calls =
+            said.tool_calls.iter().map(|call| Call { tool: call.name.clone(), with: without_secrets(&call.arguments) });
         let turn = Turn { text: redact(&said.text, &[]), calls: calls.collect(), usage: Some(said.usage) };
         if let Some(model) = &mut lock(&self.tape).model {
             model.turns.push(turn);

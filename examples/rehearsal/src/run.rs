@@ -25,6 +25,9 @@ use crate::replay::{ReplayedCluster, ReplayedDatasource, ReplayedModel};
 /// The name of the model's connector.
 pub(crate) const MODEL: &str = "llm";
 
+/// How many connectors, and how many datasources, an incident has at most: each has a kind of its own.
+pub(crate) const MOST: usize = 4;
+
 /// Who investigates.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -171,7 +174,7 @@ fn assembled(incident: &Incident, outside: Outside) -> Assembled {
     (registrations, drafts, Arc::new(agent))
 }
 
-fn kinds<T>(kinds: [&'static str; 4], ports: Vec<T>) -> impl Iterator<Item = (&'static str, T)> {
+fn kinds<T>(kinds: [&'static str; MOST], ports: Vec<T>) -> impl Iterator<Item = (&'static str, T)> {
     kinds.into_iter().zip(ports)
 }
 

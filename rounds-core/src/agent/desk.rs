@@ -69,25 +69,24 @@ impl Desk {
         Ok(())
     }
 
-    /// Keeps a plan that was previewed, with the cause it is for. One that was kept before goes, and its rescue with it.
+    /// The cause that a plan is for.
     ///
     /// # Errors
-    /// The cause cites nothing that was really read.
-    pub fn keep_plan(
-        &mut self,
-        plan: Proposal,
-        cause: (&str, Vec<ReadingId>),
-        way_back: Option<Proposal>,
-        evidence: &[Evidence],
-    ) -> Result<(), String> {
-        let cause = root_cause(cause.0, cause.1, Confidence::Medium)?;
-        let alone = Findings { root_cause: Some(cause.clone()), plan: Some(plan.clone()), ..Findings::default() };
+    /// It cites nothing that was really read.
+    pub fn cause_of_a_plan(text: &str, citations: Vec<ReadingId>, evidence: &[Evidence]) -> Result<RootCause, String> {
+        let cause = root_cause(text, citations, Confidence::Medium)?;
+        let plan = Some(Proposal::new("any plan"));
+        let alone = Findings { root_cause: Some(cause.clone()), plan, ..Findings::default() };
         alone.check_citations(evidence).map_err(|error| error.to_string())?;
+        Ok(cause)
+    }
+
+    /// Keeps a plan that was previewed, with the cause it is for. One that was kept before goes, and its rescue with it.
+    pub fn keep_plan(&mut self, plan: Proposal, cause: RootCause, way_back: Option<Proposal>) {
         self.findings.root_cause = Some(cause);
         self.findings.plan = Some(plan);
         self.findings.rescue = None;
         self.way_back = way_back;
-        Ok(())
     }
 
     pub fn keep_rescue(&mut self, rescue: Proposal) {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::desk::Desk;
 use super::super::untrusted::clean;
 use super::arguments::{Cite, Written, cited, connector, parse, spec};
 use super::{Answer, Run, Tool};
@@ -154,6 +155,12 @@ impl Tool for ProposePlan {
             Ok(prepared) => prepared,
             Err(error) => return refused(run, &error),
         };
+        // Before anything is asked of a server: a plan without evidence is none.
+        let cause = Desk::cause_of_a_plan(&cause, citations, &run.tools.evidence());
+        let cause = match cause {
+            Ok(cause) => cause,
+            Err(error) => return refused(run, &error),
+        };
         let preview = match run.tools.preview(&plan).await {
             Ok(preview) => preview,
             Err(reason) => return refused(run, &reason),
@@ -163,12 +170,7 @@ impl Tool for ProposePlan {
             None => "No way back is known for it; propose_rescue_plan can add one.".to_owned(),
         };
         let told = shown(run, &preview);
-        let evidence = run.tools.evidence();
-        // In a statement of its own, or the desk would still be taken when the refusal is counted on it.
-        let kept = run.desk().keep_plan(plan, (&cause, citations), preview.way_back, &evidence);
-        if let Err(error) = kept {
-            return refused(run, &error);
-        }
+        run.desk().keep_plan(plan, cause, preview.way_back);
         Answer::said(format!(
             "The plan is kept; a person will decide. {back} If the dry-run shows that it would not do what you meant, propose \
              another; otherwise complete the report.\n{told}"
