@@ -391,7 +391,11 @@ impl Job {
             let investigated = Some((next.id, next.started_at.unwrap_or(now)));
             commit = commit.update(AlertInstance { investigated, ..instance.value }, instance.version);
         }
-        let started = self.shared.settle(commit, tries).await?;
+        let started = match self.shared.settle(commit, tries).await {
+            // Two replicas found no row of what the rule spent: the second finds the first one's.
+            Err(Error::Conflict { code: "name_taken", .. }) => false,
+            settled => settled?,
+        };
         Ok(started.then(|| Versioned { value: next, version: found.version + 1 }))
     }
 

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rounds_core::access::{OrgRole, Principal};
-use rounds_core::alert::HistoryRow;
+use rounds_core::alert::{AlertInstance, HistoryRow};
 use rounds_core::investigation::{Findings, Investigation, InvestigationStatus, Proposal, ProposedStep, RootCause};
-use rounds_core::plan::{Plan, PlanStatus, RequestStatus, StepStatus, VerificationStatus};
+use rounds_core::plan::{Plan, PlanStatus, RequestStatus, Step, StepStatus, VerificationStatus};
 use rounds_core::plugin::{Registration, Registry};
-use rounds_core::ports::store::{AuditQuery, Commit, Committed, RecordKind};
+use rounds_core::ports::store::{AuditQuery, Commit, Committed, OutboxNotice, RecordKind};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, FiredAlert, Investigator, Notice,
     Notifier, PortError, ReadStep, Store, StoreError, Toolbox,
@@ -253,8 +253,15 @@ async fn furnish(process: &Process) {
 async fn attend(process: &Process, what: &str) -> Plan {
     let limit = tokio::time::Instant::now() + Duration::from_secs(90);
     loop {
-        assert!(tokio::time::Instant::now() < limit, "{what}: the line never came to its end");
         let plans: Vec<Plan> = all(&process.store, RecordKind::Plan).await;
+        if tokio::time::Instant::now() >= limit {
+            let investigations: Vec<Investigation> = all(&process.store, RecordKind::Investigation).await;
+            let instances: Vec<AlertInstance> = all(&process.store, RecordKind::AlertInstance).await;
+            let notices: Vec<OutboxNotice> = all(&process.store, RecordKind::Notice).await;
+            panic!(
+                "{what}: the line never came to its end: {plans:#?} {investigations:#?} {instances:#?} {notices:#?}"
+            );
+        }
         assert!(plans.len() <= 1, "{what}: one firing, one plan");
         if let Some(plan) = plans.into_iter().next() {
             decide(process, &plan).await;
@@ -283,7 +290,9 @@ async fn decide(process: &Process, plan: &Plan) {
             }
         }
         PlanStatus::Failed => {
-            if let Some(step) = plan.steps.iter().find(|step| step.status == StepStatus::Interrupted) {
+            // On a machine that is busy a step may find no time left, and fail before it begins.
+            let halted = |step: &&Step| matches!(step.status, StepStatus::Interrupted | StepStatus::Failed);
+            if let Some(step) = plan.steps.iter().find(halted) {
                 let _ = plans.retry(admin, plan.id, step.ordinal, true).await;
             }
         }
