@@ -72,7 +72,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
 /// assert_eq!(redact("it says hunter2", &["hunter2"]), "it says [redacted]");
 /// ```
 pub fn redact(text: &str, known: &[&str]) -> String {
-    let mut text = text.to_owned();
+    let mut text = without_colours(text);
     for secret in known.iter().filter(|secret| secret.len() >= 6) {
         if text.contains(secret) {
             text = text.replace(secret, MARK);
@@ -86,6 +86,32 @@ pub fn redact(text: &str, known: &[&str]) -> String {
         }
     }
     text
+}
+
+/// The text without the sequences that colour a terminal (ECMA-48): one between a key and its value would hide both.
+pub(crate) fn without_colours(text: &str) -> String {
+    if !text.contains('\u{1b}') {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            shown.push(c);
+            continue;
+        }
+        match chars.next_if(|next| matches!(next, '[' | ']')) {
+            // Parameters, and one final letter or sign.
+            Some('[') => {
+                while chars.next_if(|next| matches!(next, ' '..='?')).is_some() {}
+                let _ = chars.next_if(|next| matches!(next, '@'..='~'));
+            }
+            // A title, up to a bell or the next escape.
+            Some(_) => while chars.next_if(|next| !matches!(next, '\u{7}' | '\u{1b}' | '\n')).is_some() {},
+            None => {}
+        }
+    }
+    shown
 }
 
 fn replaced(found: &Captures<'_>, group: usize) -> String {
@@ -167,6 +193,10 @@ mod tests {
             assert_eq!(redact(&shown, &[]), shown, "a second time changes nothing");
         }
         assert_eq!(redact("said s3cr3t!", &["s3cr3t"]), "said [redacted]!");
+        assert_eq!(
+            redact("\u{1b}[36mpassword\u{1b}[0m=hunter2 \u{1b}]0;title\u{7}x", &[]),
+            "password=[redacted] \u{7}x"
+        );
     }
 
     #[test]

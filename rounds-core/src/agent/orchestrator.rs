@@ -24,6 +24,8 @@ use crate::time::elapsed;
 
 /// How many tool calls of one answer are run.
 const CALLS: usize = 16;
+/// The longest arguments of a call.
+const MOST_ARGUMENTS: usize = 64 * 1024;
 /// How much of a call's arguments the report keeps.
 const ARGUMENTS: usize = 2 * 1024;
 /// The longest that one completion may take, its retries included.
@@ -212,6 +214,10 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
             Ok(completion) => completion,
             Err(error) => return End::Failed(error),
         };
+        let mut completion = completion;
+        let asked = completion.tool_calls.len();
+        // What is not run is not kept either: a model that calls without end fills nobody's memory.
+        completion.tool_calls.truncate(CALLS);
         transcript.answered(&completion);
         if completion.stop == StopReason::Refused {
             return End::Limit(format!("refused: the model would not go on{}", words(&completion)));
@@ -238,6 +244,10 @@ async fn converse(run: &Run<'_>, model: &dyn Model, system: &str, facts: Option<
         for (call, answer) in answers(run, &offered, &mut limits, &completion.tool_calls).await {
             fruitful |= answer.error.is_none();
             transcript.result(&call.id, answer.text, answer.error.is_some());
+        }
+        if asked > CALLS {
+            transcript
+                .say(format!("{CALLS} calls are run in one turn; you made {asked}. Make the others in the next."));
         }
         limits.end_turn(fruitful);
         if run.desk().complete {
@@ -267,13 +277,6 @@ async fn answers<'c>(
     let mut ready: Vec<(usize, Answer)> = Vec::new();
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
     for (place, call) in calls.iter().enumerate() {
-        if place >= CALLS {
-            ready.push((
-                place,
-                Answer::refused(format!("{CALLS} calls are run in one turn: make this one in the next")),
-            ));
-            continue;
-        }
         let Some(tool) = offered.iter().find(|tool| tool.spec().name == call.name) else {
             let known: Vec<String> = offered.iter().map(|tool| tool.spec().name).collect();
             let found = clean(&call.name, 60);
@@ -323,6 +326,9 @@ async fn one(run: &Run<'_>, tool: &'static dyn Tool, call: &ToolCall, limit: Dur
         }
         // A question is sent elsewhere: whatever made the model write a credential into it, it does not leave.
         let asked = canonical::to_string(&call.arguments);
+        if asked.len() > MOST_ARGUMENTS {
+            return Answer::refused(format!("found {} bytes of arguments; {MOST_ARGUMENTS} are accepted", asked.len()));
+        }
         if tool.reads() && redact(&asked, &[]) != asked {
             return Answer::refused("this holds what looks like a credential, and is not sent anywhere");
         }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use crate::redact::redact;
+use crate::redact::{redact, without_colours};
 
 /// Characters that change how text looks or is read without being seen: marks of direction, joiners, tags. An instruction
 /// can be hidden in them from the person who reads along.
@@ -25,14 +25,14 @@ fn unseen(c: char) -> bool {
 ///
 /// ```
 /// use rounds_core::agent::untrusted::clean;
-/// assert_eq!(clean("\u{1b}[31mpassword=hunter2\u{202e}", 100), "[31mpassword=[redacted]");
+/// assert_eq!(clean("\u{1b}[31mpassword\u{1b}[0m=hunter2\u{202e}", 100), "password=[redacted]");
 /// assert!(clean(&"x".repeat(1000), 200).contains("truncated"));
 /// ```
 #[must_use]
 pub fn clean(text: &str, cap: usize) -> String {
     let text = within_reason(text, cap);
     // First what cannot be seen, or a credential could hide behind it from the patterns.
-    let seen: String = text.chars().filter(|c| !unseen(*c)).collect();
+    let seen: String = without_colours(&text).chars().filter(|c| !unseen(*c)).collect();
     capped(redact(&seen, &[]), cap)
 }
 

@@ -195,7 +195,8 @@ impl Spending {
     #[must_use]
     pub fn on(self, at: Timestamp) -> Self {
         match at.date_naive() {
-            day if day == self.day => self,
+            // A clock that is behind does not give yesterday's budget back.
+            day if day <= self.day => self,
             day => Self { day, runs: 0, spent: Amount::default(), ..self },
         }
     }
@@ -340,6 +341,7 @@ mod tests {
     fn a_day_begins_anew_at_midnight_utc() {
         let row = spending(amount(5, 5));
         assert_eq!(row.clone().on(at("2026-11-28T23:59:59Z")), row);
+        assert_eq!(row.clone().on(at("2026-11-27T23:59:59Z")), row, "a clock that is behind changes nothing");
         let next = row.clone().on(at("2026-11-29T00:00:00Z"));
         assert_eq!((next.id, next.runs, next.spent), (row.id, 0, Amount::default()));
     }

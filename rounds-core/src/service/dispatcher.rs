@@ -251,7 +251,8 @@ impl Job {
                 let mut report = notebook.report(running.value.model_use.clone());
                 report.limit.get_or_insert_with(|| error.clone());
                 running.value.report = Some(report);
-                self.fail(running, &error).await
+                let calls = notebook.untold_calls(&running.value);
+                self.fail_with(running, &error, calls).await
             }
         }
     }
@@ -541,6 +542,16 @@ impl Job {
     }
 
     async fn fail(&self, found: Versioned<Investigation>, error: &str) -> Result<(), Error> {
+        self.fail_with(found, error, Vec::new()).await
+    }
+
+    /// Fails it, with audit entries of what it did since the last commit.
+    async fn fail_with(
+        &self,
+        found: Versioned<Investigation>,
+        error: &str,
+        calls: Vec<AuditEntry>,
+    ) -> Result<(), Error> {
         let mut next = found.value;
         next.status = transition(next.status, InvestigationEvent::Fail)?;
         next.error = Some(error.to_owned());
@@ -548,7 +559,10 @@ impl Job {
         next.finished_at = Some(next.updated_at);
         tracing::warn!(investigation = %next.id, %error, "investigation failed");
         metrics::counter!("rounds_investigations_total", "outcome" => "failed").increment(1);
-        let commit = self.changed(&next, "failed").update(next.clone(), found.version);
+        let mut commit = self.changed(&next, "failed").update(next.clone(), found.version);
+        for call in calls {
+            commit = commit.audit(call);
+        }
         self.keep_result(&next, commit).await
     }
 

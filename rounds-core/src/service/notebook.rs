@@ -211,7 +211,12 @@ impl Notebook {
         entries.collect()
     }
 
-    /// Audit entries of the tool calls that no commit told of yet: for the last one.
+    /// Audit entries of the tool calls that were noted and that no commit told of yet.
+    pub fn untold_calls(&self, investigation: &Investigation) -> Vec<AuditEntry> {
+        self.audit(investigation, &self.notes())
+    }
+
+    /// The same at the end of a run, whose findings say what was called.
     pub fn last_calls(&self, investigation: &Investigation, findings: &Findings) -> Vec<AuditEntry> {
         let mut notes = self.notes();
         notes.so_far.calls = findings.calls.clone();
@@ -272,7 +277,7 @@ impl Notebook {
         let found = self.shared.store.spending(org, rule).await?;
         Ok(match found {
             Some(found) => {
-                let begun_anew = found.value.day != now.date_naive();
+                let begun_anew = found.value.day < now.date_naive();
                 Account { row: found.value.on(now), version: Some(found.version), begun_anew }
             }
             None => Account { row: Spending::new(org.clone(), rule, now), version: None, begun_anew: true },

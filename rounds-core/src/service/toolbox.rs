@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use super::error::Error;
+use super::guard::{SLACK, guarded};
 use super::live::Live;
 use super::meter::Meter;
 use super::notebook::Notebook;
@@ -152,8 +153,9 @@ impl Bench {
         let live = self.shared.live.datasource(self.shared.store.as_ref(), &self.org, wanted).await;
         let live = live.map_err(|error| error.to_string())?;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
-        let answer = live.port.query(&cx, query).await.map_err(|error| error.to_string())?;
-        Ok((live.row.id, answer))
+        let answer = guarded(&self.shared, cx.timeout + SLACK, live.port.query(&cx, query)).await;
+        let answer = answer.map_err(|broken| format!("the datasource {}: {broken}", live.row.name))?;
+        Ok((live.row.id, answer.map_err(|error| error.to_string())?))
     }
 
     /// What changed, from everybody who knows: the datasources of changes, and what Rounds itself did.
@@ -245,9 +247,10 @@ impl Toolbox for Bench {
             let limit = self.shared.settings.step_timeout;
             let limit = live.port.describe().step_timeout.map_or(limit, |own| own.min(limit));
             let cx = CallContext::with_timeout(limit);
-            match live.port.read(&cx, read).await {
-                Ok(output) => Ok((command, output.capped())),
-                Err(error) => Err((command, format!("{error}\n{}", error.output.error_output))),
+            match guarded(&self.shared, cx.timeout + SLACK, live.port.read(&cx, read)).await {
+                Err(broken) => Err((command, format!("the connector {}: {broken}", live.row.name))),
+                Ok(Ok(output)) => Ok((command, output.capped())),
+                Ok(Err(error)) => Err((command, format!("{error}\n{}", error.output.error_output))),
             }
         };
         let source = |command| EvidenceSource::Command { connector_id: connector, command };

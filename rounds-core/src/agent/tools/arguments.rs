@@ -1,7 +1,5 @@
 //! Arguments as models write them: checked by code, with errors that say what would be accepted.
 
-use std::time::Duration;
-
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -82,7 +80,8 @@ pub(super) fn stretch(
         return Err(format!("minutes: found {minutes}; 1 to {MOST} are accepted"));
     }
     let end = until.unwrap_or(now).min(now);
-    Ok((end - Duration::from_secs(u64::from(minutes) * 60), end))
+    let start = end.checked_sub_signed(chrono::TimeDelta::minutes(minutes.into()));
+    start.map(|start| (start, end)).ok_or_else(|| format!("until: found {end}, which is before all time"))
 }
 
 /// A connector by its name, its id, or because it is the only one.

@@ -154,18 +154,23 @@ async fn a_run_that_the_dispatcher_ends_keeps_what_was_noted() {
         async fn investigate(&self, tools: &dyn Toolbox, _: &FiredAlert) -> Result<Findings, PortError> {
             let reading = tools.query(None, Query::Instant { expr: "up".into(), at: None }).await;
             let sections = vec![Section::new("Seen", "So far.", [reading.id])];
-            tools.note(&Findings { sections, ..Findings::default() });
+            let calls = vec![rounds_core::investigation::ToolUse::new("look", "{}", tools.now())];
+            tools.note(&Findings { sections, calls, ..Findings::default() });
             std::future::pending().await
         }
     }
 
-    let settings = Settings { investigation_timeout: Duration::from_secs(30), ..Settings::default() };
+    let timeout = Duration::from_secs(30);
+    // Nothing is written down on the way, so that only the end can tell.
+    let progress_interval = Duration::from_secs(3_600);
+    let settings = Settings { investigation_timeout: timeout, progress_interval, ..Settings::default() };
     let scene = Scene::driven(ScriptedModel::default(), settings, std::sync::Arc::new(Lost)).await;
     let ended = scene.ended().await;
     assert_eq!(ended.status, InvestigationStatus::Failed);
     let report = ended.report.unwrap();
     assert_eq!((report.sections.len(), report.evidence.len()), (1, 1));
     assert!(report.limit.unwrap().contains("longer than 30 s"));
+    assert_eq!(scene.world.audited("agent.tool_call").await.len(), 1, "what was called is audited all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,4 +195,40 @@ async fn what_known_signatures_say_is_kept_when_the_model_comes_to_nothing() {
     // And one that cannot be asked at all leaves the playbook's own report.
     let (planned, report) = driven(ScriptedModel::default().fails(PortErrorKind::Unauthorized, "no key")).await;
     assert!(planned && report.written_by.as_deref() == Some("scripted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hostile_answer_is_cut_to_size_and_breaks_nothing() {
+    let many = (0..2_000).map(|i| ("metrics_query", json!({ "query": format!("q{i}") })));
+    let model = ScriptedModel::default()
+        .calls(many)
+        .calls([
+            ("metrics_range_query", json!({ "query": "up", "until": "-262143-01-01T00:00:00Z" })),
+            ("run_command", json!({ "argv": ["get", "x".repeat(100_000)] })),
+        ])
+        .calls([done("ok")]);
+    let scene = Scene::of(model).await;
+    let report = scene.report().await;
+    assert_eq!(report.summary, "ok");
+    assert_eq!(report.evidence.len(), 16);
+    let refused: Vec<&str> = report.calls.iter().filter_map(|call| call.error.as_deref()).collect();
+    assert!(
+        refused.len() == 2 && refused.iter().any(|said| said.contains("64") || said.contains("65536")),
+        "{refused:?}"
+    );
+    assert!(scene.model.asked()[1].messages.len() < 25, "what is not run is not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_is_a_reading_that_failed_and_not_the_end_of_the_run() {
+    let model = ScriptedModel::default().calls([("metrics_query", json!({ "query": "up" }))]).calls([done("ok")]);
+    let scene = Scene::of(model.clone()).await;
+    let panics = scene.world.errors.panics.clone();
+    // It fires first, and then the source breaks for good.
+    let running = scene.world.rounds.start();
+    scene.world.in_state(scene.rule, rounds_core::alert::AlertState::Firing).await;
+    *crate::harness::lock(&panics) = true;
+    let ended = scene.world.investigated().await;
+    running.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(ended.status, InvestigationStatus::Completed, "{:?}", ended.error);
 }
