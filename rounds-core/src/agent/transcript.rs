@@ -61,36 +61,35 @@ impl Transcript {
             .filter(|(_, message)| matches!(message, Message::ToolResult { .. }))
             .map(|(place, _)| place)
             .collect();
+        let mut bytes = self.bytes();
         for place in results.iter().take(results.len().saturating_sub(KEEP)) {
-            if self.tokens() <= wanted {
+            if tokens(bytes) <= wanted {
                 return;
             }
             let Some(Message::ToolResult { content, .. }) = self.messages.get_mut(*place) else { continue };
             if content.len() > STUB * 2 {
+                bytes -= content.len();
                 let kept = &content[..content.floor_char_boundary(STUB)];
                 *content = format!(
                     "{kept}\n[… shortened to save room; the readings can still be cited, and read_again shows one …]"
                 );
+                bytes += content.len();
             }
         }
     }
 
-    /// A token is some four bytes of English, and fewer of numbers and names.
+    fn bytes(&self) -> usize {
+        self.system.len() + self.messages.iter().map(Message::size).sum::<usize>()
+    }
+
     fn tokens(&self) -> u64 {
-        let bytes: usize = self.messages.iter().map(size).sum();
-        ((self.system.len() + bytes) as u64).div_ceil(3)
+        tokens(self.bytes())
     }
 }
 
-fn size(message: &Message) -> usize {
-    match message {
-        Message::User { text } => text.len(),
-        Message::Assistant { text, tool_calls, opaque } => {
-            let calls: usize = tool_calls.iter().map(|call| call.name.len() + call.arguments.to_string().len()).sum();
-            text.len() + calls + opaque.as_ref().map_or(0, |opaque| opaque.to_string().len())
-        }
-        Message::ToolResult { content, .. } => content.len(),
-    }
+/// A token is some four bytes of English, and fewer of numbers and names.
+fn tokens(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(3)
 }
 
 #[cfg(test)]

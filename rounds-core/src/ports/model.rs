@@ -39,6 +39,21 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// How many bytes it has, near enough to estimate its tokens.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::User { text } => text.len(),
+            Self::Assistant { text, tool_calls, opaque } => {
+                let calls: usize =
+                    tool_calls.iter().map(|call| call.name.len() + call.arguments.to_string().len()).sum();
+                text.len() + calls + opaque.as_ref().map_or(0, |opaque| opaque.to_string().len())
+            }
+            Self::ToolResult { content, .. } => content.len(),
+        }
+    }
+}
+
 /// A tool that a model wants to use. Nothing in it is believed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {

@@ -123,14 +123,7 @@ fn lost(error: &PortError, input: u64) -> Usage {
 /// About how many tokens a request has. A token is some four bytes of English and fewer of numbers and names; three are
 /// counted, so that the estimate is rather too high.
 fn estimate(request: &CompletionRequest) -> u64 {
-    let messages = request.messages.iter().map(|message| match message {
-        Message::User { text } => text.len(),
-        Message::Assistant { text, tool_calls, opaque } => {
-            let calls = tool_calls.iter().map(|call| call.name.len() + call.arguments.to_string().len());
-            text.len() + calls.sum::<usize>() + opaque.as_ref().map_or(0, |opaque| opaque.to_string().len())
-        }
-        Message::ToolResult { content, .. } => content.len(),
-    });
+    let messages = request.messages.iter().map(Message::size);
     let tools = request.tools.iter().map(|tool| tool.description.len() + tool.schema.to_string().len());
     let bytes = request.system.len() + messages.sum::<usize>() + tools.sum::<usize>();
     (bytes as u64).div_ceil(3)

@@ -49,13 +49,10 @@ impl Tool for ChangesList {
     }
 
     async fn call(&self, run: &Run<'_>, arguments: &Value) -> Answer {
-        let prepared = parse::<Arguments>(arguments).and_then(|asked| {
+        let asked = parse::<Arguments>(arguments).and_then(|asked| {
             let (start, end) = stretch(run.tools.now(), asked.minutes, asked.until)?;
-            Ok(Query::Changes { start, end, namespace: asked.namespace })
+            Ok((None, Query::Changes { start, end, namespace: asked.namespace }))
         });
-        match prepared {
-            Ok(query) => Answer::of_query(run, "changes", run.tools.query(None, query).await),
-            Err(error) => Answer::refused(error),
-        }
+        Answer::of_query(run, "changes", asked).await
     }
 }

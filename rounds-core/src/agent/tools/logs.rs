@@ -64,15 +64,12 @@ impl Tool for LogsQuery {
     }
 
     async fn call(&self, run: &Run<'_>, arguments: &Value) -> Answer {
-        let prepared = parse::<Arguments>(arguments).and_then(|asked| {
+        let asked = parse::<Arguments>(arguments).and_then(|asked| {
             let first = || run.tools.datasources().into_iter().find(|source| source.info.logs).map(|source| source.id);
             let source = datasource(run.tools, asked.datasource.as_deref())?.or_else(first);
             let (start, end) = stretch(run.tools.now(), asked.minutes, asked.until)?;
             Ok((source, Query::Logs { expr: asked.query, start, end, limit: asked.limit.clamp(1, LINES) }))
         });
-        match prepared {
-            Ok((source, query)) => Answer::of_query(run, "log lines", run.tools.query(source, query).await),
-            Err(error) => Answer::refused(error),
-        }
+        Answer::of_query(run, "log lines", asked).await
     }
 }

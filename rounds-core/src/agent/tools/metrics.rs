@@ -56,14 +56,11 @@ impl Tool for Query {
     }
 
     async fn call(&self, run: &Run<'_>, arguments: &Value) -> Answer {
-        let prepared = parse::<QueryArguments>(arguments)
-            .and_then(|asked| Ok((datasource(run.tools, asked.datasource.as_deref())?, asked)));
-        let (source, asked) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Answer::refused(error),
-        };
-        let query = ports::Query::Instant { expr: asked.query, at: asked.at };
-        Answer::of_query(run, "answer of the datasource", run.tools.query(source, query).await)
+        let asked = parse::<QueryArguments>(arguments).and_then(|asked| {
+            let source = datasource(run.tools, asked.datasource.as_deref())?;
+            Ok((source, ports::Query::Instant { expr: asked.query, at: asked.at }))
+        });
+        Answer::of_query(run, "answer of the datasource", asked).await
     }
 }
 
@@ -116,18 +113,13 @@ impl Tool for RangeQuery {
     }
 
     async fn call(&self, run: &Run<'_>, arguments: &Value) -> Answer {
-        let prepared = parse::<RangeArguments>(arguments).and_then(|asked| {
+        let asked = parse::<RangeArguments>(arguments).and_then(|asked| {
             let source = datasource(run.tools, asked.datasource.as_deref())?;
             let (start, end) = stretch(run.tools.now(), asked.minutes, asked.until)?;
             let step = asked.step_sec.unwrap_or(u64::from(asked.minutes) * 60 / POINTS).max(1);
             Ok((source, ports::Query::Range { expr: asked.query, start, end, step: Duration::from_secs(step) }))
         });
-        match prepared {
-            Ok((source, query)) => {
-                Answer::of_query(run, "answer of the datasource", run.tools.query(source, query).await)
-            }
-            Err(error) => Answer::refused(error),
-        }
+        Answer::of_query(run, "answer of the datasource", asked).await
     }
 }
 
@@ -170,14 +162,10 @@ impl Tool for Discover {
     }
 
     async fn call(&self, run: &Run<'_>, arguments: &Value) -> Answer {
-        let prepared = parse::<DiscoverArguments>(arguments)
-            .and_then(|asked| Ok((datasource(run.tools, asked.datasource.as_deref())?, asked)));
-        match prepared {
-            Ok((source, asked)) => {
-                let query = ports::Query::Labels { label: asked.label, matchers: asked.matchers };
-                Answer::of_query(run, "names that the datasource knows", run.tools.query(source, query).await)
-            }
-            Err(error) => Answer::refused(error),
-        }
+        let asked = parse::<DiscoverArguments>(arguments).and_then(|asked| {
+            let source = datasource(run.tools, asked.datasource.as_deref())?;
+            Ok((source, ports::Query::Labels { label: asked.label, matchers: asked.matchers }))
+        });
+        Answer::of_query(run, "names that the datasource knows", asked).await
     }
 }

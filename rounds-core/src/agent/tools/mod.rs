@@ -20,8 +20,9 @@ use super::desk::Desk;
 use super::untrusted::Fence;
 use super::{AgentSettings, render};
 use crate::access::Action;
+use crate::id::ConnectorId;
 use crate::investigation::ReadingId;
-use crate::ports::{DataSet, FiredAlert, Investigator, Reading, ToolSpec, Toolbox};
+use crate::ports::{FiredAlert, Investigator, Query, ToolSpec, Toolbox};
 
 /// What every tool of one run works with.
 pub(super) struct Run<'a> {
@@ -83,9 +84,14 @@ impl Answer {
         }
     }
 
-    fn of_query(run: &Run<'_>, what: &str, reading: Reading<DataSet>) -> Self {
-        let answer = reading.answer.map(|answer| render::data_set(&answer));
-        Self::of(run, what, reading.id, answer)
+    /// Asks a datasource, when the arguments say what.
+    async fn of_query(run: &Run<'_>, what: &str, asked: Result<(Option<ConnectorId>, Query), String>) -> Self {
+        let (source, query) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return Self::refused(error),
+        };
+        let reading = run.tools.query(source, query).await;
+        Self::of(run, what, reading.id, reading.answer.map(|answer| render::data_set(&answer)))
     }
 }
 
