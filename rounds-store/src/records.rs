@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rounds_core::OrgId;
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::{Change, Cursor, Index, Key, ListQuery, Lookup, Page, Record, RecordKind, Versioned};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, LockType, Order, Query, SelectStatement, Value};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, LockType, Order, Query, SelectStatement, UnionType, Value};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use uuid::Uuid;
 
@@ -13,6 +13,31 @@ use crate::db::Db;
 use crate::dialect;
 use crate::error::{Fail, signed, unsigned};
 use crate::tables::{column_text, has_parts, has_secret};
+
+/// The same select, for records with one of these statuses: a branch for each, which reads its index in order and stops.
+/// Asked for several at once, both databases sort everything that has one of them. One statement all the same: a record
+/// that goes from one status to another meanwhile is not missed.
+fn by_status(select: SelectStatement, statuses: &[String], limit: u64, newest_first: bool) -> SelectStatement {
+    let of = |status: &String| select.clone().and_where(Expr::col("status").eq(column_text(status))).take();
+    let mut named: Vec<&String> = statuses.iter().collect();
+    named.sort();
+    named.dedup();
+    match named.as_slice() {
+        [] => select,
+        [one] => of(one),
+        several => {
+            // SQLite takes an order and a limit in a branch only when it stands in parentheses of its own.
+            let branch =
+                |status: &&String| Query::select().expr(Expr::cust("*")).from_subquery(of(status), "one").take();
+            let mut branches = several.iter().map(branch);
+            let mut union = branches.next().unwrap_or_default();
+            for other in branches {
+                union.union(UnionType::All, other);
+            }
+            union.order_by("id", if newest_first { Order::Desc } else { Order::Asc }).limit(limit).take()
+        }
+    }
+}
 
 /// The columns of a record beside its id, in the order in which [`Db::header`] gives their values.
 const HEADER: [&str; 6] = ["org_id", "status", "parent", "unique_key", "due_at", "body"];
@@ -67,9 +92,6 @@ impl Db {
         if let Some(org) = &query.org {
             select.and_where(Expr::col("org_id").eq(column_text(org.as_str())));
         }
-        if !query.statuses.is_empty() {
-            select.and_where(Expr::col("status").is_in(query.statuses.iter().map(|status| column_text(status))));
-        }
         if let Some(parent) = query.parent {
             select.and_where(Expr::col("parent").eq(parent));
         }
@@ -91,7 +113,9 @@ impl Db {
         select.order_by("id", if query.newest_first { Order::Desc } else { Order::Asc });
         // One more than asked for says whether there is a next page.
         let limit = query.limit as usize;
-        let mut rows = self.reader.query_all(select.limit(limit as u64 + 1)).await?;
+        select.limit(limit as u64 + 1);
+        let select = by_status(select, &query.statuses, limit as u64 + 1, query.newest_first);
+        let mut rows = self.reader.query_all(&select).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         // By the row, not by the record: the last row may be one that cannot be read.
