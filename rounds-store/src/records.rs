@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::db::Db;
 use crate::dialect;
 use crate::error::{Fail, signed, unsigned};
-use crate::tables::{column_text, has_parts, has_secret};
+use crate::tables::{column_text, has_parts, has_secret, has_tags};
 
 /// The same select, for records with one of these statuses: a branch for each, which reads its index in order and stops.
 /// Asked for several at once, both databases sort everything that has one of them. One statement all the same: a record
@@ -103,6 +103,14 @@ impl Db {
             let owners = Query::select().column("owner").from(parts).and_where(status).take();
             select.and_where(Expr::col("id").in_subquery(owners));
         }
+        if !query.tags.is_empty() && !has_tags(query.kind) {
+            return Ok(Page { records: Vec::new(), next: None });
+        }
+        for tag in &query.tags {
+            let tagged = Expr::col("tag").eq(column_text(tag));
+            let owners = Query::select().column("owner").from(self.tables.tags(query.kind)).and_where(tagged).take();
+            select.and_where(Expr::col("id").in_subquery(owners));
+        }
         if let Some(due_by) = query.due_by {
             select.and_where(Expr::col("due_at").lte(due_by.timestamp_micros()));
         }
@@ -183,6 +191,7 @@ impl Db {
             .map_err(|error| Fail::Store(StoreError::Invalid(error.to_string())))?
             .take();
         tx.execute(&insert).await.map_err(|error| taken(error, key, &index))?;
+        self.insert_tags(tx, key, &index).await?;
         self.insert_parts(tx, key, &index).await
     }
 
@@ -201,6 +210,11 @@ impl Db {
         if let Some(parts) = self.tables.parts(key.kind) {
             tx.execute(Query::delete().from_table(parts).and_where(Expr::col("owner").eq(key.id))).await?;
         }
+        if has_tags(key.kind) {
+            let tags = self.tables.tags(key.kind);
+            tx.execute(Query::delete().from_table(tags).and_where(Expr::col("owner").eq(key.id))).await?;
+        }
+        self.insert_tags(tx, key, &index).await?;
         self.insert_parts(tx, key, &index).await
     }
 
@@ -226,6 +240,23 @@ impl Db {
             Some(_) => Ok(()),
             None => Err(StoreError::Conflict { key, expected: version }.into()),
         }
+    }
+
+    async fn insert_tags(&self, tx: &impl ConnectionTrait, key: Key, index: &Index) -> Result<(), Fail> {
+        if index.tags.is_empty() {
+            return Ok(());
+        }
+        if !has_tags(key.kind) {
+            return Err(StoreError::Invalid(format!("a {} has no tags here", key.kind)).into());
+        }
+        let mut insert = Query::insert().into_table(self.tables.tags(key.kind)).columns(["owner", "tag"]).take();
+        for tag in &index.tags {
+            insert
+                .values([key.id.into(), column_text(tag).into()])
+                .map_err(|error| Fail::Store(StoreError::Invalid(error.to_string())))?;
+        }
+        tx.execute(&insert).await?;
+        Ok(())
     }
 
     async fn insert_parts(&self, tx: &impl ConnectionTrait, key: Key, index: &Index) -> Result<(), Fail> {
