@@ -148,6 +148,12 @@ const OWN_SECRETS: [&str; 5] =
 const CHILD_ENV: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// The token of a command that asks a server, from `ROUNDS_TOKEN`.
+#[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+pub(crate) fn token_from_process() -> Option<SecretString> {
+    std::env::var("ROUNDS_TOKEN").ok().map(SecretString::from)
+}
+
 impl ServerSettings {
     /// Reads the settings of this process.
     ///

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod audit;
+pub mod client;
 pub mod gate;
 pub mod record;
 pub mod rehearse;
@@ -42,13 +43,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::Gate(args)) = &cli.command {
         // Its answers go to programs: it reads no settings and logs nothing.
         return gate::run(args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
     }
+    if let Some(Command::Completions { shell }) = &cli.command {
+        let mut command = <Cli as clap::CommandFactory>::command();
+        clap_complete::generate(*shell, &mut command, "rounds-server", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Client(command)) =
+        cli.command.take_if(|command| matches!(command, Command::Client(client) if !client.is_local()))
+    {
+        // It asks a server, which may be another machine's: nothing of this one's settings is read.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return Ok(runtime.block_on(command.run()));
+    }
     let mut settings = cli.settings()?;
-    if matches!(cli.command, Some(Command::Rehearse(_) | Command::Record(_))) && settings.log_filter == "info" {
+    if matches!(cli.command, Some(Command::Rehearse(_) | Command::Record(_) | Command::Client(_)))
+        && settings.log_filter == "info"
+    {
         // What they print is for reading, and a database is set up for each file.
         settings.log_filter = "warn".into();
     }
@@ -111,6 +127,14 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Say whether the Kubernetes gate would let a command run, and why not.
     Gate(gate::GateArgs),
+    /// Ask a running server, with a token.
+    #[command(flatten)]
+    Client(client::ClientCommand),
+    /// Print completions for a shell, such as `source <(rounds-server completions bash)`.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 impl Cli {
@@ -140,6 +164,9 @@ impl Cli {
             Some(Command::Rehearse(args)) => rehearse::run(args, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Record(args)) => record::run(args, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Gate(args)) => gate::run(&args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
+            Some(Command::Client(command)) => command.run_local(&settings).await,
+            // Printed before the settings are read.
+            Some(Command::Completions { .. }) => Ok(ExitCode::SUCCESS),
         }
     }
 }

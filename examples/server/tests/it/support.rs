@@ -133,7 +133,7 @@ pub struct Server {
     key: String,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 /// A server with nobody in it.
@@ -152,13 +152,27 @@ pub async fn investigating(investigator: impl Investigator + 'static) -> Server 
     Box::pin(start(quick, Some(Arc::new(investigator)))).await
 }
 
+/// A server whose data another process can find.
+pub async fn with_data(data: &std::path::Path) -> Server {
+    Box::pin(start_in(data, |_| {}, None)).await
+}
+
 async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Arc<dyn Investigator>>) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Box::pin(start_in(&dir.path().join("data"), change, investigator)).await;
+    Server { _dir: Some(dir), ..server }
+}
+
+async fn start_in(
+    data: &std::path::Path,
+    change: impl FnOnce(&mut ServerSettings),
+    investigator: Option<Arc<dyn Investigator>>,
+) -> Server {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    let dir = tempfile::tempdir().unwrap();
-    let overrides = Overrides { data_dir: Some(dir.path().join("data")), listen: None };
+    let overrides = Overrides { data_dir: Some(data.to_owned()), listen: None };
     let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
     settings.core.poll_interval = Duration::from_millis(100);
     settings.core.plan_expiry_sweep = Duration::from_millis(100);
@@ -173,7 +187,7 @@ async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Ar
     let (until, state) = (stop.clone(), app.state.clone());
     let task = tokio::spawn(async move { app.serve(listener, async move { until.cancelled().await }).await.unwrap() });
     let key = rounds_core::PlanId::new().to_string();
-    Server { url, adapter: adapter(&key), state, key, stop, task, _dir: dir }
+    Server { url, adapter: adapter(&key), state, key, stop, task, _dir: None }
 }
 
 impl Server {
