@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::auth::TooMany;
+
 /// What an error answers with.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
@@ -59,6 +61,11 @@ impl ApiError {
             "unauthorized",
             "sign in (POST /api/login), or send a live token as `Authorization: Bearer <token>`",
         )
+    }
+
+    /// There was too much of something: when to try again is said.
+    pub fn too_many(code: &'static str, message: impl Into<String>, too_many: TooMany) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).with_retry_after(too_many.retry_after)
     }
 
     /// There is no such thing.

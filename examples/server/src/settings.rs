@@ -12,6 +12,9 @@ use secrecy::SecretString;
 
 pub use spending::InvestigatorChoice;
 
+use crate::accounts::SessionLimits;
+use crate::state::HttpSettings;
+
 /// The variables and what they do, for `--help`.
 pub const HELP: &str = "\
 Environment:
@@ -32,6 +35,9 @@ Environment:
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
   PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
+  ROUNDS_SESSION_LIFETIME_MS    how long a session lasts, however busy      [604800000]
+  ROUNDS_SESSION_IDLE_MS        how long a session lasts unused             [86400000]
+  ROUNDS_REQUEST_TIMEOUT_MS     how long an answer may take to begin        [180000]
   ROUNDS_TRUST_PROXY            believe X-Forwarded-For and -Proto          [false]
   ROUNDS_SECRET_ENV_PREFIX      env:// may name variables that start so     [any]
   ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
@@ -93,6 +99,10 @@ pub struct ServerSettings {
     pub child_env: BTreeMap<String, String>,
     /// Powers of connectors: `prod:kubeconfig-exec`.
     pub allowances: BTreeSet<String>,
+    /// How long sessions last.
+    pub sessions: SessionLimits,
+    /// How long an answer may take to begin.
+    pub answer_within: Duration,
     /// Whether a proxy in front is believed.
     pub trust_proxy: bool,
     /// What the names of variables that connectors may refer to start with.
@@ -215,6 +225,11 @@ impl ServerSettings {
             path: lookup("PATH").unwrap_or_default(),
             child_env,
             allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
+            sessions: SessionLimits {
+                lifetime: env.millis("ROUNDS_SESSION_LIFETIME_MS", SessionLimits::default().lifetime)?,
+                idle: env.millis("ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,
+            },
+            answer_within: env.millis("ROUNDS_REQUEST_TIMEOUT_MS", HttpSettings::default().answer_within)?,
             trust_proxy: env.flag("ROUNDS_TRUST_PROXY", false)?,
             secret_env_prefix: env.text("ROUNDS_SECRET_ENV_PREFIX")?.unwrap_or_default(),
             secret_dirs: match env.path("ROUNDS_SECRET_DIRS") {

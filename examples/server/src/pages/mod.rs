@@ -3,6 +3,7 @@
 //! A page reads through the facades of core, which authorize, and shows what it got. A form posts, a facade decides,
 //! and the browser is redirected; what was refused is shown on the same page with its status and the typed values.
 
+mod account;
 mod actions;
 mod admin;
 mod alert;
@@ -21,10 +22,11 @@ mod when;
 mod words;
 
 use axum::Router;
-use axum::http::Uri;
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use crate::error::ApiError;
 use crate::state::AppState;
 use error::PageError;
 
@@ -44,6 +46,17 @@ pub fn router() -> Router<AppState> {
         .merge(alert::router())
         .merge(settings::router())
         .merge(admin::router())
+        .merge(account::router())
+}
+
+/// An error as a page says it.
+pub(crate) fn refused(error: ApiError) -> Response {
+    let retry_after = error.retry_after;
+    let mut response = PageError::from(error).into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// There is no such page.

@@ -55,7 +55,7 @@ pub(super) async fn logout(
     jar: CookieJar,
     _: Fields,
 ) -> Result<Response, PageError> {
-    on.state.accounts.sign_out(&user.principal, &user.session).await?;
+    on.state.accounts.sign_out(&user.principal, &user.session.token).await?;
     Ok((jar.add(auth::end_session(peer.secure)), Redirect::to("/login?done=signed-out")).into_response())
 }
 

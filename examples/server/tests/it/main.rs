@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod bounds;
 mod cli;
 mod contract;
 mod dead_letters;
@@ -16,5 +17,6 @@ mod models;
 mod plans;
 mod recording;
 mod replicas;
+mod sessions;
 mod setup;
 mod support;

@@ -96,8 +96,34 @@ impl Notifier for Pager {
     }
 }
 
-fn registrations() -> [Registration; 3] {
+/// Answers nothing, ever.
+struct Silent;
+
+#[async_trait]
+impl Datasource for Silent {
+    fn describe(&self) -> DatasourceInfo {
+        DatasourceInfo::metrics("PromQL")
+    }
+
+    async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+        std::future::pending().await
+    }
+
+    async fn query(&self, _: &CallContext, _: &Query) -> Result<DataSet, PortError> {
+        std::future::pending().await
+    }
+}
+
+fn registrations() -> [Registration; 4] {
     [
+        rounds_core::registration! {
+            kind: "silent",
+            title: "Nobody answers",
+            role: Datasource,
+            secret: None,
+            config: FakeConfig,
+            build: |_: BuildContext, _: FakeConfig| Ok::<_, BuildError>(Silent),
+        },
         rounds_core::registration! {
             kind: "pager",
             title: "A pager",
@@ -132,7 +158,7 @@ pub struct Server {
     key: String,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A server with nobody in it.
@@ -172,13 +198,29 @@ async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Ar
     let until = stop.clone();
     let task = tokio::spawn(async move { app.serve(listener, async move { until.cancelled().await }).await.unwrap() });
     let key = rounds_core::PlanId::new().to_string();
-    Server { url, adapter: adapter(&key), key, stop, task, _dir: dir }
+    Server { url, adapter: adapter(&key), key, stop, task, dir }
 }
 
 impl Server {
     /// What tells its connectors from those of other servers.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The store of the server, opened a second time.
+    pub async fn store(&self) -> rounds_store::SqlStore {
+        let overrides = Overrides { data_dir: Some(self.dir.path().join("data")), listen: None };
+        let settings = ServerSettings::read(&|_| None, overrides).unwrap();
+        rounds_server::boot::open_store(&settings, false).await.unwrap()
+    }
+
+    /// Runs SQL behind the server's back.
+    pub async fn sql(&self, sql: &str) {
+        use sea_orm::ConnectionTrait as _;
+        let url = format!("sqlite://{}", self.dir.path().join("data/rounds.db").display());
+        let db = sea_orm::Database::connect(url).await.unwrap();
+        db.execute_unprepared(sql).await.unwrap();
+        db.close().await.unwrap();
     }
 
     /// Somebody nobody knows.
