@@ -136,10 +136,19 @@ impl From<Error> for ApiError {
             Error::Denied(denied) => denied.into(),
             Error::Refused(refusals) => told.with_details(json!({ "refusals": refusals })),
             Error::State(illegal) => told.with_details(json!({ "state": illegal.state, "event": illegal.event })),
+            // The accounts are read through a port, and are in the store.
+            Error::Port(PortError { source: Some(source), .. }) if source.is::<StoreError>() => {
+                match source.downcast::<StoreError>() {
+                    Ok(error) => Error::Store(*error).into(),
+                    Err(error) => Self::internal(error),
+                }
+            }
             Error::NotFound { .. } | Error::Invalid(_) | Error::Conflict { .. } | Error::Port(_) => told,
             Error::Store(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                // What a database says names tables, files and hosts.
                 tracing::warn!(%error, "the store could not serve a request");
-                told.with_retry_after(1)
+                Self::new(status, told.body.code, "the store cannot serve this now; try again in a moment")
+                    .with_retry_after(1)
             }
             Error::Store(error) => Self::internal(error),
             other => Self::internal(other),

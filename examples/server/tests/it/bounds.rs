@@ -126,65 +126,46 @@ async fn no_sql_path_or_trace_is_in_an_answer_when_the_store_fails() {
     let plan = admin.propose(&connector, &[["scale", "app/web"]]).await;
     let plan = plan["id"].as_str().unwrap().to_owned();
     let id = rounds_core::PlanId::new().to_string();
+    let document = admin.get("/api/openapi.json").await.expect(200);
+    let mut asked: Vec<(Method, String)> = ["/account", "/actions", "/alerts", "/admin/audit", "/investigations"]
+        .into_iter()
+        .map(|page| (Method::GET, page.to_owned()))
+        .chain([(Method::GET, format!("/plans/{plan}")), (Method::POST, "/api/login".to_owned())])
+        .collect();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        // Streams have no end, and these two read no table.
+        if path.contains("/stream") || ["/api/events", "/api/openapi.json", "/metrics"].contains(&path.as_str()) {
+            continue;
+        }
+        let path = path.replace("/api/plans/{id}", &format!("/api/plans/{plan}"));
+        let parts = path.split('/').map(|part| if part.starts_with('{') { id.as_str() } else { part });
+        let path = parts.collect::<Vec<_>>().join("/");
+        for (method, _) in methods.as_object().unwrap() {
+            asked.push((Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap(), path.clone()));
+        }
+    }
+    asked.retain(|(_, path)| path != "/api/logout");
     let mut failed = 0;
-    let tables = [
-        &["plan", "plan_part", "alert_rule", "investigation", "connector", "audit", "team", "access_grant"][..],
-        &["setting", "token", "session"][..],
-    ];
-    for drop in tables {
+    // First what handlers read, then what tells who is asking.
+    for drop in [&["plan", "alert_rule", "investigation", "connector", "audit", "setting"][..], &["access_grant"]] {
         for table in drop {
             server.sql(&format!("PRAGMA foreign_keys = OFF; DROP TABLE rounds_{table}")).await;
         }
-        let document = admin.get("/api/openapi.json").await.expect(200);
-        let mut asked = vec![
-            (Method::GET, "/account".to_owned()),
-            (Method::GET, "/actions".to_owned()),
-            (Method::GET, "/alerts".to_owned()),
-            (Method::GET, "/admin/audit".to_owned()),
-            (Method::GET, format!("/plans/{plan}")),
-            (Method::POST, "/api/login".to_owned()),
-        ];
-        for (path, methods) in document["paths"].as_object().unwrap() {
-            // Health says what is wrong, for operators; streams have no end.
-            if path.contains("/stream") || path == "/api/events" {
-                continue;
-            }
-            for (method, _) in methods.as_object().unwrap() {
-                if method != "post" || path.ends_with("/approve") || path.ends_with("/enable") {
-                    let path = path.replace("/api/plans/{id}", &format!("/api/plans/{plan}"));
-                    let parts = path.split('/').map(|part| if part.starts_with('{') { id.as_str() } else { part });
-                    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
-                    asked.push((method, parts.collect::<Vec<_>>().join("/")));
-                }
-            }
-        }
-        for (method, path) in asked {
-            let body =
-                if path == "/api/login" { json!({ "user": "root", "password": support::PASSWORD }) } else { json!({}) };
+        for (method, path) in &asked {
+            let body = match path.as_str() {
+                "/api/login" => json!({ "user": "root", "password": support::PASSWORD }),
+                _ => json!({}),
+            };
             for client in [&admin, &agent] {
-                let answer = client.call(method.clone(), &path, (method != Method::GET).then(|| body.clone())).await;
-                let said = answer.body.to_string();
-                failed += usize::from(answer.status.is_server_error());
-                if path == "/metrics" || path == "/api/openapi.json" {
+                let body = (*method != Method::GET).then(|| body.clone());
+                let answer = client.call(method.clone(), path, body).await;
+                if !answer.status.is_server_error() {
                     continue;
                 }
-                for inside in [
-                    "no such table",
-                    "rounds_",
-                    "SELECT",
-                    "select ",
-                    "sqlite",
-                    "SQLite",
-                    "sqlx",
-                    "sea_orm",
-                    ".rs:",
-                    "rounds.db",
-                ] {
-                    let is_known = inside == "rounds_" && answer.status.is_client_error();
-                    assert!(
-                        is_known || !answer.status.is_server_error() || !said.contains(inside),
-                        "{method} {path}: {said}"
-                    );
+                failed += 1;
+                let said = answer.body.to_string();
+                for inside in ["table", "rounds_", "SELECT", "sqlite", "SQLite", "sqlx", "Query", ".rs:", "rounds.db"] {
+                    assert!(!said.contains(inside), "{method} {path}: {said}");
                 }
             }
         }
