@@ -100,6 +100,9 @@ impl App {
 
     async fn started(boot: Boot) -> anyhow::Result<Self> {
         let settings = boot.settings;
+        if settings.oidc.is_some() && !cfg!(feature = "oidc") {
+            anyhow::bail!("ROUNDS_OIDC_ISSUER: this build has no sign-in by OIDC; build it with `--features oidc`");
+        }
         private_dir(&settings.data_dir)?;
         // Asking kubectl for its version takes longer than opening the database, so both happen at once.
         let host = tokio::spawn({
@@ -130,6 +133,14 @@ impl App {
             builder = builder.without(service);
         }
         let rounds = builder.build()?;
+        #[cfg(feature = "oidc")]
+        let oidc = match settings.oidc.clone() {
+            Some(oidc) => {
+                let key = store_options(&settings)?.key.key_for(crate::oidc::KEY_PURPOSE);
+                Some(crate::oidc::Oidc::new(oidc, &settings, key)?)
+            }
+            None => None,
+        };
         let accounts = Accounts::new(identity.clone(), rounds.clone()).with_session_limits(settings.sessions);
         seed_admin(&accounts, &settings).await?;
         let stop = CancellationToken::new();
@@ -146,6 +157,8 @@ impl App {
                 body_within: HttpSettings::default().body_within.min(settings.answer_within / 2),
             },
             logins: LoginLimiter::default(),
+            #[cfg(feature = "oidc")]
+            oidc,
             dead_tokens: Throttle::new(DEAD_TOKENS, Duration::from_secs(300)),
             metrics,
             stop,
@@ -275,7 +288,8 @@ async fn seed_admin(accounts: &Accounts, settings: &ServerSettings) -> anyhow::R
 /// The Vault's address is none.
 pub fn resolvers(settings: &ServerSettings, host: &Host) -> anyhow::Result<Vec<Arc<dyn SecretResolver>>> {
     // A database in a shared place closes itself and its key there, not that whole place.
-    let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path()];
+    let oidc = settings.oidc.as_ref().and_then(|oidc| oidc.client_secret_file.clone());
+    let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path(), oidc];
     let mut resolvers: Vec<Arc<dyn SecretResolver>> = vec![
         Arc::new(EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable)),
         Arc::new(GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten())),

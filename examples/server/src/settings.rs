@@ -1,5 +1,6 @@
 //! Settings: every variable that the server reads from its environment, and nowhere else.
 
+mod oidc;
 mod spending;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use oidc::{OidcRoles, OidcSettings};
 pub use spending::InvestigatorChoice;
 
 use crate::accounts::SessionLimits;
@@ -35,6 +37,7 @@ Environment:
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
   PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
+  ROUNDS_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET (or _FILE), _REDIRECT_URL, and more   sign-in by OpenID Connect
   ROUNDS_SESSION_LIFETIME_MS    how long a session lasts, however busy      [604800000]
   ROUNDS_SESSION_IDLE_MS        how long a session lasts unused             [86400000]
   ROUNDS_REQUEST_TIMEOUT_MS     how long an answer may take to begin        [180000]
@@ -99,6 +102,8 @@ pub struct ServerSettings {
     pub child_env: BTreeMap<String, String>,
     /// Powers of connectors: `prod:kubeconfig-exec`.
     pub allowances: BTreeSet<String>,
+    /// The provider that people sign in with, too.
+    pub oidc: Option<OidcSettings>,
     /// How long sessions last.
     pub sessions: SessionLimits,
     /// How long an answer may take to begin.
@@ -152,8 +157,14 @@ pub struct Overrides {
 }
 
 /// Never handed to a connector through `env://`: they are the server's own.
-const OWN_SECRETS: [&str; 5] =
-    ["ROUNDS_SECRET_KEY", "SEED_ADMIN_PASSWORD", "AUTO_INVESTIGATION_SA_TOKEN", "DATABASE_URL", "VAULT_TOKEN"];
+const OWN_SECRETS: [&str; 6] = [
+    "ROUNDS_SECRET_KEY",
+    "SEED_ADMIN_PASSWORD",
+    "AUTO_INVESTIGATION_SA_TOKEN",
+    "DATABASE_URL",
+    "VAULT_TOKEN",
+    "ROUNDS_OIDC_CLIENT_SECRET",
+];
 
 const CHILD_ENV: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -225,6 +236,7 @@ impl ServerSettings {
             path: lookup("PATH").unwrap_or_default(),
             child_env,
             allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
+            oidc: oidc::read(&env)?,
             sessions: SessionLimits {
                 lifetime: env.millis("ROUNDS_SESSION_LIFETIME_MS", SessionLimits::default().lifetime)?,
                 idle: env.millis("ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,

@@ -30,6 +30,9 @@ pub struct Inner {
     pub http: HttpSettings,
     /// Who failed to sign in lately.
     pub logins: LoginLimiter,
+    /// The provider that people sign in with, too.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<crate::oidc::Oidc>,
     /// Requests with bearer tokens that are none, by address.
     pub dead_tokens: Throttle<IpAddr>,
     /// Renders `/metrics`; absent when another recorder was there first.

@@ -8,6 +8,7 @@ mod account;
 mod accounts;
 mod error;
 mod grant;
+mod link;
 mod password;
 mod port;
 mod session;

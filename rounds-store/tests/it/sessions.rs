@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rounds_core::PrincipalId;
 use rounds_core::access::OrgRole;
-use rounds_store::SqlIdentity;
 use rounds_store::identity::{AccountChange, NewSession, NewUser, SessionStart};
+use rounds_store::{IdentityError, SqlIdentity};
 use secrecy::SecretString;
 
 use rstest::rstest;
@@ -187,4 +187,34 @@ async fn a_hash_of_other_parameters_works_and_is_made_anew_at_the_next_sign_in(
     assert!(world.signs_in(PASSWORD).await && !still_weak().await);
     assert!(world.signs_in(PASSWORD).await && !world.signs_in("wrong horse").await);
     assert!(world.is_on(&session, 0).await, "the password is the same, so sessions stay");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_subject_stands_for_one_account_and_an_account_has_one_subject_of_a_provider(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
+    let bob = NewUser { email: Some("Bob@example.org".into()), ..user("bob") };
+    let bob = world.identity.create_user(bob, now(), &[]).await.unwrap().id;
+    let link = async |account, issuer: &str, subject: &str| {
+        world.identity.link_account(account, (issuer, subject), now(), &[entry("link")]).await
+    };
+    let linked = async |issuer: &str, subject: &str| {
+        world.identity.linked_account(issuer, subject).await.unwrap().map(|account| account.id)
+    };
+    assert_eq!(linked("https://a", "1").await, None);
+    link(bob, "https://a", "1").await.unwrap();
+    assert_eq!((linked("https://a", "1").await, linked("https://b", "1").await), (Some(bob), None));
+    assert!(matches!(link(world.ada, "https://a", "1").await, Err(IdentityError::Taken { .. })), "somebody else's");
+    assert!(matches!(link(bob, "https://a", "2").await, Err(IdentityError::Taken { .. })), "a second one");
+    link(bob, "https://b", "2").await.unwrap();
+    link(world.ada, "https://a", "2").await.unwrap();
+    let nobody = link(PrincipalId::new(), "https://a", "3").await;
+    assert!(matches!(nobody, Err(IdentityError::NotFound { .. })), "{nobody:?}");
+    assert!(link(bob, "https://c", "").await.is_err());
+    let by_email = async |email: &str| world.identity.user_by_email(email).await.unwrap().map(|found| found.id);
+    assert_eq!((by_email(" bob@EXAMPLE.org").await, by_email("ada@example.org").await), (Some(bob), None));
+    world.identity.delete_account(bob, &[]).await.unwrap();
+    assert_eq!(linked("https://a", "1").await, None);
 }

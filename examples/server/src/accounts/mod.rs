@@ -2,6 +2,8 @@
 //! table, and audited in the transaction that makes it. API and pages only translate.
 
 mod access;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod service_accounts;
 mod sessions;
 mod settings;
@@ -20,9 +22,9 @@ use crate::auth::Throttle;
 use crate::error::ApiError;
 
 pub use access::{GrantDraft, GrantView, PermissionView, RoleView, SubjectDraft};
-pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 #[cfg(feature = "oidc")]
-pub(crate) use sessions::Proof;
+pub(crate) use oidc::{Trust, Vouched};
+pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 pub use sessions::{SessionLimits, SessionView, SignedIn};
 pub use settings::{LlmDraft, LlmView};
 pub use teams::TeamView;

@@ -14,28 +14,32 @@ mod diff;
 mod error;
 mod form;
 mod investigations;
+mod oidc;
 mod pill;
 mod plan;
+mod routes;
 mod session;
 mod settings;
 mod when;
 mod words;
 
-use axum::Router;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::error::ApiError;
-use crate::state::AppState;
 use error::PageError;
 
+pub use routes::Pages;
+
 /// Every page.
-pub fn router() -> Router<AppState> {
-    Router::new()
+pub fn router() -> Pages {
+    Pages::new()
         .route("/", get(actions::home))
         .route("/actions", get(actions::show))
         .route("/login", get(session::login_page).post(session::login))
+        .route("/login/oidc", get(oidc::begin))
+        .route("/login/oidc/callback", get(oidc::callback))
         .route("/logout", post(session::logout))
         .route("/setup", get(session::setup_page).post(session::setup))
         .route("/theme", post(session::theme))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod access;
+mod access_table;
 mod accounts;
 mod bounds;
 mod cli;
@@ -14,6 +15,8 @@ mod http;
 mod investigations;
 mod model_line;
 mod models;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod plans;
 mod recording;
 mod replicas;

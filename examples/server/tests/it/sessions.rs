@@ -52,7 +52,7 @@ async fn a_cookie_from_before_the_sign_in_opens_nothing_after_it() {
     vera.post("/api/login", json!({ "user": "root", "password": "wrong" })).await.refused(401, "invalid_login");
     assert!(is_on(&vera).await);
     // The page does the same.
-    let page = vera.form("/login", &[("user", "vera"), ("password", PASSWORD)]).await;
+    let page = vera.clone().staying().form("/login", &[("user", "vera"), ("password", PASSWORD)]).await;
     assert!(page.cookie("rounds_session").is_some() && !is_on(&vera).await);
     server.stop().await;
 }
@@ -246,9 +246,8 @@ async fn an_object_of_another_organisation_and_one_that_is_not_there_answer_alik
 
 /// A server admin of another organisation, signed in: nothing is refused for want of a permission.
 async fn stranger(server: &Server) -> Client {
-    let store = server.store().await;
-    let (identity, other) = (store.identity(), OrgId::new("other"));
-    let now = chrono::DateTime::UNIX_EPOCH;
+    let (identity, other) = (server.state.accounts.identity(), OrgId::new("other"));
+    let now = server.state.rounds.now();
     identity.bootstrap(&other, "Other", now, &[]).await.unwrap();
     let user = NewUser {
         id: PrincipalId::new(),
@@ -261,7 +260,6 @@ async fn stranger(server: &Server) -> Client {
         password: Some(SecretString::from(PASSWORD)),
     };
     identity.create_user(user, now, &[]).await.unwrap();
-    store.close().await;
     server.sign_in("stranger").await
 }
 

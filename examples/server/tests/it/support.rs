@@ -155,6 +155,7 @@ fn registrations() -> [Registration; 4] {
 pub struct Server {
     pub url: String,
     pub adapter: FakeAdapter,
+    pub state: rounds_server::AppState,
     key: String,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -195,23 +196,16 @@ async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Ar
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    let until = stop.clone();
+    let (until, state) = (stop.clone(), app.state.clone());
     let task = tokio::spawn(async move { app.serve(listener, async move { until.cancelled().await }).await.unwrap() });
     let key = rounds_core::PlanId::new().to_string();
-    Server { url, adapter: adapter(&key), key, stop, task, dir }
+    Server { url, adapter: adapter(&key), state, key, stop, task, dir }
 }
 
 impl Server {
     /// What tells its connectors from those of other servers.
     pub fn key(&self) -> &str {
         &self.key
-    }
-
-    /// The store of the server, opened a second time.
-    pub async fn store(&self) -> rounds_store::SqlStore {
-        let overrides = Overrides { data_dir: Some(self.dir.path().join("data")), listen: None };
-        let settings = ServerSettings::read(&|_| None, overrides).unwrap();
-        rounds_server::boot::open_store(&settings, false).await.unwrap()
     }
 
     /// Runs SQL behind the server's back.
@@ -311,6 +305,13 @@ pub struct Answer {
 }
 
 impl Client {
+    /// The same somebody, who follows no redirect.
+    pub fn staying(mut self) -> Self {
+        let stays = reqwest::redirect::Policy::none();
+        self.http = reqwest::Client::builder().redirect(stays).build().unwrap();
+        self
+    }
+
     pub fn with_bearer(mut self, token: &str) -> Self {
         self.bearer = Some(token.to_owned());
         self

@@ -3,7 +3,6 @@
 mod browser;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -17,13 +16,13 @@ use super::cx::{Cx, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::{Pill, Tone, word};
+use super::routes::Pages;
 use crate::accounts::{SessionView, TokenView};
 use crate::api::change_password;
 use crate::auth::{Peer, Via, Who};
-use crate::state::AppState;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/account", get(show))
         .route("/account/password", post(password))
         .route("/account/sessions/end-others", post(end_others))
