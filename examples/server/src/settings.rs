@@ -238,10 +238,11 @@ impl ServerSettings {
             allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
             oidc: oidc::read(&env)?,
             sessions: SessionLimits {
-                lifetime: env.millis("ROUNDS_SESSION_LIFETIME_MS", SessionLimits::default().lifetime)?,
-                idle: env.millis("ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,
+                // Uses are written down once a minute: less than a few of those would end sessions that are used.
+                lifetime: env.millis_from(300_000, "ROUNDS_SESSION_LIFETIME_MS", SessionLimits::default().lifetime)?,
+                idle: env.millis_from(300_000, "ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,
             },
-            answer_within: env.millis("ROUNDS_REQUEST_TIMEOUT_MS", HttpSettings::default().answer_within)?,
+            answer_within: env.millis_from(1000, "ROUNDS_REQUEST_TIMEOUT_MS", HttpSettings::default().answer_within)?,
             trust_proxy: env.flag("ROUNDS_TRUST_PROXY", false)?,
             secret_env_prefix: env.text("ROUNDS_SECRET_ENV_PREFIX")?.unwrap_or_default(),
             secret_dirs: match env.path("ROUNDS_SECRET_DIRS") {
@@ -342,13 +343,17 @@ impl Env<'_> {
     }
 
     fn millis(&self, name: &'static str, default: Duration) -> Result<Duration, InvalidVariable> {
+        self.millis_from(10, name, default)
+    }
+
+    fn millis_from(&self, least: u64, name: &'static str, default: Duration) -> Result<Duration, InvalidVariable> {
         /// A year and a day, as core's own check.
         const MAX: u64 = 366 * 86_400_000;
         let Some(text) = self.text(name)? else { return Ok(default) };
         // The product's own page writes 86_400_000.
         match text.trim().replace('_', "").parse::<u64>() {
-            Ok(found) if (10..=MAX).contains(&found) => Ok(Duration::from_millis(found)),
-            _ => Err(invalid(name, format!("found `{text}`; 10 to {MAX} milliseconds are accepted"))),
+            Ok(found) if (least..=MAX).contains(&found) => Ok(Duration::from_millis(found)),
+            _ => Err(invalid(name, format!("found `{text}`; {least} to {MAX} milliseconds are accepted"))),
         }
     }
 }
@@ -386,6 +391,7 @@ mod tests {
         );
         assert!(error("PLAN_APPROVAL_TTL_MS", "1h").contains("found `1h`"));
         assert!(error("PLAN_EXPIRY_SWEEP_MS", "0").contains("10 to"));
+        assert!(error("ROUNDS_SESSION_IDLE_MS", "1000").contains("300000 to"));
         assert!(error("ROUNDS_LOG_FORMAT", "xml").contains("text and json"));
         assert!(error("SEED_ADMIN_LOGIN", "ada").contains("set it too"));
         assert!(error("SEED_ADMIN_NAME", "Ada").contains("set it too"));

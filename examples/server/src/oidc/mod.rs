@@ -42,6 +42,8 @@ pub(crate) use flow::FLOW_COOKIE;
 pub(crate) const KEY_PURPOSE: &str = "oidc-flow";
 /// How long the provider's keys and addresses are kept: everybody can ask for a sign-in, the provider is not asked each time.
 const KEEP: Duration = Duration::from_secs(60);
+/// How long it is left alone after it did not answer: whoever comes meanwhile is told at once.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The claims that the protocol does not name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +84,8 @@ pub struct Oidc {
     settings: OidcSettings,
     http: reqwest::Client,
     key: SecretBox<[u8; 32]>,
-    known: Mutex<Option<(Timestamp, CoreProviderMetadata)>>,
+    /// What it last said of itself, and when; nothing: it did not answer.
+    known: Mutex<Option<(Timestamp, Option<CoreProviderMetadata>)>>,
 }
 
 /// What the provider sent the browser back with.
@@ -227,18 +230,18 @@ impl Oidc {
     async fn party(&self, now: Timestamp) -> Result<Party, ApiError> {
         // Whoever comes while it is asked waits for the same answer.
         let mut known = self.known.lock().await;
-        let kept = known.as_ref().filter(|(at, _)| elapsed(*at, now) < KEEP).map(|(_, metadata)| metadata.clone());
-        let metadata = match kept {
-            Some(metadata) => metadata,
-            None => {
+        let metadata = match &*known {
+            Some((at, Some(metadata))) if elapsed(*at, now) < KEEP => metadata.clone(),
+            Some((at, None)) if elapsed(*at, now) < PAUSE => {
+                return Err(unusable("it does not describe itself", &"it did not a moment ago"));
+            }
+            _ => {
                 let issuer = IssuerUrl::new(self.settings.issuer.clone())
                     .map_err(|error| unusable("its address is none", &error))?;
                 let ask = |request: HttpRequest| http::ask(self.http.clone(), request);
-                let found = CoreProviderMetadata::discover_async(issuer, &ask)
-                    .await
-                    .map_err(|error| unusable("it does not describe itself", &error))?;
-                *known = Some((now, found.clone()));
-                found
+                let found = CoreProviderMetadata::discover_async(issuer, &ask).await;
+                *known = Some((now, found.as_ref().ok().cloned()));
+                found.map_err(|error| unusable("it does not describe itself", &error))?
             }
         };
         let secret = self.settings.client_secret.as_ref();

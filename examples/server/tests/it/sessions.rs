@@ -90,6 +90,25 @@ async fn a_session_ends_when_it_is_not_used_and_at_its_time_however_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_a_use_of_the_session_and_looking_at_a_list_of_it_from_elsewhere_is_none() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let vera = server.user(&admin, "vera", "Viewer").await;
+    let path = format!("/api/admin/users/{}/sessions", id(&vera.get("/api/user").await.expect(200)));
+    let seen = async || {
+        let listed = admin.get(&path).await.expect(200);
+        listed[0]["lastSeenAt"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap()
+    };
+    let before = seen().await;
+    server.sql("UPDATE rounds_session SET last_seen_at = last_seen_at - 120000000").await;
+    let earlier = seen().await;
+    assert_eq!(before - earlier, chrono::TimeDelta::seconds(120), "nobody used it");
+    vera.get("/api/plans").await.expect(200);
+    assert!(seen().await >= before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn own_sessions_are_listed_and_ended_one_by_one_and_all_others_at_once() {
     let server = support::empty().await;
     let admin = server.admin().await;
