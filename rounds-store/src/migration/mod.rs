@@ -9,7 +9,7 @@ mod m0004_audit_checkpoint;
 mod m0005_event_sinks;
 mod m0006_spending;
 mod m0007_sessions;
-mod m0008_account_links;
+mod m0010_account_links;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -36,7 +36,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0005_event_sinks::Migration { tables: self.tables.clone() }),
             Box::new(m0006_spending::Migration { tables: self.tables.clone() }),
             Box::new(m0007_sessions::Migration { tables: self.tables.clone() }),
-            Box::new(m0008_account_links::Migration { tables: self.tables.clone() }),
+            Box::new(m0010_account_links::Migration { tables: self.tables.clone() }),
         ]
     }
 
