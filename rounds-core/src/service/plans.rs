@@ -17,7 +17,7 @@ use crate::id::{AlertRuleId, ConnectorId, InvestigationId, NoticeId, PlanId, Tea
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{Plan, PlanEvent, PlanOutcome, PlanStatus, Step, transition};
 use crate::ports::NoticeKind;
-use crate::ports::store::{Commit, Cursor, ListQuery, RecordKind, StoreExt, Versioned};
+use crate::ports::store::{Commit, Cursor, ListQuery, PlanTag, RecordKind, StoreExt, Versioned};
 use crate::time::Timestamp;
 
 /// Plans: propose, read, decide. Every method authorizes the principal itself.
@@ -25,10 +25,8 @@ pub struct Plans<'a> {
     pub(crate) shared: &'a Shared,
 }
 
-/// How many plans are read for one page of a filter that the store cannot answer.
+/// How many plans are read for one page at most: what is younger than a filter's time is read past.
 const LOOKED_AT: usize = 2_000;
-/// How many of them at a time.
-const LOOKED_AT_ONCE: u32 = 200;
 
 /// How far the order of ids may be from that of the times, with several replicas and their clocks.
 const SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
@@ -57,26 +55,18 @@ pub struct PlanFilter {
 }
 
 impl PlanFilter {
-    /// Whether a plan is wanted, as far as only the plan itself can tell.
-    fn wants(&self, plan: &Plan) -> bool {
-        let touches = |namespace: &str| {
-            let mut targets = plan.steps.iter().flat_map(|step| &step.review.targets);
-            targets.any(|target| target.namespace.as_deref() == Some(namespace))
-        };
-        self.owner_team_id.is_none_or(|team| plan.owner_team_id == Some(team))
-            && self.connector_id.is_none_or(|id| plan.steps.iter().any(|step| step.connector_id == id))
-            && self.namespace.as_deref().is_none_or(touches)
-            && self.created_from.is_none_or(|from| plan.created_at >= from)
-            && self.created_before.is_none_or(|before| plan.created_at < before)
+    /// What the store finds it by.
+    fn tags(&self) -> Vec<String> {
+        let team = self.owner_team_id.map(PlanTag::Team);
+        let connector = self.connector_id.map(PlanTag::Connector);
+        let namespace = self.namespace.as_deref().map(PlanTag::Namespace);
+        [team, connector, namespace].into_iter().flatten().map(|tag| tag.to_string()).collect()
     }
 
-    /// Whether every plan that the store finds is wanted.
-    fn is_plain(&self) -> bool {
-        self.owner_team_id.is_none()
-            && self.connector_id.is_none()
-            && self.namespace.is_none()
-            && self.created_from.is_none()
-            && self.created_before.is_none()
+    /// Whether a plan was proposed in the time that is asked for.
+    fn is_of_its_time(&self, plan: &Plan) -> bool {
+        self.created_from.is_none_or(|from| plan.created_at >= from)
+            && self.created_before.is_none_or(|before| plan.created_at < before)
     }
 }
 
@@ -183,8 +173,8 @@ impl Plans<'_> {
         Ok(self.load(who, id).await?.value)
     }
 
-    /// Plans, newest first. The store finds by status and investigation; what else is asked for is looked for in at most
-    /// 2,000 plans a call, so a page may be short or empty and have a next one all the same.
+    /// Plans, newest first. A call reads past at most 2,000 plans that are younger than the filter's time, so a page may be
+    /// short or empty and have a next one all the same.
     ///
     /// # Errors
     /// `plans:read` is missing.
@@ -197,7 +187,8 @@ impl Plans<'_> {
             parent: filter.investigation_id.map(|id| id.as_uuid()),
             newest_first: true,
             after: filter.after.map(|id| Cursor(id.as_uuid())),
-            limit: if filter.is_plain() { limit(filter.limit, 100) } else { LOOKED_AT_ONCE },
+            tags: filter.tags(),
+            limit: limit(filter.limit, 100),
             ..ListQuery::new(RecordKind::Plan)
         };
         let (mut found, mut looked_at) = (Vec::new(), 0);
@@ -208,7 +199,7 @@ impl Plans<'_> {
                 if filter.created_from.is_some_and(|from| plan.created_at + SKEW < from) {
                     return Ok(Listed::new(found, None));
                 }
-                if filter.wants(&plan) {
+                if filter.is_of_its_time(&plan) {
                     // One more than wanted says that there is a next page, which begins after the one before it.
                     if found.len() == wanted {
                         let last = found.last().map(|plan: &Plan| plan.id);
@@ -219,7 +210,7 @@ impl Plans<'_> {
                 looked_at += 1;
             }
             let Some(next) = page.next else { return Ok(Listed::new(found, None)) };
-            if looked_at >= LOOKED_AT || (filter.is_plain() && found.len() >= wanted) {
+            if looked_at >= LOOKED_AT || found.len() >= wanted {
                 return Ok(Listed::new(found, Some(PlanId::from(next.0))));
             }
             query.after = Some(next);
