@@ -11,7 +11,7 @@ use hmac::{Hmac, Mac};
 use rand::TryRngCore as _;
 use rounds_core::OrgId;
 use rounds_core::audit::chain::Verifier;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -121,6 +121,13 @@ impl MasterKey {
     #[must_use]
     pub fn audit_verifier(&self, org: OrgId, seq: u64, hash: &str) -> Verifier {
         Verifier::at(org, self.derive(AUDIT_CHAIN).as_slice(), seq, hash)
+    }
+
+    /// A key for a purpose of the embedder's own, such as signing cookies: the same on every replica with this master key.
+    /// It says nothing about the master key or about the store's own keys.
+    #[must_use]
+    pub fn key_for(&self, purpose: &str) -> SecretBox<[u8; 32]> {
+        SecretBox::new(Box::new(*self.derive(&format!("embedder\n{purpose}"))))
     }
 
     /// A key for one purpose. Keys for different purposes say nothing about each other or about the master key.

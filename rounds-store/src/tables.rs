@@ -82,6 +82,7 @@ pub(crate) const MIGRATIONS: &str = "migration";
 
 pub(crate) const ORG: &str = "org";
 pub(crate) const ACCOUNT: &str = "account";
+pub(crate) const ACCOUNT_LINK: &str = "account_link";
 pub(crate) const SESSION: &str = "session";
 pub(crate) const TOKEN: &str = "token";
 pub(crate) const TEAM: &str = "team";

@@ -20,6 +20,7 @@ use rounds_core::ports::store::{Commit, Store as _};
 use rounds_core::step::{ReviewedStep, Target, Tier};
 use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, Timestamp};
 use rounds_server::accounts::UserDraft;
+use rounds_server::auth::Peer;
 use rounds_server::settings::{Overrides, ServerSettings};
 use rounds_server::{App, Boot, boot};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -109,7 +110,7 @@ async fn measure(plans: usize, rules: usize) -> anyhow::Result<Vec<(&'static str
         is_admin: true,
     };
     accounts.first_admin(draft).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    let session = accounts.sign_in("ada", password).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let session = accounts.sign_in("ada", password, &Peer::at([127, 0, 0, 1].into())).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let cookie = format!("rounds_session={}", session.context("nobody signed in")?.token.expose_secret());
 
     let (plan, rule) = (plan.context("no plan")?.to_string(), rule.context("no rule")?.to_string());

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, UserDraft};
-use crate::auth::LoginLimiter;
+use crate::auth::{LoginLimiter, Throttle};
 use crate::secrets::GuardedFiles;
 use crate::settings::{InvestigatorChoice, ServerSettings};
 use crate::state::{AppState, HttpSettings, Inner};
@@ -37,6 +37,9 @@ pub const ORG_NAME: &str = "Main Org.";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two sweeps of sessions that are over.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
+
+/// Requests with tokens that are none, from one address in five minutes.
+const DEAD_TOKENS: u32 = 100;
 
 /// What a server is made of. The binary takes [`Boot::new`] as it is; tests and the demo change parts.
 pub struct Boot {
@@ -97,6 +100,9 @@ impl App {
 
     async fn started(boot: Boot) -> anyhow::Result<Self> {
         let settings = boot.settings;
+        if settings.oidc.is_some() && !cfg!(feature = "oidc") {
+            anyhow::bail!("ROUNDS_OIDC_ISSUER: this build has no sign-in by OIDC; build it with `--features oidc`");
+        }
         private_dir(&settings.data_dir)?;
         // Asking kubectl for its version takes longer than opening the database, so both happen at once.
         let host = tokio::spawn({
@@ -127,17 +133,33 @@ impl App {
             builder = builder.without(service);
         }
         let rounds = builder.build()?;
-        let accounts = Accounts::new(identity.clone(), rounds.clone());
+        #[cfg(feature = "oidc")]
+        let oidc = match settings.oidc.clone() {
+            Some(oidc) => {
+                let key = store_options(&settings)?.key.key_for(crate::oidc::KEY_PURPOSE);
+                Some(crate::oidc::Oidc::new(oidc, &settings, key)?)
+            }
+            None => None,
+        };
+        let accounts = Accounts::new(identity.clone(), rounds.clone()).with_session_limits(settings.sessions);
         seed_admin(&accounts, &settings).await?;
         let stop = CancellationToken::new();
-        sweep_sessions(identity, rounds.clone(), stop.clone());
+        sweep_sessions(identity, rounds.clone(), settings.sessions.idle, stop.clone());
         let state = AppState::new(Inner {
             running: rounds.start(),
             rounds,
             accounts,
             agent,
-            http: HttpSettings { trust_proxy: settings.trust_proxy },
+            http: HttpSettings {
+                trust_proxy: settings.trust_proxy,
+                answer_within: settings.answer_within,
+                // Room is left to say that it did not arrive.
+                body_within: HttpSettings::default().body_within.min(settings.answer_within / 2),
+            },
             logins: LoginLimiter::default(),
+            #[cfg(feature = "oidc")]
+            oidc,
+            dead_tokens: Throttle::new(DEAD_TOKENS, Duration::from_secs(300)),
             metrics,
             stop,
         });
@@ -266,7 +288,8 @@ async fn seed_admin(accounts: &Accounts, settings: &ServerSettings) -> anyhow::R
 /// The Vault's address is none.
 pub fn resolvers(settings: &ServerSettings, host: &Host) -> anyhow::Result<Vec<Arc<dyn SecretResolver>>> {
     // A database in a shared place closes itself and its key there, not that whole place.
-    let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path()];
+    let oidc = settings.oidc.as_ref().and_then(|oidc| oidc.client_secret_file.clone());
+    let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path(), oidc];
     let mut resolvers: Vec<Arc<dyn SecretResolver>> = vec![
         Arc::new(EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable)),
         Arc::new(GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten())),
@@ -307,14 +330,14 @@ pub async fn host(settings: &ServerSettings) -> Host {
     }
 }
 
-fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, stop: CancellationToken) {
+fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, idle: Duration, stop: CancellationToken) {
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SESSION_SWEEP) => {}
             }
-            let swept: Result<u64, IdentityError> = identity.sweep_sessions(rounds.now()).await;
+            let swept: Result<u64, IdentityError> = identity.sweep_sessions(rounds.now(), idle).await;
             if let Err(error) = swept {
                 tracing::warn!(%error, "sessions that are over could not be removed; they do not work anyway");
             }

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::auth::TooMany;
+
 /// What an error answers with.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
@@ -59,6 +61,11 @@ impl ApiError {
             "unauthorized",
             "sign in (POST /api/login), or send a live token as `Authorization: Bearer <token>`",
         )
+    }
+
+    /// There was too much of something: when to try again is said.
+    pub fn too_many(code: &'static str, message: impl Into<String>, too_many: TooMany) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).with_retry_after(too_many.retry_after)
     }
 
     /// There is no such thing.
@@ -129,10 +136,19 @@ impl From<Error> for ApiError {
             Error::Denied(denied) => denied.into(),
             Error::Refused(refusals) => told.with_details(json!({ "refusals": refusals })),
             Error::State(illegal) => told.with_details(json!({ "state": illegal.state, "event": illegal.event })),
+            // The accounts are read through a port, and are in the store.
+            Error::Port(PortError { source: Some(source), .. }) if source.is::<StoreError>() => {
+                match source.downcast::<StoreError>() {
+                    Ok(error) => Error::Store(*error).into(),
+                    Err(error) => Self::internal(error),
+                }
+            }
             Error::NotFound { .. } | Error::Invalid(_) | Error::Conflict { .. } | Error::Port(_) => told,
             Error::Store(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                // What a database says names tables, files and hosts.
                 tracing::warn!(%error, "the store could not serve a request");
-                told.with_retry_after(1)
+                Self::new(status, told.body.code, "the store cannot serve this now; try again in a moment")
+                    .with_retry_after(1)
             }
             Error::Store(error) => Self::internal(error),
             other => Self::internal(other),

@@ -75,9 +75,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))
 }
 
-/// Reads a whole body, at most [`BODY_LIMIT`].
+/// Reads a whole body, at most [`BODY_LIMIT`], for at most as long as the settings say.
 pub(crate) async fn bytes(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+    let limit = state.http.body_within;
+    let Ok(read) = tokio::time::timeout(limit, Bytes::from_request(request, state)).await else {
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_body",
+            format!("the body did not arrive within {} s", limit.as_secs_f64()),
+        ));
+    };
+    read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -30,17 +30,51 @@ pub fn router(state: AppState) -> Router {
     };
     router
         .layer(middleware::from_fn_with_state(state.clone(), auth::mint))
+        .layer(middleware::from_fn_with_state(state.clone(), in_time))
         .layer(DefaultBodyLimit::max(extract::BODY_LIMIT))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(measure))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))
         .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
         // What the API says is about now and for one person.
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(middleware::from_fn_with_state(state.clone(), keep_to_tls))
         .with_state(state)
+}
+
+/// Says to browsers that came over TLS that they should always: on plain HTTP that would be an answer of nobody's. The
+/// operator's other hosts are not ours to speak for, so subdomains are left out.
+async fn keep_to_tls(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let secure = auth::Peer::of(&parts, &state).secure;
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(year);
+    }
+    response
+}
+
+/// Gives up on an answer that does not begin in time, as if the client had gone: what is committed stays, what is not is
+/// undone. A stream begins at once and then lasts as long as its own bounds say.
+async fn in_time(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let limit = state.http.answer_within + api::asked_to_wait(&uri);
+    if let Ok(response) = tokio::time::timeout(limit, next.run(request)).await {
+        return response;
+    }
+    tracing::warn!(path = %short(&uri), ?limit, "an answer took too long and was given up");
+    let message = format!(
+        "this took longer than {} s and was given up: look whether it happened before you try again",
+        state.http.answer_within.as_secs_f64()
+    );
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).with_retry_after(1);
+    if is_api(&uri) { error.into_response() } else { pages::refused(error) }
 }
 
 /// Counts and times requests by route, and puts what they log into a span. The query stays out: it is the client's.

@@ -12,6 +12,8 @@ pub mod demo;
 pub mod error;
 pub mod extract;
 pub mod http;
+#[cfg(feature = "oidc")]
+pub mod oidc;
 pub mod pages;
 mod secrets;
 pub mod settings;

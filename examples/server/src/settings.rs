@@ -1,5 +1,6 @@
 //! Settings: every variable that the server reads from its environment, and nowhere else.
 
+mod oidc;
 mod spending;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use oidc::{OidcRoles, OidcSettings};
 pub use spending::InvestigatorChoice;
+
+use crate::accounts::SessionLimits;
+use crate::state::HttpSettings;
 
 /// The variables and what they do, for `--help`.
 pub const HELP: &str = "\
@@ -32,6 +37,10 @@ Environment:
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
   PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
+  ROUNDS_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET (or _FILE), _REDIRECT_URL, and more   sign-in by OpenID Connect
+  ROUNDS_SESSION_LIFETIME_MS    how long a session lasts, however busy      [604800000]
+  ROUNDS_SESSION_IDLE_MS        how long a session lasts unused             [86400000]
+  ROUNDS_REQUEST_TIMEOUT_MS     how long an answer may take to begin        [180000]
   ROUNDS_TRUST_PROXY            believe X-Forwarded-For and -Proto          [false]
   ROUNDS_SECRET_ENV_PREFIX      env:// may name variables that start so     [any]
   ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
@@ -93,6 +102,12 @@ pub struct ServerSettings {
     pub child_env: BTreeMap<String, String>,
     /// Powers of connectors: `prod:kubeconfig-exec`.
     pub allowances: BTreeSet<String>,
+    /// The provider that people sign in with, too.
+    pub oidc: Option<OidcSettings>,
+    /// How long sessions last.
+    pub sessions: SessionLimits,
+    /// How long an answer may take to begin.
+    pub answer_within: Duration,
     /// Whether a proxy in front is believed.
     pub trust_proxy: bool,
     /// What the names of variables that connectors may refer to start with.
@@ -142,8 +157,14 @@ pub struct Overrides {
 }
 
 /// Never handed to a connector through `env://`: they are the server's own.
-const OWN_SECRETS: [&str; 5] =
-    ["ROUNDS_SECRET_KEY", "SEED_ADMIN_PASSWORD", "AUTO_INVESTIGATION_SA_TOKEN", "DATABASE_URL", "VAULT_TOKEN"];
+const OWN_SECRETS: [&str; 6] = [
+    "ROUNDS_SECRET_KEY",
+    "SEED_ADMIN_PASSWORD",
+    "AUTO_INVESTIGATION_SA_TOKEN",
+    "DATABASE_URL",
+    "VAULT_TOKEN",
+    "ROUNDS_OIDC_CLIENT_SECRET",
+];
 
 const CHILD_ENV: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -221,6 +242,13 @@ impl ServerSettings {
             path: lookup("PATH").unwrap_or_default(),
             child_env,
             allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
+            oidc: oidc::read(&env)?,
+            sessions: SessionLimits {
+                // Uses are written down once a minute: less than a few of those would end sessions that are used.
+                lifetime: env.millis_from(300_000, "ROUNDS_SESSION_LIFETIME_MS", SessionLimits::default().lifetime)?,
+                idle: env.millis_from(300_000, "ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,
+            },
+            answer_within: env.millis_from(1000, "ROUNDS_REQUEST_TIMEOUT_MS", HttpSettings::default().answer_within)?,
             trust_proxy: env.flag("ROUNDS_TRUST_PROXY", false)?,
             secret_env_prefix: env.text("ROUNDS_SECRET_ENV_PREFIX")?.unwrap_or_default(),
             secret_dirs: match env.path("ROUNDS_SECRET_DIRS") {
@@ -321,13 +349,17 @@ impl Env<'_> {
     }
 
     fn millis(&self, name: &'static str, default: Duration) -> Result<Duration, InvalidVariable> {
+        self.millis_from(10, name, default)
+    }
+
+    fn millis_from(&self, least: u64, name: &'static str, default: Duration) -> Result<Duration, InvalidVariable> {
         /// A year and a day, as core's own check.
         const MAX: u64 = 366 * 86_400_000;
         let Some(text) = self.text(name)? else { return Ok(default) };
         // The product's own page writes 86_400_000.
         match text.trim().replace('_', "").parse::<u64>() {
-            Ok(found) if (10..=MAX).contains(&found) => Ok(Duration::from_millis(found)),
-            _ => Err(invalid(name, format!("found `{text}`; 10 to {MAX} milliseconds are accepted"))),
+            Ok(found) if (least..=MAX).contains(&found) => Ok(Duration::from_millis(found)),
+            _ => Err(invalid(name, format!("found `{text}`; {least} to {MAX} milliseconds are accepted"))),
         }
     }
 }
@@ -365,6 +397,7 @@ mod tests {
         );
         assert!(error("PLAN_APPROVAL_TTL_MS", "1h").contains("found `1h`"));
         assert!(error("PLAN_EXPIRY_SWEEP_MS", "0").contains("10 to"));
+        assert!(error("ROUNDS_SESSION_IDLE_MS", "1000").contains("300000 to"));
         assert!(error("ROUNDS_LOG_FORMAT", "xml").contains("text and json"));
         assert!(error("SEED_ADMIN_LOGIN", "ada").contains("set it too"));
         assert!(error("SEED_ADMIN_NAME", "Ada").contains("set it too"));

@@ -1,14 +1,16 @@
 //! What every handler holds.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use rounds_core::{PrincipalId, Rounds, Running};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::auth::LoginLimiter;
+use crate::auth::{LoginLimiter, Throttle};
 
 /// Everything that handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +30,11 @@ pub struct Inner {
     pub http: HttpSettings,
     /// Who failed to sign in lately.
     pub logins: LoginLimiter,
+    /// The provider that people sign in with, too.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<crate::oidc::Oidc>,
+    /// Requests with bearer tokens that are none, by address.
+    pub dead_tokens: Throttle<IpAddr>,
     /// Renders `/metrics`; absent when another recorder was there first.
     pub metrics: Option<PrometheusHandle>,
     /// Cancelled when the server stops: open streams end then.
@@ -35,10 +42,20 @@ pub struct Inner {
 }
 
 /// How the HTTP side behaves.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-For` are believed: only behind a proxy that sets them.
     pub trust_proxy: bool,
+    /// How long an answer may take to begin. What a client asked to wait for (`?wait=`) comes on top.
+    pub answer_within: Duration,
+    /// How long a body may take to arrive.
+    pub body_within: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { trust_proxy: false, answer_within: Duration::from_secs(180), body_within: Duration::from_secs(30) }
+    }
 }
 
 impl AppState {

@@ -6,10 +6,12 @@ use rounds_core::{OrgId, PrincipalId, Timestamp};
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::account::{
     COLUMNS, SERVICE_ACCOUNT, USER, checked_email, checked_login, kind_text, login_key, read_account, taken,
 };
+use super::password::Verdict;
 use super::{Account, AccountChange, IdentityError, NewServiceAccount, NewUser, SqlIdentity, checked_name, to_micros};
 use crate::error::Fail;
 use crate::tables::{ACCOUNT, META, ORG, SESSION, column_text};
@@ -349,21 +351,71 @@ impl SqlIdentity {
     ) -> Result<(), IdentityError> {
         let hash = self.passwords.hash(password).await?;
         let tx = self.begin().await?;
-        let update = Query::update()
-            .table(self.table(ACCOUNT))
-            .value("password_hash", hash)
-            .and_where(Expr::col("id").eq(id.as_uuid()))
-            .and_where(Expr::col("kind").eq(USER))
-            .take();
-        if tx.execute(&update).await.map_err(Fail::from)?.rows_affected() == 0 {
+        if !self.write_hash(&tx, id, hash, None).await? {
             return Err(IdentityError::NotFound { what: "user", id: id.to_string() });
         }
         self.end_sessions(&tx, id).await?;
         self.finish(tx, audit).await
     }
 
+    /// Sets a user's password when the one before is known, and ends its sessions but `keep`. `false`: the one before is
+    /// another, and nothing changed.
+    ///
+    /// # Errors
+    /// The new password cannot be accepted, or the database.
+    pub async fn change_password(
+        &self,
+        id: PrincipalId,
+        (current, new): (&SecretString, &SecretString),
+        keep: Option<Uuid>,
+        audit: &[AuditEntry],
+    ) -> Result<bool, IdentityError> {
+        let select = self.select_hash().and_where(Expr::col("id").eq(id.as_uuid())).take();
+        let row = self.db.reader.query_one(&select).await.map_err(Fail::from)?;
+        let before: Option<String> = match row {
+            Some(row) => row.try_get("", "password_hash").map_err(Fail::from)?,
+            None => None,
+        };
+        if self.passwords.verify(current, before.clone()).await? == Verdict::Wrong {
+            return Ok(false);
+        }
+        let hash = self.passwords.hash(new).await?;
+        let tx = self.begin().await?;
+        // Somebody who set another password meanwhile wins: what was looked at is not the password any more.
+        if !self.write_hash(&tx, id, hash, before.as_deref()).await? {
+            return Ok(false);
+        }
+        self.end_sessions_but(&tx, id, keep).await?;
+        self.finish(tx, audit).await?;
+        Ok(true)
+    }
+
+    /// Writes a password's hash, where it is still `before` when that is given; whether it was.
+    async fn write_hash(
+        &self,
+        tx: &DatabaseTransaction,
+        id: PrincipalId,
+        hash: String,
+        before: Option<&str>,
+    ) -> Result<bool, IdentityError> {
+        let mut update = Query::update();
+        update
+            .table(self.table(ACCOUNT))
+            .value("password_hash", hash)
+            .and_where(Expr::col("id").eq(id.as_uuid()))
+            .and_where(Expr::col("kind").eq(USER));
+        if let Some(before) = before {
+            update.and_where(Expr::col("password_hash").eq(before));
+        }
+        Ok(tx.execute(&update).await.map_err(Fail::from)?.rows_affected() == 1)
+    }
+
+    fn select_hash(&self) -> SelectStatement {
+        Query::select().column("password_hash").from(self.table(ACCOUNT)).and_where(Expr::col("kind").eq(USER)).take()
+    }
+
     /// The user of a login or address, when the password is right and the account is not disabled. Unknown logins
-    /// take as long as known ones.
+    /// take as long as known ones. A hash that was made with other parameters than today's is made anew.
     ///
     /// # Errors
     /// The database.
@@ -385,8 +437,25 @@ impl SqlIdentity {
             }
             None => (None, None),
         };
-        let right = self.passwords.verify(password, hash).await?;
-        Ok(account.filter(|account| right && !account.is_disabled))
+        let verdict = self.passwords.verify(password, hash.clone()).await?;
+        let Some(account) = account.filter(|account| verdict != Verdict::Wrong && !account.is_disabled) else {
+            return Ok(None);
+        };
+        if let (Verdict::Stale, Some(before)) = (verdict, hash) {
+            // That it could not be written is no reason to refuse the password: the next sign-in tries again.
+            if let Err(error) = self.rehash(account.id, password, &before).await {
+                tracing::warn!(%error, account = %account.id, "a password could not be hashed anew");
+            }
+        }
+        Ok(Some(account))
+    }
+
+    /// Hashes a password with today's parameters, unless it was set anew meanwhile.
+    async fn rehash(&self, id: PrincipalId, password: &SecretString, before: &str) -> Result<(), IdentityError> {
+        let hash = self.passwords.hash_again(password).await?;
+        let tx = self.begin().await?;
+        self.write_hash(&tx, id, hash, Some(before)).await?;
+        self.finish(tx, &[]).await
     }
 
     async fn existing(&self, tx: &DatabaseTransaction, id: PrincipalId) -> Result<Account, IdentityError> {
@@ -395,10 +464,23 @@ impl SqlIdentity {
     }
 
     pub(super) async fn end_sessions(&self, tx: &DatabaseTransaction, id: PrincipalId) -> Result<(), IdentityError> {
-        let delete =
-            Query::delete().from_table(self.table(SESSION)).and_where(Expr::col("account_id").eq(id.as_uuid())).take();
-        tx.execute(&delete).await.map_err(Fail::from)?;
+        self.end_sessions_but(tx, id, None).await?;
         Ok(())
+    }
+
+    /// Ends the sessions of an account but one; answers how many.
+    pub(super) async fn end_sessions_but(
+        &self,
+        tx: &DatabaseTransaction,
+        id: PrincipalId,
+        keep: Option<Uuid>,
+    ) -> Result<u64, IdentityError> {
+        let mut delete = Query::delete();
+        delete.from_table(self.table(SESSION)).and_where(Expr::col("account_id").eq(id.as_uuid()));
+        if let Some(keep) = keep {
+            delete.and_where(Expr::col("id").ne(keep));
+        }
+        Ok(tx.execute(&delete).await.map_err(Fail::from)?.rows_affected())
     }
 
     /// Refuses a change that took the server its last admin.

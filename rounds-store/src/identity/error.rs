@@ -41,9 +41,15 @@ pub enum IdentityError {
 
 impl From<IdentityError> for PortError {
     fn from(error: IdentityError) -> Self {
-        let kind = match &error {
-            IdentityError::Store(StoreError::Unavailable { .. }) => PortErrorKind::Unavailable,
-            IdentityError::Store(_) => PortErrorKind::Protocol,
+        let kind = match error {
+            // What the database said is for a log, not for whoever asked: it stays beneath.
+            IdentityError::Store(error) => {
+                let kind = match error {
+                    StoreError::Unavailable { .. } => PortErrorKind::Unavailable,
+                    _ => PortErrorKind::Protocol,
+                };
+                return PortError::new(kind, "the accounts cannot be read").with_source(error);
+            }
             IdentityError::UsersExist
             | IdentityError::Taken { .. }
             | IdentityError::NotFound { .. }

@@ -8,6 +8,7 @@ mod account;
 mod accounts;
 mod error;
 mod grant;
+mod link;
 mod password;
 mod port;
 mod session;
@@ -33,7 +34,7 @@ use crate::tx::finish;
 pub use account::{Account, AccountChange, NewServiceAccount, NewUser};
 pub use error::IdentityError;
 pub use grant::{GrantRow, NewGrant, Permission, Subject};
-pub use session::{NewSession, Session};
+pub use session::{NewSession, Session, SessionInfo, SessionStart};
 pub use team::{NewTeam, Team};
 pub use token::{NewToken, TokenInfo};
 

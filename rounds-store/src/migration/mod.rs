@@ -8,8 +8,10 @@ mod m0003_work_slots;
 mod m0004_audit_checkpoint;
 mod m0005_event_sinks;
 mod m0006_spending;
+mod m0007_sessions;
 mod m0008_order;
 mod m0009_tags;
+mod m0010_account_links;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -35,8 +37,10 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0004_audit_checkpoint::Migration { tables: self.tables.clone() }),
             Box::new(m0005_event_sinks::Migration { tables: self.tables.clone() }),
             Box::new(m0006_spending::Migration { tables: self.tables.clone() }),
+            Box::new(m0007_sessions::Migration { tables: self.tables.clone() }),
             Box::new(m0008_order::Migration { tables: self.tables.clone() }),
             Box::new(m0009_tags::Migration { tables: self.tables.clone() }),
+            Box::new(m0010_account_links::Migration { tables: self.tables.clone() }),
         ]
     }
 

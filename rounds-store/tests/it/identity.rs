@@ -7,7 +7,7 @@ use rounds_core::ports::store::AuditQuery;
 use rounds_core::ports::{Identity as _, Store as _};
 use rounds_core::{OrgId, PrincipalId, TeamId, TokenId};
 use rounds_store::identity::{
-    AccountChange, NewGrant, NewServiceAccount, NewTeam, NewToken, NewUser, Permission, Subject,
+    AccountChange, NewGrant, NewServiceAccount, NewTeam, NewToken, NewUser, Permission, SessionStart, Subject,
 };
 use rounds_store::{IdentityError, SqlIdentity, SqlStore};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -320,11 +320,12 @@ async fn a_session_ends_by_time_by_sign_out_by_a_new_password_and_with_its_accou
     let world = World::new(database).await;
     let ada = world.ada().await;
     world.identity.create_user(NewUser { is_server_admin: true, ..user("grace") }, now(), &[]).await.unwrap();
-    let begin = async || world.identity.create_session(ada, now(), Duration::from_secs(60), &[]).await.unwrap();
-    let is_on = async |id: &SecretString, at| world.identity.session(id, at).await.unwrap().is_some();
+    let minute = Duration::from_secs(60);
+    let begin = async || world.identity.create_session(SessionStart::new(ada, minute), now(), &[]).await.unwrap();
+    let is_on = async |id: &SecretString, at| world.identity.session(id, at, minute * 9).await.unwrap().is_some();
 
     let one = begin().await;
-    let found = world.identity.session(&one.id, now()).await.unwrap().unwrap();
+    let found = world.identity.session(&one.id, now(), minute).await.unwrap().unwrap();
     assert_eq!((found.principal.id, found.expires_at), (ada, later(60)));
     assert_eq!(found.csrf.expose_secret(), one.csrf.expose_secret());
     assert!(is_on(&one.id, later(59)).await && !is_on(&one.id, later(60)).await);
@@ -346,9 +347,9 @@ async fn a_session_ends_by_time_by_sign_out_by_a_new_password_and_with_its_accou
     assert!(!is_on(&three.id, now()).await, "being let in again does not bring sessions back");
 
     begin().await;
-    assert_eq!(world.identity.sweep_sessions(later(59)).await.unwrap(), 0);
-    assert_eq!(world.identity.sweep_sessions(later(60)).await.unwrap(), 1);
-    let nobody = world.identity.create_session(PrincipalId::new(), now(), Duration::from_secs(60), &[]).await;
+    assert_eq!(world.identity.sweep_sessions(later(59), minute * 9).await.unwrap(), 0);
+    assert_eq!(world.identity.sweep_sessions(later(60), minute * 9).await.unwrap(), 1);
+    let nobody = world.identity.create_session(SessionStart::new(PrincipalId::new(), minute), now(), &[]).await;
     assert!(matches!(nobody, Err(IdentityError::NotFound { .. })));
 }
 

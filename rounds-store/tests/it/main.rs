@@ -10,5 +10,6 @@ mod keys;
 mod killed;
 mod opening;
 mod secrets;
+mod sessions;
 mod storm;
 mod support;

@@ -6,7 +6,7 @@ use rounds_core::access::OrgRole;
 use rounds_core::ports::store::{Commit, StoreError};
 use rounds_core::ports::{Store as _, StoreExt as _};
 use rounds_core::{PrincipalId, TokenId};
-use rounds_store::identity::{NewToken, NewUser};
+use rounds_store::identity::{NewToken, NewUser, SessionStart};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use rstest::rstest;
@@ -45,7 +45,8 @@ async fn rule_12_no_secret_is_in_the_database_in_clear(
         expires_at: Some(later(60)),
     };
     let token = identity.mint_token(token, now(), &[]).await.unwrap();
-    let session = identity.create_session(ada, now(), std::time::Duration::from_secs(60), &[]).await.unwrap();
+    let session =
+        identity.create_session(SessionStart::new(ada, std::time::Duration::from_secs(60)), now(), &[]).await.unwrap();
 
     let bytes = place.bytes().await;
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());

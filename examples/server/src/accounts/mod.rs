@@ -2,22 +2,30 @@
 //! table, and audited in the transaction that makes it. API and pages only translate.
 
 mod access;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod service_accounts;
 mod sessions;
 mod settings;
 mod teams;
 mod users;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rounds_core::access::{Action, Denied, OrgRole, Principal, Scope};
 use rounds_core::audit::{AuditEntry, Outcome};
-use rounds_core::{OrgId, Rounds, Timestamp};
+use rounds_core::{OrgId, PrincipalId, Rounds, Timestamp};
 use rounds_store::{IdentityError, SqlIdentity};
 
+use crate::auth::Throttle;
 use crate::error::ApiError;
 
 pub use access::{GrantDraft, GrantView, PermissionView, RoleView, SubjectDraft};
+#[cfg(feature = "oidc")]
+pub(crate) use oidc::{Trust, Vouched};
 pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
-pub use sessions::SignedIn;
+pub use sessions::{SessionLimits, SessionView, SignedIn};
 pub use settings::{LlmDraft, LlmView};
 pub use teams::TeamView;
 pub use users::{UserChange, UserDraft, UserView};
@@ -27,13 +35,33 @@ pub use users::{UserChange, UserDraft, UserView};
 pub struct Accounts {
     identity: SqlIdentity,
     rounds: Rounds,
+    limits: SessionLimits,
+    /// By whoever mints: tokens that nobody could need so many of are not made.
+    mints: Arc<Throttle<PrincipalId>>,
 }
+
+/// Tokens that one account mints in an hour, for itself and for service accounts.
+const MINTS: u32 = 60;
 
 impl Accounts {
     /// The accounts of a store, with access decided by `rounds`.
     #[must_use]
     pub fn new(identity: SqlIdentity, rounds: Rounds) -> Self {
-        Self { identity, rounds }
+        let mints = Arc::new(Throttle::new(MINTS, Duration::from_secs(3600)));
+        Self { identity, rounds, limits: SessionLimits::default(), mints }
+    }
+
+    /// The same, with sessions that last as long as this.
+    #[must_use]
+    pub fn with_session_limits(mut self, limits: SessionLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long sessions last.
+    #[must_use]
+    pub fn session_limits(&self) -> SessionLimits {
+        self.limits
     }
 
     /// The accounts themselves, without authorization.

@@ -283,6 +283,10 @@ impl Accounts {
         // 0 is how clients of the product say that it does not end.
         let seconds_to_live = seconds_to_live.filter(|seconds| *seconds > 0);
         let now = self.now();
+        self.mints.count(&who.id, now).map_err(|too_many| {
+            let message = format!("too many tokens were minted lately: try again in {} seconds", too_many.retry_after);
+            ApiError::too_many("too_many_tokens", message, too_many)
+        })?;
         let expires = seconds_to_live.map(|seconds| after_ms(now, seconds.saturating_mul(1000)));
         let id = TokenId::new();
         let token = NewToken {

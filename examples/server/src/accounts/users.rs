@@ -222,7 +222,7 @@ impl Accounts {
         self.identity.account(who.id).await?.ok_or_else(ApiError::unauthorized)
     }
 
-    async fn user(&self, who: &Principal, id: PrincipalId) -> Result<Account, ApiError> {
+    pub(super) async fn user(&self, who: &Principal, id: PrincipalId) -> Result<Account, ApiError> {
         let found = self.identity.account(id).await?;
         let is_theirs = |found: &Account| found.kind == ActorType::User && same_org(&found.org_id, who);
         found.filter(is_theirs).ok_or_else(|| ApiError::not_found("user", id))
@@ -243,7 +243,7 @@ fn new_user(id: PrincipalId, org_id: &OrgId, draft: UserDraft) -> NewUser {
 }
 
 /// `users:write` can be granted; the server is not handed out with it.
-fn only_admins_make_admins(who: &Principal, admin: bool) -> Result<(), ApiError> {
+pub(super) fn only_admins_make_admins(who: &Principal, admin: bool) -> Result<(), ApiError> {
     if admin && !who.server_admin {
         return Err(missing(who, Action::UsersWrite, "server-admins".into()).into());
     }

@@ -80,7 +80,7 @@ impl Listener {
         if Instant::now() < self.due {
             return true;
         }
-        match Who::of(&self.parts, state).await {
+        match Who::still(&self.parts, state).await {
             Ok(who) => {
                 self.principal = who.principal;
                 self.look(state).await;

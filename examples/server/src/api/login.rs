@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Op};
-use crate::auth::{self, Peer, Via, Who, safe_next};
+use crate::auth::{self, Attempt, Peer, Via, Who, safe_next};
 use crate::error::ApiError;
 use crate::extract::Body;
 use crate::state::AppState;
@@ -71,11 +71,8 @@ pub async fn sign_in(
     user: &str,
     password: SecretString,
 ) -> Result<axum_extra::extract::cookie::Cookie<'static>, ApiError> {
-    let attempt = state.logins.attempt(user, peer.address, || state.rounds.now()).await.map_err(|too_many| {
-        let message = format!("too many failed sign-ins: try again in {} seconds", too_many.retry_after);
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_logins", message).with_retry_after(too_many.retry_after)
-    })?;
-    match state.accounts.sign_in(user, password).await? {
+    let attempt = attempt(state, user, peer).await?;
+    match state.accounts.sign_in(user, password, peer).await? {
         Some(signed_in) => {
             attempt.succeeded();
             Ok(auth::session_cookie(signed_in.token.expose_secret(), peer.secure))
@@ -88,6 +85,14 @@ pub async fn sign_in(
     }
 }
 
+/// Begins an attempt at a password, unless too many failed lately.
+pub(super) async fn attempt<'a>(state: &'a AppState, user: &str, peer: &Peer) -> Result<Attempt<'a>, ApiError> {
+    state.logins.attempt(user, peer.address, || state.rounds.now()).await.map_err(|too_many| {
+        let message = format!("too many failed sign-ins: try again in {} seconds", too_many.retry_after);
+        ApiError::too_many("too_many_logins", message, too_many)
+    })
+}
+
 async fn logout(
     State(state): State<AppState>,
     who: Who,
@@ -95,7 +100,7 @@ async fn logout(
     jar: CookieJar,
 ) -> Result<(CookieJar, Json<Message>), ApiError> {
     match who.via {
-        Via::Session(token) => state.accounts.sign_out(&who.principal, &token).await?,
+        Via::Session(session) => state.accounts.sign_out(&who.principal, &session.token).await?,
         Via::Token(_) => {
             return Err(ApiError::bad_request("a token has no session to end: revoke it instead"));
         }

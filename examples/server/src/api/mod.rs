@@ -16,12 +16,15 @@ mod paging;
 mod plans;
 mod rules;
 mod service_accounts;
+mod sessions;
 mod setup;
 mod table;
 mod teams;
 mod users;
 
 pub use login::sign_in;
+pub(crate) use plans::asked_to_wait;
+pub(crate) use sessions::change_password;
 pub use setup::{SetupStatus, setup_status};
 pub use table::{Api, Op};
 
@@ -33,6 +36,7 @@ pub fn api() -> Api {
         health::routes,
         setup::routes,
         users::routes,
+        sessions::routes,
         teams::routes,
         service_accounts::routes,
         access::routes,

@@ -4,14 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use rounds_core::access::{Grant, OrgRole};
-use rounds_core::{OrgId, PrincipalId, TokenId};
+use rounds_core::{OrgId, PrincipalId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::service_accounts::TokenBody;
 use super::{Api, Op};
-use crate::accounts::{TokenView, UserChange, UserDraft, UserView};
+use crate::accounts::{UserChange, UserDraft, UserView};
 use crate::auth::Who;
 use crate::error::ApiError;
 use crate::extract::{Body, Id};
@@ -20,15 +19,6 @@ use crate::state::AppState;
 pub(super) fn routes(api: Api) -> Api {
     api.at(Op::get("/api/user", "Who is asking").answers::<Me>(), me)
         .at(Op::get("/api/whoami", "Who is asking").answers::<Me>(), me)
-        .at(Op::get("/api/user/tokens", "One's own tokens").answers::<Vec<TokenView>>(), my_tokens)
-        .at(
-            Op::post("/api/user/tokens", "Mint a token of one's own; its text is shown this once")
-                .body::<TokenBody>()
-                .status(201)
-                .answers::<Value>(),
-            mint_mine,
-        )
-        .at(Op::delete("/api/user/tokens/{id}", "Revoke a token of one's own"), revoke_mine)
         .at(Op::get("/api/admin/users", "List users").answers::<Vec<UserView>>(), list)
         .at(Op::post("/api/admin/users", "Make a user").body::<UserDraft>().status(201).answers::<UserView>(), create)
         .at(Op::get("/api/admin/users/{id}", "One user").answers::<UserView>(), get)
@@ -89,24 +79,6 @@ async fn me(State(state): State<AppState>, who: Who) -> Result<Json<Me>, ApiErro
         orgs: vec![OrgView { org_id: principal.org_id, name: crate::boot::ORG_NAME.into(), role: principal.role }],
         grants: principal.grants,
     }))
-}
-
-async fn my_tokens(State(state): State<AppState>, who: Who) -> Result<Json<Vec<TokenView>>, ApiError> {
-    Ok(Json(state.accounts.my_tokens(&who.principal).await?))
-}
-
-async fn mint_mine(
-    State(state): State<AppState>,
-    who: Who,
-    Body(body): Body<TokenBody>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let minted = state.accounts.mint_mine(&who.principal, &body.name, body.seconds_to_live).await?;
-    Ok((StatusCode::CREATED, Json(minted.to_json())))
-}
-
-async fn revoke_mine(State(state): State<AppState>, who: Who, Id(id): Id<TokenId>) -> Result<StatusCode, ApiError> {
-    state.accounts.revoke_mine(&who.principal, id).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn list(State(state): State<AppState>, who: Who) -> Result<Json<Vec<UserView>>, ApiError> {

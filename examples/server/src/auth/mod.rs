@@ -8,6 +8,7 @@ mod csrf;
 mod limiter;
 mod page;
 mod peer;
+mod throttle;
 mod who;
 
 pub use cookies::{CSRF_COOKIE, SESSION_COOKIE, end_session, session_cookie};
@@ -15,4 +16,5 @@ pub use csrf::{CSRF_FIELD, CSRF_HEADER, CsrfForm, CsrfToken, mint};
 pub use limiter::{Attempt, LoginLimiter, TooMany};
 pub use page::{PageUser, safe_next};
 pub use peer::Peer;
-pub use who::{Via, Who};
+pub use throttle::Throttle;
+pub use who::{LiveSession, Via, Who};

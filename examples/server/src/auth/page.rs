@@ -3,10 +3,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::access::Principal;
-use secrecy::SecretString;
 use url::form_urlencoded;
 
-use super::who::{Via, Who};
+use super::who::{LiveSession, Via, Who};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -18,7 +17,7 @@ pub struct PageUser {
     /// The account, with its role and grants as they are now.
     pub principal: Principal,
     /// The session.
-    pub session: SecretString,
+    pub session: LiveSession,
 }
 
 impl FromRequestParts<AppState> for PageUser {

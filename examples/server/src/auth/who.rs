@@ -1,21 +1,32 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum_extra::extract::CookieJar;
-use rounds_core::TokenId;
 use rounds_core::access::Principal;
+use rounds_core::{Timestamp, TokenId};
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::cookies::SESSION_COOKIE;
 use super::csrf;
+use super::peer::Peer;
 use crate::error::ApiError;
 use crate::state::AppState;
+
+/// A session that goes on.
+#[derive(Debug, Clone)]
+pub struct LiveSession {
+    /// What it is listed and ended by.
+    pub id: Uuid,
+    /// What the cookie carries.
+    pub token: SecretString,
+}
 
 /// How somebody proved who they are.
 #[derive(Debug, Clone)]
 pub enum Via {
     /// A session cookie.
-    Session(SecretString),
+    Session(LiveSession),
     /// A bearer token.
     Token(TokenId),
 }
@@ -30,18 +41,67 @@ pub struct Who {
 }
 
 impl Who {
-    /// Who is asking, or why nobody is.
+    /// Who is asking, or why nobody is. A session is used by this.
     pub(crate) async fn of(parts: &Parts, state: &AppState) -> Result<Self, ApiError> {
+        Self::found(parts, state, true).await
+    }
+
+    /// Who asked once and still listens. A page that was left open somewhere does not keep its session alive.
+    pub(crate) async fn still(parts: &Parts, state: &AppState) -> Result<Self, ApiError> {
+        Self::found(parts, state, false).await
+    }
+
+    async fn found(parts: &Parts, state: &AppState, is_use: bool) -> Result<Self, ApiError> {
+        let now = state.rounds.now();
         // A token that was sent is meant: a dead one does not fall back to a session that happens to be there.
         if let Some(token) = bearer(&parts.headers)? {
-            let found = state.accounts.bearer(&token, state.rounds.now()).await?;
-            let found = found.ok_or_else(ApiError::unauthorized)?;
+            // The token is looked at first: whoever holds a live one is not held up by others at the same address.
+            let Some(found) = state.accounts.bearer(&token, now).await? else {
+                return Err(dead_token(parts, state, now));
+            };
             return Ok(Self { principal: found.principal, via: Via::Token(found.token_id) });
         }
         let token = session_token(&parts.headers).ok_or_else(ApiError::unauthorized)?;
-        let principal = state.accounts.session(&token, state.rounds.now()).await?;
-        let principal = principal.ok_or_else(ApiError::unauthorized)?;
-        Ok(Self { principal, via: Via::Session(token) })
+        let session = state.accounts.session(&token, now).await?.ok_or_else(ApiError::unauthorized)?;
+        if is_use {
+            state.accounts.seen(&session, now).await;
+        }
+        Ok(Self { principal: session.principal, via: Via::Session(LiveSession { id: session.session_id, token }) })
+    }
+
+    /// The session that asks, when it is one.
+    #[must_use]
+    pub fn session_id(&self) -> Option<Uuid> {
+        match &self.via {
+            Via::Session(session) => Some(session.id),
+            Via::Token(_) => None,
+        }
+    }
+
+    /// The session that asks: for what a token, which may have been taken, cannot do.
+    ///
+    /// # Errors
+    /// 403 for a token.
+    pub fn by_session(&self, what: &str) -> Result<Uuid, ApiError> {
+        self.session_id().ok_or_else(|| {
+            let message = format!("a token cannot {what}: sign in (POST /api/login) and do it with the session");
+            ApiError::new(StatusCode::FORBIDDEN, "needs_session", message)
+        })
+    }
+}
+
+/// A token that is none is counted against its address, and after too many the answer says so.
+fn dead_token(parts: &Parts, state: &AppState, now: Timestamp) -> ApiError {
+    let address = Peer::of(parts, state).address;
+    match state.dead_tokens.count(&address, now) {
+        Ok(()) => ApiError::unauthorized(),
+        Err(too_many) => {
+            let message = format!(
+                "too many requests with tokens that are not live: try again in {} seconds, with a live one at once",
+                too_many.retry_after
+            );
+            ApiError::too_many("too_many_dead_tokens", message, too_many)
+        }
     }
 }
 

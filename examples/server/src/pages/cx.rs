@@ -15,7 +15,7 @@ use url::form_urlencoded;
 use super::assets;
 use super::error::PageError;
 use super::when::When;
-use crate::auth::{CsrfToken, PageUser};
+use crate::auth::{CsrfToken, LiveSession, PageUser};
 use crate::state::AppState;
 
 /// The cookie that remembers the choice of light or dark.
@@ -25,6 +25,7 @@ pub(super) const THEME_COOKIE: &str = "rounds_theme";
 pub(super) struct Cx {
     pub(super) state: AppState,
     pub(super) who: Principal,
+    pub(super) session: LiveSession,
     pub(super) around: Around,
 }
 
@@ -68,7 +69,7 @@ impl FromRequestParts<AppState> for Cx {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         let user = PageUser::from_request_parts(parts, state).await?;
         let around = Around::of(parts, state).await;
-        Ok(Self { state: state.clone(), who: user.principal, around })
+        Ok(Self { state: state.clone(), who: user.principal, session: user.session, around })
     }
 }
 
@@ -284,6 +285,9 @@ fn done(word: &str) -> Option<&'static str> {
         "existing" => "This was investigated already, or is being investigated now: this is that investigation.",
         "tested" => "The test passed.",
         "revoked" => "The token is revoked. It is dead at once.",
+        "session-ended" => "That session is over.",
+        "others-ended" => "Every other session of yours is over.",
+        "password" => "Your password is changed. Every other session of yours is over; your tokens go on.",
         "signed-out" => "You are signed out.",
         "setup" => "The first admin is there. Sign in.",
         _ => return None,

@@ -3,6 +3,7 @@
 //! A page reads through the facades of core, which authorize, and shows what it got. A form posts, a facade decides,
 //! and the browser is redirected; what was refused is shown on the same page with its status and the typed values.
 
+mod account;
 mod actions;
 mod admin;
 mod alert;
@@ -13,6 +14,7 @@ mod diff;
 mod error;
 mod form;
 mod investigations;
+mod oidc;
 mod pill;
 mod plan;
 mod routes;
@@ -21,10 +23,11 @@ mod settings;
 mod when;
 mod words;
 
-use axum::http::Uri;
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use crate::error::ApiError;
 use error::PageError;
 
 pub use routes::Pages;
@@ -35,6 +38,8 @@ pub fn router() -> Pages {
         .route("/", get(actions::home))
         .route("/actions", get(actions::show))
         .route("/login", get(session::login_page).post(session::login))
+        .route("/login/oidc", get(oidc::begin))
+        .route("/login/oidc/callback", get(oidc::callback))
         .route("/logout", post(session::logout))
         .route("/setup", get(session::setup_page).post(session::setup))
         .route("/theme", post(session::theme))
@@ -45,6 +50,17 @@ pub fn router() -> Pages {
         .merge(alert::router())
         .merge(settings::router())
         .merge(admin::router())
+        .merge(account::router())
+}
+
+/// An error as a page says it.
+pub(crate) fn refused(error: ApiError) -> Response {
+    let retry_after = error.retry_after;
+    let mut response = PageError::from(error).into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// There is no such page.

@@ -13,7 +13,8 @@ use crate::world::World;
 const AXE: &str = include_str!("axe/axe.min.js");
 
 /// Pages that show nothing of their own.
-const NOT_PAGES: [&str; 5] = ["/", "/settings", "/admin", "/assets/{file}", "/assets/{version}/{file}"];
+const NOT_PAGES: [&str; 7] =
+    ["/", "/settings", "/admin", "/assets/{file}", "/assets/{version}/{file}", "/login/oidc", "/login/oidc/callback"];
 
 /// Runs the rules on the page that is open, and lists what they find.
 async fn violations(browser: &Browser) -> Vec<String> {

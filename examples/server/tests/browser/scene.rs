@@ -74,6 +74,7 @@ pub async fn everything(world: &World) -> Vec<Page> {
         ("service-accounts", "/admin/service-accounts".into()),
         ("users", "/admin/users".into()),
         ("audit", "/admin/audit".into()),
+        ("account", "/account".into()),
         ("missing", "/nowhere".into()),
     ]
 }

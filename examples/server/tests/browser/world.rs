@@ -13,6 +13,7 @@ use rounds_core::service::{ConnectorDraft, PlanFilter, ProposeRequest, RuleDraft
 use rounds_core::step::StepSpec;
 use rounds_core::{AlertRuleId, ConnectorId, PlanId, Rounds};
 use rounds_server::accounts::{GrantDraft, UserDraft};
+use rounds_server::auth::Peer;
 use rounds_server::settings::{Overrides, ServerSettings};
 use rounds_server::{App, AppState, Boot};
 use secrecy::SecretString;
@@ -90,7 +91,11 @@ impl World {
         let mut world = self;
         let accounts = &world.state.accounts;
         accounts.first_admin(person("ada", "Ada Admin", OrgRole::Admin)).await.unwrap();
-        let signed_in = accounts.sign_in("ada", SecretString::from(PASSWORD)).await.unwrap().unwrap();
+        let signed_in = accounts
+            .sign_in("ada", SecretString::from(PASSWORD), &Peer::at([127, 0, 0, 1].into()))
+            .await
+            .unwrap()
+            .unwrap();
         world.admin = signed_in.principal;
         for (login, name, role) in [
             ("ed", "Ed Editor", OrgRole::Editor),

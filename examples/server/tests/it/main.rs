@@ -5,6 +5,7 @@
 mod access;
 mod access_table;
 mod accounts;
+mod bounds;
 mod cli;
 mod cli_client;
 mod contract;
@@ -15,8 +16,11 @@ mod http;
 mod investigations;
 mod model_line;
 mod models;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod plans;
 mod recording;
 mod replicas;
+mod sessions;
 mod setup;
 mod support;

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
@@ -96,8 +97,34 @@ impl Notifier for Pager {
     }
 }
 
-fn registrations() -> [Registration; 3] {
+/// Answers nothing, ever.
+struct Silent;
+
+#[async_trait]
+impl Datasource for Silent {
+    fn describe(&self) -> DatasourceInfo {
+        DatasourceInfo::metrics("PromQL")
+    }
+
+    async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+        std::future::pending().await
+    }
+
+    async fn query(&self, _: &CallContext, _: &Query) -> Result<DataSet, PortError> {
+        std::future::pending().await
+    }
+}
+
+fn registrations() -> [Registration; 4] {
     [
+        rounds_core::registration! {
+            kind: "silent",
+            title: "Nobody answers",
+            role: Datasource,
+            secret: None,
+            config: FakeConfig,
+            build: |_: BuildContext, _: FakeConfig| Ok::<_, BuildError>(Silent),
+        },
         rounds_core::registration! {
             kind: "pager",
             title: "A pager",
@@ -133,6 +160,8 @@ pub struct Server {
     key: String,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+    /// Where its data is.
+    data: PathBuf,
     _dir: Option<TempDir>,
 }
 
@@ -187,13 +216,22 @@ async fn start_in(
     let (until, state) = (stop.clone(), app.state.clone());
     let task = tokio::spawn(async move { app.serve(listener, async move { until.cancelled().await }).await.unwrap() });
     let key = rounds_core::PlanId::new().to_string();
-    Server { url, adapter: adapter(&key), state, key, stop, task, _dir: None }
+    Server { url, adapter: adapter(&key), state, key, stop, task, data: data.to_owned(), _dir: None }
 }
 
 impl Server {
     /// What tells its connectors from those of other servers.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Runs SQL behind the server's back.
+    pub async fn sql(&self, sql: &str) {
+        use sea_orm::ConnectionTrait as _;
+        let url = format!("sqlite://{}", self.data.join("rounds.db").display());
+        let db = sea_orm::Database::connect(url).await.unwrap();
+        db.execute_unprepared(sql).await.unwrap();
+        db.close().await.unwrap();
     }
 
     /// Somebody nobody knows.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use rounds_core::plan::{Plan, PlanStatus};
 use rounds_core::service::{Approval, Listed, Modification, PlanFilter, ProposeRequest};
 use rounds_core::{ConnectorId, InvestigationId, PlanId, TeamId, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::form_urlencoded;
 
 use self::input::{ProposeBody, StepInput};
 pub(crate) use self::view::params_json;
@@ -165,6 +166,13 @@ struct ApproveBody {
     /// The digest of what was shown; another one than the plan's is refused.
     #[serde(default)]
     digest: Option<String>,
+}
+
+/// How long a client asked its answer to be held (`?wait=`), as far as that is granted.
+pub(crate) fn asked_to_wait(uri: &Uri) -> Duration {
+    let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let asked = query.filter(|(name, _)| name == "wait").find_map(|(_, value)| value.parse::<u64>().ok());
+    Duration::from_secs(asked.unwrap_or_default().min(MAX_WAIT))
 }
 
 /// Whether to hold the answer.
