@@ -1,6 +1,6 @@
 //! Sign-in with an OpenID Connect provider: authorization code with PKCE, state and nonce.
 //!
-//! The protocol is the `openidconnect` crate's; here is what this server remembers meanwhile ([`flow`]), and how it
+//! The protocol is the `openidconnect` crate's; here is what this server remembers meanwhile (`flow`), and how it
 //! reads what the provider says. Whom that signs in is decided by the accounts.
 
 mod flow;
