@@ -1,6 +1,6 @@
 //! Sign-in with an OpenID Connect provider: authorization code with PKCE, state and nonce.
 //!
-//! The protocol is the `openidconnect` crate's; here is what this server remembers meanwhile ([`flow`]), and how it
+//! The protocol is the `openidconnect` crate's; here is what this server remembers meanwhile (`flow`), and how it
 //! reads what the provider says. Whom that signs in is decided by the accounts.
 
 mod flow;
@@ -180,24 +180,24 @@ impl Oidc {
     async fn claims(&self, code: &str, flow: &Flow, now: Timestamp) -> Result<Claims, ApiError> {
         let party = self.party(now).await?;
         let exchange = party.exchange_code(AuthorizationCode::new(code.to_owned()));
-        let exchange = exchange.map_err(|error| unusable("it names no token endpoint", &error))?;
+        let exchange = exchange.map_err(|error| unusable("it names no token endpoint", error))?;
         let answer = exchange
             .set_pkce_verifier(PkceCodeVerifier::new(flow.verifier.clone()))
             .request_async(&|request: HttpRequest| http::ask(self.http.clone(), request))
             .await
-            .map_err(|error| unusable("it did not take the code", &error))?;
-        let token = answer.id_token().ok_or_else(|| unusable("it sent no ID token", &"there is none"))?;
+            .map_err(|error| unusable("it did not take the code", error))?;
+        let token = answer.id_token().ok_or_else(|| unusable("it sent no ID token", "there is none"))?;
         let verifier = party.id_token_verifier().set_time_fn(move || now);
         let claims = token
             .claims(&verifier, &Nonce::new(flow.nonce.clone()))
-            .map_err(|error| unusable("its ID token does not hold", &error))?;
+            .map_err(|error| unusable("its ID token does not hold", error))?;
         if let Some(expected) = claims.access_token_hash() {
             let hash = || {
                 let (alg, key) = (token.signing_alg().ok()?, token.signing_key(&verifier).ok()?);
                 AccessTokenHash::from_token(answer.access_token(), alg, key).ok()
             };
             if hash().as_ref() != Some(expected) {
-                return Err(unusable("its access token is another's", &"at_hash differs"));
+                return Err(unusable("its access token is another's", "at_hash differs"));
             }
         }
         Ok(claims.clone())
@@ -233,15 +233,15 @@ impl Oidc {
         let metadata = match &*known {
             Some((at, Some(metadata))) if elapsed(*at, now) < KEEP => metadata.clone(),
             Some((at, None)) if elapsed(*at, now) < PAUSE => {
-                return Err(unusable("it does not describe itself", &"it did not a moment ago"));
+                return Err(unusable("it does not describe itself", "it did not a moment ago"));
             }
             _ => {
                 let issuer = IssuerUrl::new(self.settings.issuer.clone())
-                    .map_err(|error| unusable("its address is none", &error))?;
+                    .map_err(|error| unusable("its address is none", error))?;
                 let ask = |request: HttpRequest| http::ask(self.http.clone(), request);
                 let found = CoreProviderMetadata::discover_async(issuer, &ask).await;
                 *known = Some((now, found.as_ref().ok().cloned()));
-                found.map_err(|error| unusable("it does not describe itself", &error))?
+                found.map_err(|error| unusable("it does not describe itself", error))?
             }
         };
         let secret = self.settings.client_secret.as_ref();
@@ -261,9 +261,16 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// The provider failed: what it said is for the log.
-fn unusable(what: &str, error: &dyn std::fmt::Display) -> ApiError {
-    tracing::warn!(%error, what, "a sign-in by OIDC failed at the provider");
+/// The provider failed: why is for the log, down to the last cause.
+fn unusable<'a>(what: &str, error: impl Into<Box<dyn std::error::Error + 'a>>) -> ApiError {
+    let error = error.into();
+    let mut why = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        why = format!("{why}: {found}");
+        cause = found.source();
+    }
+    tracing::warn!(why, what, "a sign-in by OIDC failed at the provider");
     let message = format!("the identity provider could not be used: {what}; begin again, or tell an admin");
     ApiError::new(axum::http::StatusCode::BAD_GATEWAY, "identity_provider", message)
 }
