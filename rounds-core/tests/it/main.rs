@@ -3,6 +3,7 @@
 
 mod agent;
 mod alert_walk;
+mod backtest;
 mod broken;
 mod dead_letters;
 mod decisions;
