@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests start a browser, find it on PATH, and break a shop just now")]
 
+mod alerts;
 mod driver;
 mod screens;
 mod shop;
