@@ -42,12 +42,12 @@ function want(cell) {
 export function start() {
   if (!document.querySelector("[data-spark]")) return;
   const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) want(entry.target);
+    for (const entry of entries) if (entry.isIntersecting) want(entry.target.querySelector("[data-spark]"));
   }, { rootMargin: "200px" });
-  // Observed anew, every row says again whether it is seen.
+  // Observed anew, every row says again whether it is seen. The row, because an empty cell of a card is not there.
   const look = () => {
     seen.disconnect();
-    for (const cell of document.querySelectorAll("[data-spark]")) seen.observe(cell);
+    for (const cell of document.querySelectorAll("[data-spark]")) seen.observe(cell.closest("tr"));
   };
   document.addEventListener("rounds:swapped", look);
   look();

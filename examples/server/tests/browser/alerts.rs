@@ -65,7 +65,7 @@ async fn without_scripts_a_backtest_comes_with_the_page_and_what_was_typed_stays
     browser.fill("#name", "half a na").await;
     browser.fill("#query", QUERY).await;
     browser.fill("#threshold", "0.1").await;
-    browser.press("Last 24 hours").await;
+    browser.press("Last 6 hours").await;
     browser.sees("//section[@id='backtest']//p[contains(., 'It would have fired once')]").await;
     assert_eq!(value(&browser, "#name").await, "half a na");
     assert_eq!(value(&browser, "#query").await, QUERY);
