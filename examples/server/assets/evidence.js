@@ -26,6 +26,12 @@ const make = (name, properties = {}, ...children) => {
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const short = (value) => (value === null || value === undefined ? "none" : Number(value.toPrecision(4)).toString());
 
+// As everywhere on these pages: UTC, and the day once there are several.
+function clock(seconds, step) {
+  const text = new Date(seconds * 1000).toISOString();
+  return step >= 86400 ? text.slice(5, 10) : text.slice(11, 16);
+}
+
 function named(labels) {
   const parts = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
   return parts.length ? parts.join(", ") : "value";
@@ -87,7 +93,7 @@ function draw(Plot, target, found, series, fired) {
       },
     },
     tzDate: (seconds) => Plot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    axes: [axis, { ...axis, size: 56 }],
+    axes: [{ ...axis, values: (_, times, __, ___, step) => times.map((time) => clock(time, step)) }, { ...axis, size: 56 }],
     series: [{}, ...series.map((one, at) => ({ label: named(one.labels), stroke: colour(tones[at]), width: 2, points: { show: one.points.length === 1 } }))],
     hooks: { draw: [lines(found, fired)] },
   }, data, target);

@@ -109,6 +109,12 @@ fn tried(cx: &Cx, range: &str, report: BacktestReport, threshold: f64) -> Tried 
     if summary.pending_only > 0 {
         says.push_str(&format!(" It would have been pending {} without firing.", times(summary.pending_only)));
     }
+    let evaluations = summary.samples + summary.missing;
+    if summary.samples > 0 && summary.missing * 20 > evaluations {
+        // Otherwise silence would read like health.
+        let percent = (summary.missing * 100).div_ceil(evaluations);
+        says.push_str(&format!(" {percent} % of its evaluations found no series."));
+    }
     if summary.state == AlertState::Firing {
         says.push_str(" It would be firing now.");
     }
