@@ -3,6 +3,8 @@
 import { morph } from "./morph.js";
 
 const PAUSE = 500;
+// What a datasource would answer otherwise.
+const ASKS = ["query", "operator", "threshold", "forDurationSec", "evaluationIntervalSec", "datasourceId"];
 
 export function start() {
   const form = document.querySelector("form[data-look]");
@@ -34,7 +36,8 @@ export function start() {
     }
   }
 
-  form.addEventListener("input", () => {
+  form.addEventListener("input", (event) => {
+    if (!ASKS.includes(event.target.name)) return;
     clearTimeout(timer);
     if (!form.elements.query.value.trim()) return;
     timer = setTimeout(look, PAUSE);

@@ -216,7 +216,7 @@ async fn a_long_range_is_evaluated_more_coarsely_and_says_so() {
 }
 
 /// Everybody may do everything, but for one.
-struct NotForAutoEditors;
+pub struct NotForAutoEditors;
 
 #[async_trait]
 impl Authorizer for NotForAutoEditors {

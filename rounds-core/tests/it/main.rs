@@ -12,6 +12,7 @@ mod dispatcher;
 mod duties;
 mod ensured;
 mod evaluator;
+mod evidence;
 mod executor;
 mod faults;
 mod harness;

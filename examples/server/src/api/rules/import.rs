@@ -104,6 +104,7 @@ impl FromRequest<AppState> for ImportBody {
 /// What became, or would become, of a rule of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ImportOutcome")]
 enum Outcome {
     /// There was none of this name.
     Created,
@@ -120,6 +121,7 @@ enum Outcome {
 /// One rule of the file.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ImportedRule")]
 struct Imported {
     group: String,
     name: String,
