@@ -137,6 +137,9 @@ function mount(place) {
       }));
       if (found.threshold !== null) legend.append(make("span", {}, make("span", { className: "key threshold" }), `threshold ${short(found.threshold)}`));
       if (fired) legend.append(make("span", {}, make("span", { className: "key moment" }), `fired ${new Date(fired).toISOString().slice(11, 19)} UTC`));
+      // A canvas says nothing by itself.
+      target.setAttribute("role", "img");
+      target.setAttribute("aria-label", `values of ${place.dataset.reading} from ${found.from} to ${found.to}: ${[...legend.children].map((key) => key.textContent).join("; ")}`);
       const notes = found.warnings.slice();
       if (!series.length) notes.unshift("the query answers no series for this window");
       if (found.series.length > MANY) notes.unshift(`${found.series.length} series, of which the first ${MANY} are drawn`);

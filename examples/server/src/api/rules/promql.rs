@@ -39,6 +39,10 @@ pub(super) fn split(expr: &str) -> Result<Split, String> {
         return Ok(counted(expr, "it is no comparison with a number"));
     };
     let query = bare(side).to_string();
+    // What is written anew must mean the same.
+    if parse(&query).ok().as_ref() != Some(bare(side)) {
+        return Ok(counted(expr, "it could not be taken apart safely"));
+    }
     if is_single(side) {
         return Ok(Split { query, operator, threshold, note: None });
     }
@@ -56,8 +60,8 @@ pub(super) fn split(expr: &str) -> Result<Split, String> {
 /// True while the expression answers at least one series.
 fn counted(expr: &str, why: &str) -> Split {
     Split {
-        // Without the zero, an alert that is over would look like one without data.
-        query: format!("count({expr}) or vector(0)"),
+        // Without the zero, an alert that is over would look like one without data. A comment ends with its line.
+        query: format!("count({expr}{}) or vector(0)", if expr.contains('#') { "\n" } else { "" }),
         operator: Operator::Gt,
         threshold: 0.0,
         note: Some(format!("{why}, so the value is how many series it answers")),
@@ -202,6 +206,25 @@ mod tests {
         ] {
             assert_eq!(parts(expr), (query.to_owned(), operator.to_owned(), threshold, true), "{expr}");
         }
+    }
+
+    #[test]
+    fn what_is_written_anew_means_the_same() {
+        for side in [
+            r#"sum(rate(x{a=~"b\\.c|d",e!="f\"g"}[5m] offset 1h))"#,
+            "sum(x @ end())",
+            "max(avg_over_time(x[1h:5m]))",
+            "sum(a) / (sum(b) - sum(c)) ^ 2",
+            r#"sum({"a.b",c="d"})"#,
+        ] {
+            let split = split(&format!("{side} > 1")).unwrap();
+            // Taken apart, or left whole: never something else.
+            let whole = format!("count({side} > 1) or vector(0)");
+            assert!(split.query == whole || parse(&split.query).unwrap() == parse(side).unwrap(), "{}", split.query);
+        }
+        let commented = split("a > b # why").unwrap().query;
+        assert!(parse(&commented).is_ok(), "{commented}");
+        assert_eq!(parts(r#"sum(x{a=~"b\\.c"}) > 1"#).0, r#"sum(x{a=~"b\\.c"})"#);
     }
 
     #[test]
