@@ -50,7 +50,7 @@ pub(super) fn split(expr: &str) -> Result<Split, String> {
         Operator::Gt | Operator::Ge => (format!("topk(1, {query})"), "highest"),
         Operator::Lt | Operator::Le => (format!("bottomk(1, {query})"), "lowest"),
         Operator::Eq | Operator::Ne => {
-            return Ok(counted(expr, "several series may answer, and of those that are equal or not none is first"));
+            return Ok(counted(expr, "several series may answer"));
         }
     };
     let note = format!("several series may answer; the {which} counts, by {}", &query[..query.find(',').unwrap_or(0)]);
