@@ -1,8 +1,11 @@
 // Adds life to pages that work without it: nothing here is needed to read or to decide.
 
 import { start as clock } from "./clock.js";
+import { start as evidence } from "./evidence.js";
 import { start as keys } from "./keys.js";
 import { start as live } from "./live.js";
+import { start as sparks } from "./sparks.js";
+import { start as tryout } from "./tryout.js";
 
 document.documentElement.dataset.script = "on";
 
@@ -47,3 +50,6 @@ if (url.searchParams.has("done")) {
 clock();
 keys();
 live();
+sparks();
+tryout();
+evidence();

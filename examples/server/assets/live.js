@@ -56,6 +56,7 @@ function swap(page) {
   }
   if (told.length) say(told.join(". "));
   tick();
+  document.dispatchEvent(new Event("rounds:swapped"));
 }
 
 async function refresh() {

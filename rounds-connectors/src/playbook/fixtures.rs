@@ -515,7 +515,7 @@ impl Toolbox for World {
             points.iter().map(|(ago, value)| Point { at: self.now - TimeDelta::minutes(*ago), value: *value }).collect()
         });
         let series = points.map(|points| Series::new(BTreeMap::new(), points)).into_iter().collect();
-        let source = EvidenceSource::Query { datasource_id: None, expr: expr.clone() };
+        let source = EvidenceSource::Query { datasource_id: None, expr: expr.clone(), metric: None };
         Reading { id: self.record(source, &Ok(String::new())), answer: Ok(DataSet::of_series(series)) }
     }
 

@@ -29,8 +29,12 @@ pub enum EvidenceSource {
     Query {
         /// The datasource; `None`: none could be found.
         datasource_id: Option<ConnectorId>,
-        /// The expression.
+        /// What was asked, for people.
         expr: String,
+        /// The PromQL alone, when numbers were asked for: what a chart asks for again. `None` when a part of it looked
+        /// like a credential, because it is not kept then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metric: Option<String>,
     },
     /// A command was run in read mode.
     Command {

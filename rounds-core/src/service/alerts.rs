@@ -71,9 +71,10 @@ impl Alerts<'_> {
         self.add(who, draft, true).await
     }
 
-    async fn add(&self, who: &Principal, draft: RuleDraft, enabled: bool) -> Result<RuleView, Error> {
+    /// A draft as a rule of its own.
+    pub(super) fn drafted(&self, who: &Principal, draft: RuleDraft, enabled: bool) -> AlertRule {
         let now = self.shared.now();
-        let rule = AlertRule {
+        AlertRule {
             id: AlertRuleId::new(),
             org_id: who.org_id.clone(),
             name: draft.name,
@@ -88,9 +89,13 @@ impl Alerts<'_> {
             created_by: who.actor(),
             created_at: now,
             updated_at: now,
-        };
+        }
+    }
+
+    async fn add(&self, who: &Principal, draft: RuleDraft, enabled: bool) -> Result<RuleView, Error> {
+        let rule = self.drafted(who, draft, enabled);
         self.check(&rule).await?;
-        let instance = AlertInstance::new(&rule, now);
+        let instance = AlertInstance::new(&rule, rule.created_at);
         let commit = Commit::new()
             .insert(rule.clone())
             .insert(instance.clone())
@@ -118,6 +123,15 @@ impl Alerts<'_> {
                 made => made,
             },
         }
+    }
+
+    /// Whether a rule could be made of a draft, by everything but its name being taken. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn check_draft(&self, who: &Principal, draft: &RuleDraft) -> Result<(), Error> {
+        self.may_write(who).await?;
+        self.check(&self.drafted(who, draft.clone(), true)).await
     }
 
     /// One rule with its state.
@@ -537,7 +551,7 @@ impl Alerts<'_> {
         RuleView { rule, instance, evaluated: self.shared.settings.alert_evaluator }
     }
 
-    async fn may_read(&self, who: &Principal) -> Result<(), Error> {
+    pub(super) async fn may_read(&self, who: &Principal) -> Result<(), Error> {
         Ok(self.shared.authorize(who, Action::AlertRulesRead, &[Scope::all("alert.rules")]).await?)
     }
 

@@ -105,8 +105,9 @@ impl Notebook {
         };
         let duration = elapsed(at, self.shared.now());
         let source = match source {
-            EvidenceSource::Query { datasource_id, expr } => {
-                EvidenceSource::Query { datasource_id, expr: redact(&expr, &[]) }
+            EvidenceSource::Query { datasource_id, expr, metric } => {
+                let metric = metric.filter(|metric| redact(metric, &[]) == *metric);
+                EvidenceSource::Query { datasource_id, expr: redact(&expr, &[]), metric }
             }
             EvidenceSource::Command { connector_id, command } => {
                 EvidenceSource::Command { connector_id, command: redact(&command, &[]) }

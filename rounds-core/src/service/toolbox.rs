@@ -219,14 +219,14 @@ impl Toolbox for Bench {
 
     async fn query(&self, datasource: Option<ConnectorId>, query: Query) -> Reading<DataSet> {
         let at = self.shared.now();
-        let expr = expression(&query);
+        let (expr, metric) = (expression(&query), metric(&query));
         match self.ask(datasource, &query).await {
             Ok((id, answer)) => {
-                let source = EvidenceSource::Query { datasource_id: id, expr };
+                let source = EvidenceSource::Query { datasource_id: id, expr, metric };
                 Reading { id: self.notebook.record(source, at, Ok(&describe(&answer))), answer: Ok(answer) }
             }
             Err(error) => {
-                let source = EvidenceSource::Query { datasource_id: datasource.or(self.datasource), expr };
+                let source = EvidenceSource::Query { datasource_id: datasource.or(self.datasource), expr, metric };
                 Reading { id: self.refuse(source, at, &error).await, answer: Err(error) }
             }
         }
@@ -317,6 +317,14 @@ async fn own_changes(
         }
     }
     Ok(lines)
+}
+
+/// The PromQL of a query for numbers.
+fn metric(query: &Query) -> Option<String> {
+    match query {
+        Query::Instant { expr, .. } | Query::Range { expr, .. } => Some(expr.clone()),
+        Query::Labels { .. } | Query::Logs { .. } | Query::Changes { .. } => None,
+    }
 }
 
 fn expression(query: &Query) -> String {

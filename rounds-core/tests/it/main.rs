@@ -3,6 +3,7 @@
 
 mod agent;
 mod alert_walk;
+mod backtest;
 mod broken;
 mod dead_letters;
 mod decisions;
@@ -11,6 +12,7 @@ mod dispatcher;
 mod duties;
 mod ensured;
 mod evaluator;
+mod evidence;
 mod executor;
 mod faults;
 mod harness;

@@ -6,6 +6,7 @@ mod audit;
 mod connectors;
 mod dead_letters;
 mod events;
+mod evidence;
 mod health;
 mod investigations;
 mod lenient;
@@ -44,6 +45,7 @@ pub fn api() -> Api {
         connectors::routes,
         dead_letters::routes,
         investigations::routes,
+        evidence::routes,
         plans::routes,
         approvals::routes,
         audit::routes,

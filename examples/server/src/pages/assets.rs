@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 struct Files;
 
 /// The parts of `app.css`, in order.
-const STYLES: [&str; 2] = ["base.css", "plan.css"];
+const STYLES: [&str; 4] = ["base.css", "plan.css", "alerts.css", "vendor/uPlot.min.css"];
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();

@@ -158,6 +158,11 @@ fn source(source: &EvidenceSource) -> (&'static str, &str) {
     }
 }
 
+/// Whether a reading holds numbers that a chart can ask for again.
+fn charted(source: &EvidenceSource) -> bool {
+    matches!(source, EvidenceSource::Query { metric: Some(_), .. })
+}
+
 async fn show(cx: Cx, Path(id): Path<String>) -> Result<Response, PageError> {
     render(&cx, form::id(&id)?, None).await
 }

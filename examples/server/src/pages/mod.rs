@@ -44,7 +44,7 @@ pub fn router() -> Pages {
         .route("/setup", get(session::setup_page).post(session::setup))
         .route("/theme", post(session::theme))
         .route("/assets/{file}", get(assets::unversioned))
-        .route("/assets/{version}/{file}", get(assets::versioned))
+        .route("/assets/{version}/{*file}", get(assets::versioned))
         .merge(plan::router())
         .merge(investigations::router())
         .merge(alert::router())

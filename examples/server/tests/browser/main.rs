@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start a browser, find it on PATH, and break a shop just now")]
 
 mod a11y;
+mod alerts;
 mod driver;
 mod scene;
 mod screens;

@@ -6,6 +6,8 @@ mod access;
 mod access_table;
 mod accounts;
 mod bounds;
+mod alert_pages;
+mod alerts;
 mod cli;
 mod cli_client;
 mod contract;

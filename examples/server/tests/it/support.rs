@@ -56,9 +56,16 @@ impl Datasource for FixedValue {
         Err(PortError::new(rounds_core::ports::PortErrorKind::Unavailable, "nobody answers at the other side"))
     }
 
-    async fn query(&self, _: &CallContext, _: &Query) -> Result<DataSet, PortError> {
-        let point = Point { at: chrono::Utc::now(), value: self.0 };
-        Ok(DataSet::of_series(vec![Series::new(Default::default(), vec![point])]))
+    async fn query(&self, _: &CallContext, query: &Query) -> Result<DataSet, PortError> {
+        let times = match query {
+            Query::Range { start, end, step, .. } => {
+                let step = chrono::TimeDelta::from_std(*step).unwrap();
+                std::iter::successors(Some(*start), |at| Some(*at + step)).take_while(|at| at <= end).collect()
+            }
+            _ => vec![chrono::Utc::now()],
+        };
+        let points = times.into_iter().map(|at| Point { at, value: self.0 }).collect();
+        Ok(DataSet::of_series(vec![Series::new(Default::default(), points)]))
     }
 }
 

@@ -127,7 +127,11 @@ pub(super) fn investigation(created: Timestamp) -> Investigation {
 pub(super) fn reported(rule_id: AlertRuleId) -> Investigation {
     let reading = Evidence {
         id: ReadingId(1),
-        source: EvidenceSource::Query { datasource_id: Some(ConnectorId::new()), expr: "up".into() },
+        source: EvidenceSource::Query {
+            datasource_id: Some(ConnectorId::new()),
+            expr: "up".into(),
+            metric: Some("up".into()),
+        },
         at: at(5),
         duration_ms: 12,
         ok: true,

@@ -94,7 +94,7 @@ async fn list(client: &Client, state: Option<&str>) -> Result<Code, Failure> {
 }
 
 async fn import(client: &Client, file: &Path, dry_run: bool) -> Result<Code, Failure> {
-    let body = json!({ "file": read(file)?, "dryRun": dry_run });
+    let body = json!({ "yaml": read(file)?, "dryRun": dry_run });
     let answer = client.api.post("/api/alert-rules/import", &body).await?;
     let rules = answer["rules"].as_array().cloned().unwrap_or_default();
     client.show(&answer, |_| {

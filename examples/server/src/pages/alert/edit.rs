@@ -1,32 +1,63 @@
-//! Making and changing a rule, with a look at what its query says now.
+//! Making and changing a rule, with a look at what it says now and would have said.
+
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use chrono::TimeDelta;
+use rounds_core::AlertRuleId;
 use rounds_core::access::Action;
 use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
 use rounds_core::connector::Connector;
 use rounds_core::connector::Role;
-use rounds_core::service::{Preview, RuleDraft};
-use rounds_core::{AlertRuleId, Error};
+use rounds_core::service::RuleDraft;
 use serde_json::Value;
 
-use crate::pages::chart::number;
+use crate::accounts::TeamView;
+use super::look::{Look, look, number};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields, crop};
-use crate::pages::plan::{AlertChart, of_rule};
 
 const OPERATORS: [Operator; 6] = [Operator::Gt, Operator::Ge, Operator::Lt, Operator::Le, Operator::Eq, Operator::Ne];
-const SEVERITIES: [Severity; 6] =
+pub(super) const SEVERITIES: [Severity; 6] =
     [Severity::Info, Severity::Low, Severity::Medium, Severity::Warning, Severity::High, Severity::Critical];
 
-/// What the query says now, and how it went for the last hours.
-struct Look {
-    preview: Result<Preview, String>,
-    chart: Option<AlertChart>,
+/// What is wrong with fields, as JSON names them.
+#[derive(Debug, Default)]
+pub(super) struct Wrong(Vec<(String, String)>);
+
+impl Wrong {
+    /// Keeps what a field says is wrong with it, so that the others are looked at, too.
+    fn take<T>(&mut self, result: Result<T, PageError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(&error.message);
+                None
+            }
+        }
+    }
+
+    /// Everybody names the field before the colon.
+    fn add(&mut self, message: &str) {
+        let (field, message) = message.split_once(": ").unwrap_or(("", message));
+        self.0.push((field.to_owned(), message.to_owned()));
+    }
+
+    pub(super) fn of(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| found == field).map(|(_, message)| message.as_str())
+    }
+
+    /// All of it, for the top of the page.
+    pub(super) fn all(&self) -> String {
+        let all = self.0.iter().map(|(field, message)| match field.as_str() {
+            "" => message.clone(),
+            field => format!("{field}: {message}"),
+        });
+        all.collect::<Vec<_>>().join("; ")
+    }
 }
 
 #[derive(Template)]
@@ -37,9 +68,10 @@ struct EditPage {
     rule: Option<AlertRule>,
     fields: Fields,
     datasources: Vec<Connector>,
+    teams: Vec<TeamView>,
     may: May,
     look: Option<Look>,
-    wrong: Option<(String, String)>,
+    wrong: Wrong,
 }
 
 impl EditPage {
@@ -51,9 +83,8 @@ impl EditPage {
         self.fields.get(name)
     }
 
-    /// What is wrong with a field, as JSON names it.
     fn wrong(&self, field: &str) -> Option<&str> {
-        self.wrong.as_ref().filter(|(found, _)| found == field).map(|(_, message)| message.as_str())
+        self.wrong.of(field)
     }
 
     fn operators(&self) -> [Operator; 6] {
@@ -67,6 +98,21 @@ impl EditPage {
     fn is(&self, name: &str, value: &impl ToString) -> bool {
         self.get(name) == value.to_string()
     }
+
+    fn hours(&self) -> [(&'static str, &'static str); 4] {
+        super::look::HOURS
+    }
+
+    /// What was looked at last, so that a script goes on from there.
+    fn op(&self) -> &str {
+        self.fields.text("op").unwrap_or("preview")
+    }
+}
+
+#[derive(Template)]
+#[template(path = "alert_look.html")]
+struct LookFragment {
+    look: Option<Look>,
 }
 
 pub(super) async fn new(cx: Cx) -> Result<Response, PageError> {
@@ -74,69 +120,103 @@ pub(super) async fn new(cx: Cx) -> Result<Response, PageError> {
         [("operator", ">"), ("evaluationIntervalSec", "60"), ("forDurationSec", "60"), ("severity", "warning")];
     let mut fields: Vec<(String, String)> = cx.query.clone();
     fields.extend(defaults.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    render(&cx, None, Fields(fields), None, None).await
+    render(&cx, None, Fields(fields), Wrong::default(), None).await
 }
 
 pub(super) async fn create(cx: Cx, fields: Fields) -> Result<Response, PageError> {
-    if fields.get("op") == "preview" {
-        let look = look(&cx, &fields).await;
-        return render(&cx, None, fields, Some(look), None).await;
+    if looks(&fields) {
+        return render(&cx, None, fields, Wrong::default(), None).await;
     }
-    let result = match draft(&fields) {
-        Ok(draft) => cx.rounds().alerts().create(&cx.who, draft).await.map_err(PageError::from),
-        Err(error) => Err(error),
+    let mut wrong = Wrong::default();
+    let error = match draft(&fields, &mut wrong) {
+        Some(draft) => match save_as(&cx, None, draft).await {
+            Ok(id) => return Ok(Redirect::to(&format!("/alerts/{id}?done=created")).into_response()),
+            Err(error) => error,
+        },
+        None => PageError::invalid(wrong.all()),
     };
-    match result {
-        Ok(view) => Ok(Redirect::to(&format!("/alerts/{}?done=created", view.rule.id)).into_response()),
-        Err(error) => render(&cx, None, fields, None, Some(error)).await,
-    }
+    render(&cx, None, fields, wrong, Some(error)).await
 }
 
 pub(super) async fn edit(cx: Cx, Path(id): Path<String>) -> Result<Response, PageError> {
     let rule = cx.rounds().alerts().get(&cx.who, form::id(&id)?).await?.rule;
     let fields = typed(&rule);
-    render(&cx, Some(rule), fields, None, None).await
+    render(&cx, Some(rule), fields, Wrong::default(), None).await
 }
 
 pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Result<Response, PageError> {
     let id: AlertRuleId = form::id(&id)?;
     let rule = cx.rounds().alerts().get(&cx.who, id).await?.rule;
-    if fields.get("op") == "preview" {
-        let look = look(&cx, &fields).await;
-        return render(&cx, Some(rule), fields, Some(look), None).await;
+    if looks(&fields) {
+        return render(&cx, Some(rule), fields, Wrong::default(), None).await;
     }
-    let result = match draft(&fields) {
-        // The form has no field for the owner; it stays.
-        Ok(draft) => {
-            let draft = RuleDraft { owner_team_id: rule.owner_team_id, ..draft };
-            cx.rounds().alerts().update(&cx.who, id, draft).await.map_err(PageError::from)
-        }
-        Err(error) => Err(error),
+    let mut wrong = Wrong::default();
+    let error = match draft(&fields, &mut wrong) {
+        Some(draft) => match save_as(&cx, Some(&rule), draft).await {
+            Ok(_) => return Ok(Redirect::to(&format!("/alerts/{id}?done=saved")).into_response()),
+            Err(error) => error,
+        },
+        None => PageError::invalid(wrong.all()),
     };
-    match result {
-        Ok(_) => Ok(Redirect::to(&format!("/alerts/{id}?done=saved")).into_response()),
-        Err(error) => render(&cx, Some(rule), fields, None, Some(error)).await,
-    }
+    render(&cx, Some(rule), fields, wrong, Some(error)).await
+}
+
+/// Makes a rule, or changes the one there is.
+async fn save_as(cx: &Cx, rule: Option<&AlertRule>, draft: RuleDraft) -> Result<AlertRuleId, PageError> {
+    let kept = rule.and_then(|rule| rule.owner_team_id);
+    let new_owner = draft.owner_team_id.filter(|_| draft.owner_team_id != kept);
+    cx.state.accounts.check_owner(&cx.who, Action::AlertRulesWrite, new_owner).await?;
+    let alerts = cx.rounds().alerts();
+    let saved = match rule {
+        Some(rule) => alerts.update(&cx.who, rule.id, draft).await?,
+        None => alerts.create(&cx.who, draft).await?,
+    };
+    Ok(saved.rule.id)
+}
+
+/// What a script asks for while a rule is typed: the same look as the buttons of the form give.
+pub(super) async fn fragment(cx: Cx, fields: Fields) -> Result<Response, PageError> {
+    let look = Some(look(&cx, &fields).await);
+    Ok(page_with(StatusCode::OK, &LookFragment { look }))
+}
+
+/// Whether the form asks for a look and not to be saved.
+fn looks(fields: &Fields) -> bool {
+    let op = fields.get("op");
+    op == "preview" || op.starts_with("backtest-")
 }
 
 async fn render(
     cx: &Cx,
     rule: Option<AlertRule>,
     fields: Fields,
-    look: Option<Look>,
+    mut wrong: Wrong,
     refused: Option<PageError>,
 ) -> Result<Response, PageError> {
     let connectors = cx.rounds().connectors().list(&cx.who).await.unwrap_or_default();
     let title = rule.as_ref().map_or_else(|| "New alert rule".to_owned(), |rule| format!("Edit: {}", rule.name));
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
-    // Core names the field before the colon.
-    let wrong = refused.as_ref().and_then(|error| error.message.split_once(": "));
-    let wrong = wrong.map(|(field, message)| (field.to_owned(), message.to_owned()));
+    if let Some(refused) = refused.as_ref().filter(|_| wrong.0.is_empty()) {
+        wrong.add(&refused.message);
+        if refused.status == StatusCode::CONFLICT {
+            // A name that is taken is the one thing here that two rules can clash in.
+            wrong.0.push(("name".into(), refused.message.clone()));
+        }
+    }
+    let look = if looks(&fields) {
+        let look = look(cx, &fields).await;
+        // What is wrong is shown beside its field, too.
+        draft(&fields, &mut wrong);
+        Some(look)
+    } else {
+        None
+    };
     let page = EditPage {
         shell: cx.shell(title, "alerts").refused(refused.as_ref()),
         rule,
         fields,
         datasources: connectors.into_iter().filter(|connector| connector.role == Role::Datasource).collect(),
+        teams: cx.state.accounts.teams(&cx.who).await.unwrap_or_default(),
         may: cx.may_all(Action::AlertRulesWrite, "alert.rules").await,
         look,
         wrong,
@@ -144,72 +224,67 @@ async fn render(
     Ok(page_with(status, &page))
 }
 
-/// Asks the datasource what the condition says. A query that does not work is an answer too.
-async fn look(cx: &Cx, fields: &Fields) -> Look {
-    let asked = condition(fields).and_then(|condition| Ok((condition, fields.id("datasourceId")?)));
-    let (condition, datasource) = match asked {
-        Ok(asked) => asked,
-        Err(error) => return Look { preview: Err(error.message), chart: None },
-    };
-    let preview: Result<Preview, Error> = cx.rounds().alerts().preview(&cx.who, &condition, datasource).await;
-    let chart = match &preview {
-        Ok(_) => {
-            let rule = AlertRule {
-                id: AlertRuleId::new(),
-                org_id: cx.who.org_id.clone(),
-                name: String::new(),
-                description: String::new(),
-                condition,
-                evaluation_interval_sec: 60,
-                severity: Severity::Warning,
-                labels: Default::default(),
-                datasource_id: datasource,
-                owner_team_id: None,
-                enabled: true,
-                created_by: cx.who.actor(),
-                created_at: cx.now,
-                updated_at: cx.now,
-            };
-            Some(of_rule(cx, &rule, &[], cx.now - TimeDelta::hours(3), cx.now).await)
-        }
-        Err(_) => None,
-    };
-    Look { preview: preview.map_err(|error| error.to_string()), chart }
-}
-
-fn condition(fields: &Fields) -> Result<Condition, PageError> {
+/// The condition that was typed; what does not hold is kept in `wrong`.
+pub(super) fn condition(fields: &Fields, wrong: &mut Wrong) -> Option<Condition> {
     let text = fields.get("operator");
     let operator = OPERATORS.into_iter().find(|operator| operator.to_string() == text);
-    Ok(Condition {
-        query: fields.get("query").trim().replace("\r\n", "\n"),
-        operator: operator.ok_or_else(|| PageError::invalid(format!("condition.operator: found `{}`", crop(text))))?,
-        threshold: fields
-            .number("threshold", "condition.threshold")?
-            .ok_or_else(|| PageError::invalid("condition.threshold: a number is expected"))?,
-        for_duration_sec: fields.number("forDurationSec", "condition.forDurationSec")?.unwrap_or(0),
+    let operator =
+        wrong.take(operator.ok_or_else(|| PageError::invalid(format!("condition.operator: found `{}`", crop(text)))));
+    let query = fields.get("query").trim().replace("\r\n", "\n");
+    let query = wrong.take(match query.is_empty() {
+        true => Err(PageError::invalid("condition.query: PromQL is expected")),
+        false => Ok(query),
+    });
+    let threshold = fields.number::<f64>("threshold", "condition.threshold").and_then(|threshold| {
+        threshold
+            .filter(|threshold| threshold.is_finite())
+            .ok_or_else(|| PageError::invalid("condition.threshold: a number is expected"))
+    });
+    let threshold = wrong.take(threshold);
+    let for_duration_sec = wrong.take(fields.number("forDurationSec", "condition.forDurationSec"));
+    Some(Condition {
+        query: query?,
+        operator: operator?,
+        threshold: threshold?,
+        for_duration_sec: for_duration_sec?.unwrap_or(0),
     })
 }
 
-fn draft(fields: &Fields) -> Result<RuleDraft, PageError> {
-    let severity = serde_json::from_value(Value::String(fields.get("severity").into()))
-        .map_err(|error| PageError::invalid(format!("severity: {error}")))?;
-    let mut labels = std::collections::BTreeMap::new();
-    for line in fields.get("labels").lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once('=').ok_or_else(|| {
-            PageError::invalid(format!("labels: found `{}`; one name=value per line is expected", crop(line)))
-        })?;
-        labels.insert(name.trim().to_owned(), value.trim().to_owned());
-    }
-    Ok(RuleDraft {
+/// The rule that was typed; what does not hold is kept in `wrong`, all of it.
+pub(super) fn draft(fields: &Fields, wrong: &mut Wrong) -> Option<RuleDraft> {
+    let condition = condition(fields, wrong);
+    let severity = serde_json::from_value(Value::String(fields.get("severity").into()));
+    let severity = wrong.take(severity.map_err(|error| PageError::invalid(format!("severity: {error}"))));
+    let labels = wrong.take(labels(fields.get("labels")));
+    let interval = wrong.take(fields.number("evaluationIntervalSec", "evaluationIntervalSec"));
+    let datasource_id = wrong.take(fields.id("datasourceId"));
+    let owner_team_id = wrong.take(fields.id("ownerTeamId"));
+    Some(RuleDraft {
         name: fields.get("name").trim().to_owned(),
         description: fields.get("description").replace("\r\n", "\n"),
-        condition: condition(fields)?,
-        evaluation_interval_sec: fields.number("evaluationIntervalSec", "evaluationIntervalSec")?.unwrap_or(60),
-        severity,
-        labels,
-        datasource_id: fields.id("datasourceId")?,
-        owner_team_id: None,
+        condition: condition?,
+        evaluation_interval_sec: interval?.unwrap_or(60),
+        severity: severity?,
+        labels: labels?,
+        datasource_id: datasource_id?,
+        owner_team_id: owner_team_id?,
     })
+}
+
+fn labels(text: &str) -> Result<BTreeMap<String, String>, PageError> {
+    let mut labels = BTreeMap::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let expected = "one name=value per line is expected";
+        let (name, value) = line
+            .split_once('=')
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| PageError::invalid(format!("labels: found `{}`; {expected}", crop(line))))?;
+        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(PageError::invalid(format!("labels: found `{}` twice; {expected}", crop(name))));
+        }
+    }
+    Ok(labels)
 }
 
 /// A rule as its form shows it.
@@ -226,6 +301,7 @@ fn typed(rule: &AlertRule) -> Fields {
         ("severity", rule.severity.to_string()),
         ("labels", labels.join("\n")),
         ("datasourceId", rule.datasource_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("ownerTeamId", rule.owner_team_id.map(|id| id.to_string()).unwrap_or_default()),
     ];
     Fields(fields.map(|(name, value)| (name.to_owned(), value)).into())
 }

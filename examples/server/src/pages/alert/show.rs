@@ -9,9 +9,9 @@ use rounds_core::access::Action;
 use rounds_core::alert::{HistoryRow, Reason, Silence};
 use rounds_core::investigation::Investigation;
 use rounds_core::service::{InvestigationFilter, RuleView, SilenceDraft};
-use rounds_core::{AlertRuleId, Error};
+use rounds_core::{AlertRuleId, Error, Timestamp};
 
-use crate::pages::chart::number;
+use crate::pages::chart::{number, strip};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
@@ -26,7 +26,12 @@ struct ShowPage {
     chart: AlertChart,
     history: Vec<HistoryRow>,
     investigations: Vec<Investigation>,
+    /// Those that cover it now.
     silences: Vec<Silence>,
+    /// Those about it that are to come or are over, the newest first.
+    other_silences: Vec<Silence>,
+    timeline: Option<String>,
+    wrong: Option<(&'static str, String)>,
     may_write: May,
     may_investigate: May,
     minutes: String,
@@ -38,6 +43,11 @@ impl ShowPage {
     fn skipped(&self) -> Option<&'static str> {
         let last = self.investigations.first()?;
         last.skip_reason.map(crate::pages::investigations::skip_help)
+    }
+
+    /// What is wrong with a field of the form to silence.
+    fn wrong(&self, field: &str) -> Option<&str> {
+        self.wrong.as_ref().filter(|(found, _)| *found == field).map(|(_, message)| message.as_str())
     }
 
     fn durations(&self) -> [(&'static str, &'static str); 5] {
@@ -64,9 +74,16 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
     let alerts = cx.rounds().alerts();
     let view = alerts.get(&cx.who, id).await?;
     let history = alerts.history(&cx.who, id, 50).await?;
-    let silences = alerts.silences(&cx.who).await?;
+    let all_silences = alerts.silences(&cx.who).await?;
     let labels = view.instance.as_ref().map(|instance| instance.last_labels.clone()).unwrap_or_default();
-    let silences = silences.into_iter().filter(|silence| silence.covers(&view.rule, &labels, cx.now)).collect();
+    let about = |silence: &Silence| silence.covers(&view.rule, &labels, silence.starts_at.max(cx.now));
+    let (silences, others): (Vec<Silence>, Vec<Silence>) =
+        all_silences.into_iter().partition(|silence| silence.covers(&view.rule, &labels, cx.now));
+    let over = |silence: &Silence| silence.ends_at <= cx.now && silence.rule_id == Some(id);
+    let mut other_silences: Vec<Silence> =
+        others.into_iter().filter(|silence| about(silence) || over(silence)).collect();
+    other_silences.sort_by_key(|silence| std::cmp::Reverse(silence.starts_at));
+    other_silences.truncate(20);
     let about_it = InvestigationFilter { rule_id: Some(id), limit: 20, ..InvestigationFilter::default() };
     let investigations = match cx.rounds().investigations().list(&cx.who, &about_it).await {
         Ok(found) => found.items,
@@ -74,23 +91,57 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
         Err(error) => return Err(error.into()),
     };
     let chart = of_rule(cx, &view.rule, &history, cx.now - TimeDelta::hours(1), cx.now).await;
+    let timeline = timeline(&view, &history, cx.now);
     let mut shell = cx.shell(view.rule.name.clone(), "alerts").live(format!("alert:{id} investigation"));
     shell.path = format!("/alerts/{id}");
     shell.spoken = format!("alert {}", view.state().as_str());
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let page = ShowPage {
+        wrong: refused.as_ref().and_then(|refused| wrong(&refused.message)),
         shell: shell.refused(refused.as_ref()),
         view,
         chart,
         history,
         investigations,
         silences,
+        other_silences,
+        timeline,
         may_write: cx.may_all(Action::AlertRulesWrite, "alert.rules").await,
         may_investigate: cx.may_all(Action::InvestigationsCreate, "investigations").await,
         minutes: fields.text("minutes").unwrap_or("60").to_owned(),
         comment: fields.get("comment").to_owned(),
     };
     Ok(page_with(status, &page))
+}
+
+/// The field that a refusal is about.
+fn wrong(message: &str) -> Option<(&'static str, String)> {
+    let (field, message) = message.split_once(": ")?;
+    let field = ["minutes", "comment"].into_iter().find(|known| *known == field)?;
+    Some((field, message.to_owned()))
+}
+
+/// The states of a rule over time, as far back as its history goes and no more than a week.
+fn timeline(view: &RuleView, history: &[HistoryRow], now: Timestamp) -> Option<String> {
+    let oldest = history.last()?;
+    let start = oldest.timestamp.max(now - TimeDelta::days(7));
+    // A little of what was before, unless there is more than fits.
+    let lead = ((now - start) / 20).max(TimeDelta::minutes(1));
+    let start = if oldest.timestamp >= start { (start - lead).max(view.rule.created_at).min(start) } else { start };
+    let mut until = now;
+    let mut stretches = Vec::with_capacity(history.len() + 1);
+    for row in history {
+        if until <= start {
+            break;
+        }
+        stretches.push((row.timestamp.max(start), until, row.to_state.as_str()));
+        until = row.timestamp;
+    }
+    if until > start {
+        stretches.push((start, until, oldest.from_state.as_str()));
+    }
+    stretches.reverse();
+    Some(strip(&stretches, start, now))
 }
 
 pub(super) async fn investigate(cx: Cx, Path(id): Path<String>, fields: Fields) -> Result<Response, PageError> {
@@ -128,14 +179,18 @@ pub(super) async fn delete(cx: Cx, Path(id): Path<String>, fields: Fields) -> Re
 pub(super) async fn silence(cx: Cx, Path(id): Path<String>, fields: Fields) -> Result<Response, PageError> {
     let id = form::id(&id)?;
     let result = async {
-        let minutes: i64 = fields.number("minutes", "For how long")?.unwrap_or(60);
-        let ends_at = TimeDelta::try_minutes(minutes).and_then(|length| cx.now.checked_add_signed(length));
+        let minutes: i64 = fields.number("minutes", "minutes")?.unwrap_or(60);
+        let length = (1..=60 * 24 * 366).contains(&minutes).then(|| TimeDelta::minutes(minutes));
+        let length = length.ok_or_else(|| PageError::invalid("minutes: 1 minute to a year is accepted"))?;
+        let comment = fields.text("comment").ok_or_else(|| {
+            PageError::invalid("comment: a reason is expected: who finds the alert silent wants to know why")
+        })?;
         let draft = SilenceDraft {
             rule_id: Some(id),
             matchers: Default::default(),
-            comment: fields.get("comment").trim().to_owned(),
+            comment: comment.to_owned(),
             starts_at: None,
-            ends_at: ends_at.ok_or_else(|| PageError::invalid("For how long: that is too long"))?,
+            ends_at: cx.now + length,
         };
         Ok::<_, PageError>(cx.rounds().alerts().silence(&cx.who, draft).await?)
     };

@@ -51,6 +51,7 @@ pub(in crate::pages) async fn of_rule(
             AlertState::Normal | AlertState::Pending | AlertState::Disabled => None,
         })
         .collect();
-    let chart = Chart { points: &series.points, start, end, threshold: rule.condition.threshold, moments: &moments };
+    let threshold = rule.condition.threshold;
+    let chart = Chart { points: &series.points, start, end, threshold, moments: &moments, spans: &[] };
     AlertChart { svg: Some(chart.svg()), why: String::new() }
 }
