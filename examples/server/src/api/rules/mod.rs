@@ -10,6 +10,7 @@ mod view;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rounds_core::access::Action;
 use rounds_core::alert::{AlertState, HistoryRow};
 use rounds_core::service::RuleDraft;
 use rounds_core::{AlertRuleId, InvestigationId};
