@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
+use rounds_core::plugin::{BuildContext, BuildError, Outbound, Registration, Registry};
 use rounds_core::ports::{
     CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Investigator, Notice, Notifier, Point, PortError,
     Query, Series,
@@ -159,6 +159,7 @@ async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Ar
     let dir = tempfile::tempdir().unwrap();
     let overrides = Overrides { data_dir: Some(dir.path().join("data")), listen: None };
     let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
+    settings.outbound = Outbound::loopback();
     settings.core.poll_interval = Duration::from_millis(100);
     settings.core.plan_expiry_sweep = Duration::from_millis(100);
     change(&mut settings);
