@@ -161,17 +161,21 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Er
 }
 
 async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
-    let channels: Vec<Connector> = shared
+    let connectors: Vec<Connector> = shared
         .store
         .connectors(&found.value.notice.org_id)
         .await?
         .into_iter()
-        .map(|channel| channel.value)
-        .filter(|channel| channel.role == Role::Notifier)
+        .map(|connector| connector.value)
         .collect();
+    let mut told = found.value.clone();
+    for place in told.notice.asked.iter_mut().flat_map(|asked| &mut asked.places) {
+        let named = connectors.iter().find(|connector| connector.id == place.connector_id);
+        place.connector = named.map(|connector| connector.name.clone());
+    }
     let mut commit = Commit::new().releasing(lease);
-    for channel in channels {
-        let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..found.value.clone() };
+    for channel in connectors.iter().filter(|connector| connector.role == Role::Notifier) {
+        let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..told.clone() };
         commit = commit.insert(delivery);
     }
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());

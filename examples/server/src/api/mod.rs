@@ -17,6 +17,7 @@ mod plans;
 mod rules;
 mod service_accounts;
 mod setup;
+mod slack;
 mod table;
 mod teams;
 mod users;
@@ -42,6 +43,7 @@ pub fn api() -> Api {
         investigations::routes,
         plans::routes,
         approvals::routes,
+        slack::routes,
         audit::routes,
         events::routes,
         metrics::routes,

@@ -17,4 +17,5 @@ mod plans;
 mod recording;
 mod replicas;
 mod setup;
+mod slack;
 mod support;

@@ -275,6 +275,7 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             severity: "high".into(),
             link: "/plans/1".into(),
             labels: BTreeMap::new(),
+            asked: None,
         },
         channel: Some(ConnectorId::new()),
         about: Some(PlanId::new().as_uuid()),
