@@ -65,6 +65,11 @@ struct Guard {
 }
 
 impl Guard {
+    /// Whether a name is a proxy's, in whatever spelling: a resolver is asked in all of them.
+    fn is_proxy(&self, host: &str) -> bool {
+        self.proxies.contains(&plain(host))
+    }
+
     /// Looks at a URL's host, which may be an address that no resolver ever sees.
     fn check(&self, url: &Url) -> Result<(), String> {
         let checked = |address: IpAddr| {
@@ -74,12 +79,10 @@ impl Guard {
             Some(url::Host::Ipv4(address)) => checked(address.into()),
             Some(url::Host::Ipv6(address)) => checked(address.into()),
             // Its address is not guarded, so nobody may take the proxy itself for a server.
-            Some(url::Host::Domain(name)) if self.proxies.contains(name) && !self.outbound.allows_name(name) => {
-                Err(format!(
-                    "{name} is the proxy of this server, and connectors do not call it as a server of its own unless the \
+            Some(url::Host::Domain(name)) if self.is_proxy(name) && !self.outbound.allows_name(name) => Err(format!(
+                "{name} is the proxy of this server, and connectors do not call it as a server of its own unless the \
                      operator starts Rounds with ROUNDS_OUTBOUND_ALLOW={name}"
-                ))
-            }
+            )),
             Some(url::Host::Domain(_)) => Ok(()),
             None => Err("the address names no host".into()),
         }
@@ -87,7 +90,7 @@ impl Guard {
 
     /// Of what a name resolved to, the addresses that may be called.
     fn allowed(&self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, OutboundRefused> {
-        if self.proxies.contains(host) {
+        if self.is_proxy(host) {
             return Ok(found.collect());
         }
         let mut allowed = Vec::new();
@@ -253,7 +256,12 @@ fn proxy_names(host: &Host) -> BTreeSet<String> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         Url::parse(&whole).ok()
     });
-    parsed.filter_map(|url| url.host_str().map(str::to_owned)).collect()
+    parsed.filter_map(|url| url.host_str().map(plain)).collect()
+}
+
+/// A host name in its one spelling.
+fn plain(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn proxies(host: &Host) -> Result<Vec<reqwest::Proxy>, BuildError> {
@@ -582,9 +590,11 @@ mod tests {
             let error = guarded.send("the server", guarded.get(Url::parse(inside).unwrap())).await.unwrap_err();
             assert!(error.to_string().contains("ROUNDS_OUTBOUND_ALLOW"), "{inside}: {error}");
         }
-        let proxy = Url::parse(&format!("http://proxy.internal:{port}/admin")).unwrap();
-        let error = guarded.send("the server", guarded.get(proxy)).await.unwrap_err();
-        assert!(error.to_string().contains("is the proxy"), "{error}");
+        for proxy in ["proxy.internal", "PROXY.internal", "proxy.internal."] {
+            let proxy = Url::parse(&format!("http://{proxy}:{port}/admin")).unwrap();
+            let error = guarded.send("the server", guarded.get(proxy)).await.unwrap_err();
+            assert!(error.to_string().contains("is the proxy"), "{error}");
+        }
         assert_eq!(count(&calls), 1);
     }
 

@@ -12,7 +12,7 @@ use super::guard::{SLACK, guarded};
 use super::plans::{Approval, Plans};
 use super::shared::Shared;
 use crate::access::{ActorType, Principal};
-use crate::connector::Connector;
+use crate::connector::{Connector, Role};
 use crate::id::{ConnectorId, OrgId};
 use crate::plan::{ApprovalRequest, Plan, RequestKind};
 use crate::ports::store::StoreExt;
@@ -116,12 +116,13 @@ impl Channels<'_> {
     pub async fn verify(&self, channel: ConnectorId, inbound: &Inbound) -> Result<Heard, Error> {
         let shared = self.shared;
         let not_found = || Error::not_found("channel that takes answers", channel);
-        let row = shared.store.connector(channel).await?.ok_or_else(not_found)?.value;
+        let row = shared.store.connector(channel).await?.map(|found| found.value);
+        let row = row.filter(|row| row.role == Role::Notifier).ok_or_else(not_found)?;
         let live = match shared.live.notifier(shared.store.as_ref(), &row.org_id, channel).await {
             Ok(live) => live,
             Err(Error::Store(error)) => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(%channel, %error, "an answer came for a connector that is no channel, or cannot be built");
+                tracing::warn!(%channel, %error, "an answer came for a channel that cannot be built");
                 return Err(not_found());
             }
         };

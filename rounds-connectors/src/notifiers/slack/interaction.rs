@@ -12,22 +12,41 @@ use super::message::{APPROVE, OPEN, REJECT};
 /// How old a click may be, and how far ahead Slack's clock.
 const WINDOW_SEC: i64 = 5 * 60;
 
-/// Proves that a request came from Slack and is of now.
+/// What a request says that it was signed with, and when.
+pub(super) struct Claim<'a> {
+    timestamp: &'a str,
+    signature: Vec<u8>,
+}
+
+fn refused() -> PortError {
+    // Nothing more is said, so that nobody learns which part was right.
+    PortError::new(PortErrorKind::Unauthorized, "this did not come from Slack just now")
+}
+
+/// Reads what a request claims; what is not even of now costs no look at the secret.
 ///
 /// # Errors
-/// It did not, or is not; nothing more is said, so that nobody learns which part was right.
-pub(super) fn prove(secret: &SecretString, inbound: &Inbound, now: Timestamp) -> Result<(), PortError> {
-    let refused = || PortError::new(PortErrorKind::Unauthorized, "this did not come from Slack just now");
+/// It claims nothing, or an old time.
+pub(super) fn claim(inbound: &Inbound, now: Timestamp) -> Result<Claim<'_>, PortError> {
     let timestamp = inbound.header("x-slack-request-timestamp").ok_or_else(refused)?;
-    let signature =
-        inbound.header("x-slack-signature").and_then(|value| value.strip_prefix("v0=")).ok_or_else(refused)?;
-    let signature = hex::decode(signature).map_err(|_| refused())?;
-    let mac = super::super::mac(secret, &[b"v0:", timestamp.as_bytes(), b":", &inbound.body])?;
-    // In constant time.
-    mac.verify_slice(&signature).map_err(|_| refused())?;
     let sent: i64 = timestamp.parse().map_err(|_| refused())?;
     let age = now.timestamp().checked_sub(sent).ok_or_else(refused)?;
-    if (-WINDOW_SEC..=WINDOW_SEC).contains(&age) { Ok(()) } else { Err(refused()) }
+    if !(-WINDOW_SEC..=WINDOW_SEC).contains(&age) {
+        return Err(refused());
+    }
+    let signature =
+        inbound.header("x-slack-signature").and_then(|value| value.strip_prefix("v0=")).ok_or_else(refused)?;
+    Ok(Claim { timestamp, signature: hex::decode(signature).map_err(|_| refused())? })
+}
+
+/// Proves a claim: the time is signed together with the body.
+///
+/// # Errors
+/// It does not hold.
+pub(super) fn prove(secret: &SecretString, claim: &Claim<'_>, inbound: &Inbound) -> Result<(), PortError> {
+    let mac = super::super::mac(secret, &[b"v0:", claim.timestamp.as_bytes(), b":", &inbound.body])?;
+    // In constant time.
+    mac.verify_slice(&claim.signature).map_err(|_| refused())
 }
 
 #[derive(Deserialize)]
@@ -115,7 +134,8 @@ mod tests {
         let headers = [("X-Slack-Request-Timestamp", timestamp), ("X-Slack-Signature", signature)];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let now = DateTime::from_timestamp(SENT, 0).unwrap() + TimeDelta::seconds(late);
-        prove(&SECRET.into(), &Inbound::new(headers, body.into()), now).is_ok()
+        let inbound = Inbound::new(headers, body.into());
+        claim(&inbound, now).and_then(|claim| prove(&SECRET.into(), &claim, &inbound)).is_ok()
     }
 
     #[test]
@@ -130,7 +150,7 @@ mod tests {
             assert!(!proved(&sent, wrong, BODY, 0), "{wrong}");
         }
         assert!(!proved("", SIGNATURE, BODY, 0) && !proved("-9223372036854775808", SIGNATURE, BODY, 0));
-        assert!(prove(&SECRET.into(), &Inbound::new([], BODY.into()), DateTime::UNIX_EPOCH).is_err());
+        assert!(claim(&Inbound::new([], BODY.into()), DateTime::UNIX_EPOCH).is_err());
     }
 
     #[test]

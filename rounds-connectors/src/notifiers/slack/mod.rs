@@ -194,13 +194,14 @@ impl Notifier for Slack {
 impl Answers for Slack {
     async fn verify(&self, cx: &CallContext, inbound: &Inbound, now: Timestamp) -> Result<Answer, PortError> {
         http::within(cx, self.timeout, "the secret of the Slack channel", async {
+            let claim = interaction::claim(inbound, now)?;
             let SlackSecret::App { signing_secret: Some(secret), .. } = self.secret().await? else {
                 return Err(PortError::new(
                     PortErrorKind::Unauthorized,
                     "the connector has no signing secret: nothing can be verified",
                 ));
             };
-            interaction::prove(&secret, inbound, now)?;
+            interaction::prove(&secret, &claim, inbound)?;
             let answer = interaction::read(&inbound.body)?;
             let login = self.users.get(&answer.user).map(|login| login.trim().to_owned());
             Ok(answer.with_login(login))
