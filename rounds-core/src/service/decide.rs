@@ -88,15 +88,17 @@ impl Plans<'_> {
             if next.status != found.value.status {
                 commit = follow_up(shared, commit, &next, found.version + 1).await?;
             }
-            if let PlanEvent::Submit { .. } = event {
-                let kind = NoticeKind::PlanProposed;
-                commit = commit.insert(shared.plan_notice(
-                    &next,
-                    found.version + 1,
-                    kind,
-                    "waits for approval",
-                    "submitted",
-                ));
+            // A changed plan asks anew: what was told before asks a request that is no longer open.
+            let asks = match event {
+                PlanEvent::Submit { .. } => Some(("waits for approval", "submitted".to_owned())),
+                PlanEvent::Modify { .. } => {
+                    Some(("was changed and waits for approval", format!("modified/{}", next.revision)))
+                }
+                _ => None,
+            };
+            if let Some((what, part)) = asks {
+                let (version, kind) = (found.version + 1, NoticeKind::PlanProposed);
+                commit = commit.insert(shared.plan_notice(&next, version, kind, what, &part));
             }
             if shared.settle(commit, &mut tries).await? {
                 return Ok(next);

@@ -306,6 +306,11 @@ async fn a_message_about_an_earlier_revision_decides_nothing() {
     }
     assert_eq!(world.status(&plan).await, "pending_approval");
     assert!(world.server.adapter.executed().is_empty());
+    // What it is now is told, too, and that message decides.
+    let anew = world.slack.told("/api/chat.postMessage", |body| body.to_string().contains("was changed")).await;
+    assert!(anew.to_string().contains("fake restart app/other"), "{anew}");
+    world.signed("U1ADA", approve(&anew)).await.expect(200);
+    assert_ne!(world.status(&plan).await, "pending_approval");
     world.server.stop().await;
 }
 
