@@ -4,6 +4,7 @@
 mod http;
 pub mod kubernetes;
 pub mod models;
+pub mod notifiers;
 pub mod playbook;
 pub mod prometheus;
 pub mod secrets;

@@ -41,6 +41,7 @@ impl Server {
             .env("SEED_ADMIN_NAME", "Admin")
             .env("SEED_ADMIN_PASSWORD", PASSWORD)
             .env("ROUNDS_LOG", "warn")
+            .env("ROUNDS_OUTBOUND_ALLOW", "loopback")
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

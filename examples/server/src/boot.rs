@@ -303,7 +303,13 @@ pub fn resolvers(settings: &ServerSettings, host: &Host) -> anyhow::Result<Vec<A
 /// What a connector is offered that runs no program and keeps no file.
 #[must_use]
 pub fn bare_host(settings: &ServerSettings) -> Host {
-    Host { child_env: settings.child_env.clone(), allowances: settings.allowances.clone(), ..Host::default() }
+    Host {
+        child_env: settings.child_env.clone(),
+        allowances: settings.allowances.clone(),
+        outbound: settings.outbound.clone(),
+        public_url: settings.public_url.clone(),
+        ..Host::default()
+    }
 }
 
 /// What the operator offers to connectors.
@@ -322,12 +328,7 @@ pub async fn host(settings: &ServerSettings) -> Host {
     let run_dir = settings.data_dir.join("run");
     // What a killed server left may hold credentials: it goes now, not when a connector is first used.
     sweep_run_dirs(&run_dir);
-    Host {
-        run_dir: Some(run_dir),
-        programs,
-        child_env: settings.child_env.clone(),
-        allowances: settings.allowances.clone(),
-    }
+    Host { run_dir: Some(run_dir), programs, ..bare_host(settings) }
 }
 
 fn sweep_sessions(identity: SqlIdentity, rounds: Rounds, idle: Duration, stop: CancellationToken) {

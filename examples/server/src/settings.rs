@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rounds_core::plugin::Outbound;
 use secrecy::SecretString;
 
 pub use oidc::{OidcRoles, OidcSettings};
@@ -46,6 +47,9 @@ Environment:
   ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
   VAULT_ADDR, VAULT_TOKEN       what vault://path#field asks                [no vault://]
   ROUNDS_ALLOW                  powers per connector, `prod:kubeconfig-exec`, with commas
+  ROUNDS_OUTBOUND_ALLOW         addresses connectors may call beyond public ones: 10.0.0.0/8, private, loopback,
+                                prometheus.monitoring.svc, *, with commas   [none]
+  ROUNDS_PUBLIC_URL             where people reach the pages, for links in messages   [no links]
   ROUNDS_CHILD_ENV              further variables that kubectl receives, with commas
   ROUNDS_LOG                    log filter, such as info or rounds_core=debug  [info]
   ROUNDS_LOG_FORMAT             text or json                                [text]
@@ -108,6 +112,10 @@ pub struct ServerSettings {
     pub sessions: SessionLimits,
     /// How long an answer may take to begin.
     pub answer_within: Duration,
+    /// Which addresses connectors may call beyond public ones.
+    pub outbound: Outbound,
+    /// Where people reach the pages, without a slash at its end.
+    pub public_url: Option<String>,
     /// Whether a proxy in front is believed.
     pub trust_proxy: bool,
     /// What the names of variables that connectors may refer to start with.
@@ -249,6 +257,8 @@ impl ServerSettings {
                 idle: env.millis_from(300_000, "ROUNDS_SESSION_IDLE_MS", SessionLimits::default().idle)?,
             },
             answer_within: env.millis_from(1000, "ROUNDS_REQUEST_TIMEOUT_MS", HttpSettings::default().answer_within)?,
+            outbound: outbound(&env)?,
+            public_url: public_url(&env)?,
             trust_proxy: env.flag("ROUNDS_TRUST_PROXY", false)?,
             secret_env_prefix: env.text("ROUNDS_SECRET_ENV_PREFIX")?.unwrap_or_default(),
             secret_dirs: match env.path("ROUNDS_SECRET_DIRS") {
@@ -295,6 +305,23 @@ fn vault(env: &Env<'_>) -> Result<Option<(String, SecretString)>, InvalidVariabl
         // Either is often set for other programs.
         (Some(_), None) | (None, Some(_) | None) => Ok(None),
     }
+}
+
+fn outbound(env: &Env<'_>) -> Result<Outbound, InvalidVariable> {
+    const NAME: &str = "ROUNDS_OUTBOUND_ALLOW";
+    env.text(NAME)?.unwrap_or_default().parse().map_err(|error| invalid(NAME, format!("{error}")))
+}
+
+fn public_url(env: &Env<'_>) -> Result<Option<String>, InvalidVariable> {
+    const NAME: &str = "ROUNDS_PUBLIC_URL";
+    let Some(text) = env.text(NAME)? else { return Ok(None) };
+    let url = url::Url::parse(text.trim()).ok().filter(|url| {
+        let plain = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && plain && url.query().is_none() && url.fragment().is_none()
+    });
+    // What was found may hold a password, so it is not repeated.
+    let url = url.ok_or_else(|| invalid(NAME, "an address such as https://rounds.example.com is accepted"))?;
+    Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
 fn seed_admin(env: &Env<'_>) -> Result<Option<SeedAdmin>, InvalidVariable> {
@@ -401,6 +428,21 @@ mod tests {
         assert!(error("ROUNDS_LOG_FORMAT", "xml").contains("text and json"));
         assert!(error("SEED_ADMIN_LOGIN", "ada").contains("set it too"));
         assert!(error("SEED_ADMIN_NAME", "Ada").contains("set it too"));
+    }
+
+    #[test]
+    fn where_connectors_may_call_and_where_people_reach_the_pages_is_checked_at_start() {
+        let settings = read(&[("ROUNDS_OUTBOUND_ALLOW", "private, loopback"), ("ROUNDS_PUBLIC_URL", "https://r.x/a/")]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.outbound, "private,loopback".parse().unwrap());
+        assert_eq!(settings.public_url.as_deref(), Some("https://r.x/a"));
+        assert_eq!(read(&[]).unwrap().outbound, Outbound::default());
+        let error = read(&[("ROUNDS_OUTBOUND_ALLOW", "10.0.0.0/40")]).unwrap_err().to_string();
+        assert!(error.contains("10.0.0.0/40") && error.contains("10.0.0.0/8"), "{error}");
+        for wrong in ["rounds.example.com", "ftp://x", "https://me:hunter2@x", "https://x/?a"] {
+            let error = read(&[("ROUNDS_PUBLIC_URL", wrong)]).unwrap_err().to_string();
+            assert!(error.contains("https://rounds.example.com") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

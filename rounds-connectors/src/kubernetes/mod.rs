@@ -10,6 +10,7 @@ mod gate;
 mod kubeconfig;
 mod preview;
 mod process;
+mod reach;
 mod rundir;
 mod version;
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use rounds_core::ports::{CallContext, Completion, PortError, PortErrorKind, SecretHandle, StopReason};
 use rounds_core::redact::redact;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +15,7 @@ use url::Url;
 use super::fault::Fault;
 use super::sse::{Broken, Parser};
 use super::tools::estimate;
-use crate::http::{self, BodyError};
+use crate::http::{self, BodyError, Client};
 
 /// One event of a stream is at most this long. Whole answers of today's models fit into one many times over.
 const MAX_EVENT: usize = 4 * 1024 * 1024;
@@ -181,7 +181,7 @@ impl Api {
             value.set_sensitive(true);
             request = request.header(HeaderName::from_static(self.key.name), value);
         }
-        request.send().await.map_err(|error| http::send_error(&shown(url), &error.without_url()))
+        self.client.send(&shown(url), request).await
     }
 
     async fn read(&self, response: Response, mut assembler: impl Assemble) -> Answer<Completion> {

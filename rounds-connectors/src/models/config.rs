@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::call::Limits;
-use crate::http::{self, ClientOptions};
+use crate::http::{self, ChosenBy, Client, ClientOptions};
 
 /// A config struct with what all kinds share. The text before `baseUrl` and the fields after the shared ones are the
 /// kind's own; field docs are the form's help.
@@ -167,8 +167,13 @@ impl Shared<'_> {
         Ok(url)
     }
 
-    pub(super) fn client(&self, base: &Url, cx: &BuildContext) -> Result<reqwest::Client, BuildError> {
-        http::client(&ClientOptions { url: base, ca_certificate: self.ca_certificate, host: &cx.host })
+    pub(super) fn client(&self, base: &Url, cx: &BuildContext) -> Result<Client, BuildError> {
+        http::client(&ClientOptions {
+            url: base,
+            ca_certificate: self.ca_certificate,
+            host: &cx.host,
+            chosen_by: ChosenBy::Connector,
+        })
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::HeaderMap;
 use rounds_core::ports::PortErrorKind;
 use serde_json::Value;
 
-use crate::http;
-
-/// Nobody waits longer than this because a server says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::http::{self, retry_after, wait};
 
 /// A failure before it is known where it happened. Its message may hold what the server wrote: it becomes an error in one
 /// place, [`Api`](super::call::Api), which takes the key out of it.
@@ -193,31 +189,12 @@ fn classify(status: Option<StatusCode>, words: &[String], message: &str) -> (Por
     }
 }
 
-/// How long the server asks to be left alone. A date is counted from the server's own `date`, so that nobody's clock has
-/// to be right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(millis) = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok()) {
-        return wait(millis / 1_000.0);
-    }
-    let asked = text("retry-after")?;
-    if let Ok(seconds) = asked.parse() {
-        return wait(seconds);
-    }
-    let until = DateTime::parse_from_rfc2822(asked).ok()?;
-    let now = DateTime::parse_from_rfc2822(text(DATE.as_str())?).ok()?;
-    Some((until - now).to_std().unwrap_or_default().min(LONGEST_WAIT))
-}
-
-fn wait(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().map(|delay| delay.min(LONGEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::LONGEST_WAIT;
 
     #[test]
     fn a_wait_is_read_as_seconds_milliseconds_or_a_date() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rounds_core::plugin::{BuildContext, BuildError};
 use rounds_core::ports::{PortError, PortErrorKind, SecretHandle};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,7 +13,7 @@ use url::Url;
 
 use super::answer::Envelope;
 use super::config::{Auth, PrometheusConfig, header};
-use crate::http::{self, BodyError, ClientOptions};
+use crate::http::{self, BodyError, ChosenBy, Client, ClientOptions};
 
 /// Error bodies are for people; more than this is not read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -57,6 +57,7 @@ impl Api {
             url: &base,
             ca_certificate: config.ca_certificate.as_deref(),
             host: &cx.host,
+            chosen_by: ChosenBy::Connector,
         })?;
         let headers = config.plain_headers()?;
         if let Auth::Basic { username } = &config.auth
@@ -190,7 +191,7 @@ impl Api {
             self.client.request(method.clone(), url.clone()).header(ACCEPT, "application/json");
         let request = request.headers(self.headers.clone()).headers(credentials.headers.clone());
         let request = if method == Method::POST { request.form(form) } else { request.query(form) };
-        request.send().await.map_err(|error| http::send_error(url.as_str(), &error.without_url()))
+        self.client.send(url.as_str(), request).await
     }
 
     async fn read<T: DeserializeOwned>(

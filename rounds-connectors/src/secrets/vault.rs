@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::Client;
 use rounds_core::plugin::{BuildError, Host};
 use rounds_core::ports::{CallContext, PortError, PortErrorKind, SecretResolver};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use crate::http::{self, BodyError, ClientOptions};
+use crate::http::{self, BodyError, ChosenBy, Client, ClientOptions};
 
 /// How long one look-up may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -42,7 +41,13 @@ impl VaultSecrets {
             .ok_or_else(|| {
                 BuildError::config("VAULT_ADDR: an address such as https://vault.example:8200 is expected")
             })?;
-        let client = http::client(&ClientOptions { url: &address, ca_certificate: None, host })?;
+        let client = http::client(&ClientOptions {
+            url: &address,
+            ca_certificate: None,
+            host,
+            // `VAULT_ADDR` is the operator's; a reference chooses a path below it and no more.
+            chosen_by: ChosenBy::Operator,
+        })?;
         Ok(Self { client, address, token })
     }
 
@@ -62,8 +67,8 @@ impl VaultSecrets {
             .pop_if_empty()
             .push("v1")
             .extend(path.split('/'));
-        let answer = self.client.get(url).header("X-Vault-Token", self.token.expose_secret()).send().await;
-        let answer = answer.map_err(|error| http::send_error(&format!("{reference}: asking Vault"), &error))?;
+        let request = self.client.get(url).header("X-Vault-Token", self.token.expose_secret());
+        let answer = self.client.send(&format!("{reference}: asking Vault"), request).await?;
         let status = answer.status();
         if !status.is_success() {
             let why = match status.as_u16() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rounds_connectors::kubernetes::{KubectlExecutionAdapter, KubectlInfo, KubernetesConfig, locate_kubectl};
-use rounds_core::plugin::{BuildContext, Host};
+use rounds_core::plugin::{BuildContext, Host, Outbound};
 use rounds_core::ports::SecretHandle;
 use rounds_sandbox::{RecordedRequest, Sandbox};
 use secrecy::SecretString;
@@ -98,6 +98,8 @@ impl TestCluster {
     pub(crate) fn host(&self) -> Host {
         Host {
             run_dir: Some(self.files.path().join("run")),
+            // The stand-in is on this machine, and so is many a cluster for tests.
+            outbound: Outbound::loopback(),
             programs: [("kubectl".to_owned(), self.kubectl.path.clone())].into(),
             ..Host::default()
         }

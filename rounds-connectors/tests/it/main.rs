@@ -10,6 +10,7 @@ mod gate_shapes;
 mod inverse;
 mod kubectl_adapter;
 mod models;
+mod notifiers;
 mod playbook;
 mod playbook_cluster;
 mod prometheus;

@@ -13,7 +13,7 @@ use rounds_connectors::playbook::PlaybookInvestigator;
 use rounds_connectors::prometheus::Prometheus;
 use rounds_core::access::{Action, Denied};
 use rounds_core::investigation::{Evidence, EvidenceSource, Findings, Proposal, ReadingId};
-use rounds_core::plugin::{BuildContext, Host};
+use rounds_core::plugin::{BuildContext, Host, Outbound};
 use rounds_core::ports::{
     CallContext, ConnectorView, DataSet, Datasource, DatasourceView, ExecutionAdapter, FiredAlert, Investigator, Model,
     PortError, ProposalPreview, Query, ReadStep, Reading, SecretHandle, Toolbox,
@@ -114,7 +114,11 @@ impl Toolbox for Bench {
 async fn investigate(cluster: &TestCluster, labels: &[(&str, &str)]) -> Findings {
     let metrics = cluster.sandbox.as_ref().map(|stand_in| {
         let config = serde_json::from_value(serde_json::json!({ "url": stand_in.prometheus_url() })).unwrap();
-        let cx = BuildContext::new("metrics", SecretHandle::none(), Arc::new(Host::default()));
+        let cx = BuildContext::new(
+            "metrics",
+            SecretHandle::none(),
+            Arc::new(Host { outbound: Outbound::loopback(), ..Host::default() }),
+        );
         Prometheus::new(cx, config).unwrap()
     });
     let bench = Bench { id: ConnectorId::new(), adapter: cluster.adapter(), metrics, evidence: Mutex::default() };

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use rounds_connectors::prometheus::{Prometheus, PrometheusConfig};
-use rounds_core::plugin::{BuildContext, Host, Registry};
+use rounds_core::plugin::{BuildContext, Host, Outbound, Registry};
 use rounds_core::ports::{CallContext, DataSet, Datasource, PortError, PortErrorKind, Query, SecretHandle};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +23,11 @@ use tokio::net::TcpListener;
 
 fn datasource_with(config: Value, secret: SecretHandle) -> Prometheus {
     let config: PrometheusConfig = serde_json::from_value(config).expect("a config");
-    Prometheus::new(BuildContext::new("metrics", secret, Arc::new(Host::default())), config).expect("a datasource")
+    Prometheus::new(
+        BuildContext::new("metrics", secret, Arc::new(Host { outbound: Outbound::loopback(), ..Host::default() })),
+        config,
+    )
+    .expect("a datasource")
 }
 
 fn datasource(url: &str) -> Prometheus {

@@ -6,9 +6,11 @@
 //!
 //! [`register_connector!`]: crate::register_connector
 
+mod outbound;
 mod registration;
 mod registry;
 
+pub use outbound::{AddressRange, InvalidOutbound, Outbound, OutboundRefused};
 pub use registration::{BuildContext, BuildError, Built, Host, Registration, SecretCheck, SecretUse};
 pub use registry::{DuplicateKind, Registry, RegistryError};
 

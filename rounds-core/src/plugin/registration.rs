@@ -6,6 +6,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::Outbound;
 use crate::connector::Role;
 use crate::id::ConnectorId;
 use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle};
@@ -88,6 +89,12 @@ pub struct Host {
     pub child_env: BTreeMap<String, String>,
     /// Powers that connectors do not have by default, granted per connector name: `prod:kubeconfig-exec`.
     pub allowances: BTreeSet<String>,
+    /// Which addresses connectors may call beyond public ones. Default: none. A connector that opens connections of its
+    /// own asks [`Outbound::check`] about each address it is about to connect to.
+    pub outbound: Outbound,
+    /// Where people reach the pages, such as `https://rounds.example.com`, without a slash at its end; `None`: messages
+    /// carry no link.
+    pub public_url: Option<String>,
 }
 
 impl Host {
@@ -95,6 +102,13 @@ impl Host {
     #[must_use]
     pub fn allows(&self, connector: &str, power: &str) -> bool {
         self.allowances.contains(&format!("{connector}:{power}"))
+    }
+
+    /// The address of a page, for somebody outside: `/plans/018f…` → `https://rounds.example.com/plans/018f…`.
+    #[must_use]
+    pub fn link(&self, path: &str) -> Option<String> {
+        let base = self.public_url.as_deref()?.trim_end_matches('/');
+        path.starts_with('/').then(|| format!("{base}{path}"))
     }
 }
 

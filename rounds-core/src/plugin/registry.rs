@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{BuildContext, BuildError, Built, Registration};
+use super::{BuildContext, BuildError, Built, Host, Outbound, Registration};
 use crate::ports::SecretHandle;
 
 /// Two connectors claim the same kind.
@@ -115,12 +116,21 @@ impl Registry {
         registration.build(cx, config).map_err(|source| RegistryError::Build { kind: kind.into(), source })
     }
 
-    /// Checks a config by building the connector without a secret and throwing it away.
+    /// Checks a config by building the connector without a secret and throwing it away. Where it may lead is not asked:
+    /// see [`check_on`](Self::check_on).
     ///
     /// # Errors
     /// As [`build`](Self::build).
     pub fn check(&self, kind: &str, config: &Value) -> Result<(), RegistryError> {
-        let cx = BuildContext::new("check", SecretHandle::none(), std::sync::Arc::default());
+        self.check_on(kind, config, Arc::new(Host { outbound: Outbound::anything(), ..Host::default() }))
+    }
+
+    /// As [`check`](Self::check), against what this host allows. What the host merely lacks is no fault of the config.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn check_on(&self, kind: &str, config: &Value, host: Arc<Host>) -> Result<(), RegistryError> {
+        let cx = BuildContext::new("check", SecretHandle::none(), host);
         match self.build(kind, cx, config.clone()) {
             Ok(_) | Err(RegistryError::Build { source: BuildError::Host { .. }, .. }) => Ok(()),
             Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! The traits that connect Rounds to the world. Each trait's documentation is its contract: who implements it,
 //! who calls it, what MUST hold.
 
+mod answers;
 mod call;
 mod clock;
 mod datasource;
@@ -15,6 +16,7 @@ mod secrets;
 pub mod store;
 
 pub use crate::investigation::{Prices, Usage};
+pub use answers::{Answer, Answers, Inbound, Reply, ReplyTo, Seen, Wish};
 pub use call::{CallContext, CheckReport};
 pub use clock::{Clock, SystemClock};
 pub use datasource::{DataSet, Datasource, DatasourceInfo, Line, Point, Query, Series};
@@ -26,6 +28,6 @@ pub use investigator::{
     ConnectorView, DatasourceView, FiredAlert, Investigator, PreviewedStep, ProposalPreview, Reading, Toolbox,
 };
 pub use model::{Completion, CompletionRequest, Message, Model, ModelInfo, StopReason, ToolCall, ToolSpec};
-pub use notifier::{Notice, NoticeKind, Notifier};
+pub use notifier::{Asked, Notice, NoticeKind, Notifier, Place};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

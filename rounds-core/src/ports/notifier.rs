@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{CallContext, CheckReport, PortError};
-use crate::id::{NoticeId, OrgId, TeamId};
+use super::{Answers, CallContext, CheckReport, PortError};
+use crate::id::{ConnectorId, NoticeId, OrgId, RequestId, TeamId};
+use crate::step::Tier;
 use crate::time::Timestamp;
 
 /// What happened, as somebody is told of it.
@@ -24,6 +25,54 @@ pub enum NoticeKind {
     StepAwaitingApproval,
     /// A plan ended: completed, failed, rejected, expired or cancelled.
     PlanEnded,
+}
+
+/// What a notice asks people to decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Asked {
+    /// The request.
+    pub request_id: RequestId,
+    /// The digest of what is shown: a decision names it, so that it is about this and nothing else.
+    pub digest: String,
+    /// The step, counted from 0; `None`: the whole plan.
+    pub step_ordinal: Option<u32>,
+    /// The most harm that what is asked can do, as Rounds computed it.
+    pub tier: Tier,
+    /// Where it takes place.
+    pub places: Vec<Place>,
+    /// What runs, verbatim, in order.
+    pub commands: Vec<String>,
+    /// When it can no longer be approved.
+    pub expires_at: Timestamp,
+}
+
+impl Asked {
+    /// A question without commands and places: what a notifier's own tests ask.
+    pub fn new(request_id: RequestId, digest: impl Into<String>, tier: Tier, expires_at: Timestamp) -> Self {
+        Self {
+            request_id,
+            digest: digest.into(),
+            step_ordinal: None,
+            tier,
+            places: Vec::new(),
+            commands: Vec::new(),
+            expires_at,
+        }
+    }
+}
+
+/// Where something takes place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// The connector.
+    pub connector_id: ConnectorId,
+    /// Its name, when it still has one.
+    pub connector: Option<String>,
+    /// The namespace, where there is one.
+    pub namespace: Option<String>,
 }
 
 /// One message to people. Delivered at least once, so receivers deduplicate by `idempotency_key`.
@@ -55,6 +104,9 @@ pub struct Notice {
     /// of nobody in particular gets everything.
     #[serde(default)]
     pub owner_team_id: Option<TeamId>,
+    /// What it asks to decide, when it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
 }
 
 impl Notice {
@@ -72,6 +124,7 @@ impl Notice {
             link: String::new(),
             labels: BTreeMap::new(),
             owner_team_id: None,
+            asked: None,
         }
     }
 }
@@ -113,4 +166,9 @@ pub trait Notifier: Send + Sync {
     /// # Errors
     /// It was not delivered, or nobody knows.
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError>;
+
+    /// The way back, for a channel whose messages can be answered. The default is a channel that only tells.
+    fn answers(&self) -> Option<&dyn Answers> {
+        None
+    }
 }

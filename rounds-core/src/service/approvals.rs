@@ -135,14 +135,14 @@ impl Approvals<'_> {
         self.view(plan, id)
     }
 
-    async fn load(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
+    pub(crate) async fn load(&self, who: &Principal, id: RequestId) -> Result<ApprovalView, Error> {
         let found = self.shared.store.plan_of_request(id).await?.map(|found| found.value);
         let plan =
             found.filter(|plan| plan.org_id == who.org_id).ok_or_else(|| Error::not_found("approval request", id))?;
         self.view(plan, id)
     }
 
-    fn view(&self, plan: Plan, id: RequestId) -> Result<ApprovalView, Error> {
+    pub(crate) fn view(&self, plan: Plan, id: RequestId) -> Result<ApprovalView, Error> {
         let request = plan.request(id).cloned().ok_or_else(|| Error::not_found("approval request", id))?;
         Ok(ApprovalView { request, plan })
     }

@@ -1,5 +1,7 @@
 //! Connectors: configure, test, delete. Secrets go in and never come out.
 
+use std::sync::Arc;
+
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -223,7 +225,7 @@ impl Connectors<'_> {
             return Err(Error::Invalid("name: a name of 1 to 200 bytes is expected".into()));
         }
         let registration = self.shared.live.registry.get(&draft.kind)?;
-        caught(|| self.shared.live.registry.check(&draft.kind, &draft.config))
+        caught(|| self.shared.live.registry.check_on(&draft.kind, &draft.config, Arc::clone(&self.shared.live.host)))
             .map_err(|panicked| Error::Invalid(format!("config: it could not be checked: {panicked}")))??;
         let secret = match (&draft.secret, &draft.secret_ref) {
             (Some(_), Some(_)) => {

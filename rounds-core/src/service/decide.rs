@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::channels::Heard;
 use super::error::Error;
 use super::plans::{Approval, Modification, Plans, follow_up};
 use super::prepare;
@@ -14,6 +15,15 @@ use crate::ports::NoticeKind;
 use crate::ports::store::{Commit, Key, RecordKind, Versioned};
 use crate::time::after_ms;
 
+/// What a decision came by, when it was not the plan itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Via<'a> {
+    /// The request that was decided on.
+    pub request: Option<RequestId>,
+    /// What was answered in a channel.
+    pub channel: Option<&'a Heard>,
+}
+
 impl Plans<'_> {
     /// One decision: authorize, apply, and commit plan, rescue, audit and events together. A refused decision is
     /// audited too, as a failure. `via` is the request that was decided on, when it was not the plan itself.
@@ -24,6 +34,17 @@ impl Plans<'_> {
         via: Option<RequestId>,
         decision: &Decision,
     ) -> Result<Plan, Error> {
+        self.decide_via(who, id, Via { request: via, channel: None }, decision).await
+    }
+
+    /// As [`decide`](Self::decide), from wherever it came.
+    pub(crate) async fn decide_via(
+        &self,
+        who: &Principal,
+        id: PlanId,
+        via: Via<'_>,
+        decision: &Decision,
+    ) -> Result<Plan, Error> {
         let result = self.try_decide(who, id, via, decision).await;
         if let Err(error) = &result {
             self.audit_refusal(who, id, via, decision, error).await;
@@ -31,21 +52,16 @@ impl Plans<'_> {
         result
     }
 
-    async fn try_decide(
-        &self,
-        who: &Principal,
-        id: PlanId,
-        via: Option<RequestId>,
-        decision: &Decision,
-    ) -> Result<Plan, Error> {
+    async fn try_decide(&self, who: &Principal, id: PlanId, via: Via<'_>, decision: &Decision) -> Result<Plan, Error> {
         let shared = self.shared;
         decision.check_reason()?;
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
             shared.authorize(who, Action::PlansApprove, &found.value.scopes()).await?;
-            if let Some(request) = via.and_then(|id| found.value.request(id)) {
+            if let Some(request) = via.request.and_then(|id| found.value.request(id)) {
                 still_open(request)?;
+                via.channel.map_or(Ok(()), |heard| heard.fits(&found.value, request))?;
             }
             let event = self.event(who, &found.value, decision).await?;
             let mut next = match transition(&found.value, &event) {
@@ -56,7 +72,7 @@ impl Plans<'_> {
             };
             if let Decision::Approve { reason: Some(reason), .. } | Decision::ApproveStep { reason: Some(reason), .. } =
                 decision
-                && let Some(request) = next.requests.iter_mut().find(|request| Some(request.id) == via)
+                && let Some(request) = next.requests.iter_mut().find(|request| Some(request.id) == via.request)
             {
                 request.reason = Some(reason.clone());
             }
@@ -72,15 +88,17 @@ impl Plans<'_> {
             if next.status != found.value.status {
                 commit = follow_up(shared, commit, &next, found.version + 1).await?;
             }
-            if let PlanEvent::Submit { .. } = event {
-                let kind = NoticeKind::PlanProposed;
-                commit = commit.insert(shared.plan_notice(
-                    &next,
-                    found.version + 1,
-                    kind,
-                    "waits for approval",
-                    "submitted",
-                ));
+            // A changed plan asks anew: what was told before asks a request that is no longer open.
+            let asks = match event {
+                PlanEvent::Submit { .. } => Some(("waits for approval", "submitted".to_owned())),
+                PlanEvent::Modify { .. } => {
+                    Some(("was changed and waits for approval", format!("modified/{}", next.revision)))
+                }
+                _ => None,
+            };
+            if let Some((what, part)) = asks {
+                let (version, kind) = (found.version + 1, NoticeKind::PlanProposed);
+                commit = commit.insert(shared.plan_notice(&next, version, kind, what, &part));
             }
             if shared.settle(commit, &mut tries).await? {
                 return Ok(next);
@@ -195,14 +213,7 @@ impl Plans<'_> {
         Ok(Some(rescue))
     }
 
-    async fn audit_refusal(
-        &self,
-        who: &Principal,
-        id: PlanId,
-        via: Option<RequestId>,
-        decision: &Decision,
-        error: &Error,
-    ) {
+    async fn audit_refusal(&self, who: &Principal, id: PlanId, via: Via<'_>, decision: &Decision, error: &Error) {
         match error {
             Error::Denied(_) | Error::State(_) | Error::Conflict { .. } | Error::Refused(_) => {}
             // Nothing was decided about: there is no such plan, or nobody could look.
@@ -247,15 +258,8 @@ impl Decision {
         }
     }
 
-    fn entry(
-        &self,
-        shared: &Shared,
-        who: &Principal,
-        plan: &Plan,
-        via: Option<RequestId>,
-        outcome: Outcome,
-    ) -> AuditEntry {
-        let target = match via {
+    fn entry(&self, shared: &Shared, who: &Principal, plan: &Plan, via: Via<'_>, outcome: Outcome) -> AuditEntry {
+        let target = match via.request {
             Some(request) => (AuditEntry::TARGET_REQUEST, request.to_string()),
             None => (AuditEntry::TARGET_PLAN, plan.id.to_string()),
         };
@@ -271,6 +275,8 @@ impl Decision {
             .with("planId", plan.id.to_string())
             .with("digest", plan.digest.clone())
             .with("revision", plan.revision);
+        let entry =
+            via.channel.into_iter().flat_map(Heard::audit).fold(entry, |entry, (name, value)| entry.with(name, value));
         match self {
             Self::Approve { approval, reason } => with_reason(
                 entry.with("autoEdit", approval.auto_edit).with("unbound", approval.digest.is_none()),

@@ -161,18 +161,23 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Er
 }
 
 async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
-    let channels = shared
+    let connectors: Vec<Connector> = shared
         .store
         .connectors(&found.value.notice.org_id)
         .await?
         .into_iter()
-        .map(|channel| channel.value)
-        .filter(|channel| channel.role == Role::Notifier)
+        .map(|connector| connector.value)
         .collect();
+    let channels = connectors.iter().filter(|connector| connector.role == Role::Notifier).collect();
     let channels = hearing(found.value.notice.owner_team_id, channels);
+    let mut told = found.value.clone();
+    for place in told.notice.asked.iter_mut().flat_map(|asked| &mut asked.places) {
+        let named = connectors.iter().find(|connector| connector.id == place.connector_id);
+        place.connector = named.map(|connector| connector.name.clone());
+    }
     let mut commit = Commit::new().releasing(lease);
     for channel in channels {
-        let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..found.value.clone() };
+        let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..told.clone() };
         commit = commit.insert(delivery);
     }
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());
@@ -182,7 +187,7 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
 
 /// The channels that hear of what a team owns: that team's, and those of nobody in particular. Where that is none at all,
 /// every channel: something that waits for a person and that no person hears of helps nobody.
-fn hearing(owner: Option<TeamId>, channels: Vec<Connector>) -> Vec<Connector> {
+fn hearing(owner: Option<TeamId>, channels: Vec<&Connector>) -> Vec<&Connector> {
     let (hear, others): (Vec<_>, Vec<_>) =
         channels.into_iter().partition(|channel| channel.owner_team_id.is_none() || channel.owner_team_id == owner);
     if hear.is_empty() { others } else { hear }

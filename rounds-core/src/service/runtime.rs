@@ -15,7 +15,9 @@ use super::guard::panic_text;
 use super::live::LiveConnectors;
 use super::metered::Metered;
 use super::shared::Shared;
-use super::{Alerts, Approvals, AuditLog, Backlog, Connectors, DeadLetters, Investigations, Plans, Recipient};
+use super::{
+    Alerts, Approvals, AuditLog, Backlog, Channels, Connectors, DeadLetters, Investigations, Plans, Recipient,
+};
 use super::{dead_letters, dispatcher, evaluator, executor, feed, outbox, sink, sweeper, verifier};
 use crate::id::OrgId;
 use crate::plugin::{Host, Registry};
@@ -269,6 +271,12 @@ impl Rounds {
     #[must_use]
     pub fn approvals(&self) -> Approvals<'_> {
         Approvals { shared: &self.shared }
+    }
+
+    /// Answers from channels.
+    #[must_use]
+    pub fn channels(&self) -> Channels<'_> {
+        Channels { shared: &self.shared }
     }
 
     /// Alert rules.

@@ -13,9 +13,10 @@ use crate::id::{NoticeId, OrgId, RequestId};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
 use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError};
 use crate::ports::{
-    Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Store,
+    Asked, Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Place, Store,
 };
 use crate::settings::Settings;
+use crate::step::Tier;
 use crate::time::Timestamp;
 
 /// How often a decision is taken anew because somebody else was faster.
@@ -151,6 +152,7 @@ impl Shared {
                 link,
                 labels: Default::default(),
                 owner_team_id: None,
+                asked: None,
             },
             channel: None,
             about: Some(about),
@@ -164,7 +166,7 @@ impl Shared {
 
     /// A notice about a plan that is committed at `version`.
     pub fn plan_notice(&self, plan: &Plan, version: u64, kind: NoticeKind, what: &str, part: &str) -> OutboxNotice {
-        let mut told = self.notice(
+        let mut notice = self.notice(
             &plan.org_id,
             (plan.id.as_uuid(), version),
             kind,
@@ -173,9 +175,39 @@ impl Shared {
             plan.steps.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
         );
-        told.notice.owner_team_id = plan.owner_team_id;
-        told
+        notice.notice.owner_team_id = plan.owner_team_id;
+        notice.notice.asked = asked(plan, kind);
+        notice
     }
+}
+
+/// What a notice about a plan asks to decide. The connectors' names are filled in when it is routed.
+fn asked(plan: &Plan, kind: NoticeKind) -> Option<Asked> {
+    let is_asked = |request: &&ApprovalRequest| match kind {
+        NoticeKind::PlanProposed => request.kind == RequestKind::Plan,
+        NoticeKind::StepAwaitingApproval => request.kind != RequestKind::Plan,
+        NoticeKind::AlertFiring | NoticeKind::AlertResolved | NoticeKind::PlanEnded => false,
+    };
+    let mut open = plan.requests.iter().rev().filter(|request| request.status == RequestStatus::Pending);
+    let request = open.find(is_asked)?;
+    let step_ordinal = match request.kind {
+        RequestKind::Step { ordinal } => Some(ordinal),
+        RequestKind::Plan => None,
+    };
+    let steps = || plan.steps.iter().filter(|step| step_ordinal.is_none_or(|only| step.ordinal == only));
+    let mut places: Vec<Place> = steps()
+        .flat_map(|step| {
+            let place = |namespace| Place { connector_id: step.connector_id, connector: None, namespace };
+            let named = step.review.targets.iter().map(move |target| place(target.namespace.clone()));
+            named.chain(step.review.targets.is_empty().then(|| place(None)))
+        })
+        .collect();
+    places.sort();
+    places.dedup();
+    let tier = steps().map(|step| step.review.tier).max().unwrap_or(Tier::Destructive);
+    let commands = steps().map(|step| step.review.command_text.clone()).collect();
+    let asked = Asked::new(request.id, request.digest.clone(), tier, request.expires_at);
+    Some(Asked { step_ordinal, places, commands, ..asked })
 }
 
 /// The step and the request that an event of a plan is about, as the plan is after it.

@@ -19,6 +19,7 @@ mod rules;
 mod service_accounts;
 mod sessions;
 mod setup;
+mod slack;
 mod table;
 mod teams;
 mod users;
@@ -48,6 +49,7 @@ pub fn api() -> Api {
         evidence::routes,
         plans::routes,
         approvals::routes,
+        slack::routes,
         audit::routes,
         events::routes,
         metrics::routes,

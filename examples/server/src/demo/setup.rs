@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rounds_core::plugin::Outbound;
 use rounds_sandbox::Sandbox;
 use serde_json::json;
 
@@ -53,11 +54,14 @@ pub(super) async fn start(listen: &str) -> anyhow::Result<Stage> {
         name: Some("Demo Admin".into()),
         password: password.clone().into(),
     });
+    // Cluster and metrics of the demo are in this very process.
+    settings.outbound = Outbound::loopback();
     // A demo is watched, so what usually takes minutes takes seconds.
     settings.core.verification_stable = Duration::from_secs(3);
     settings.core.poll_interval = Duration::from_millis(500);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let url = format!("http://{}", listener.local_addr().context("reading the address")?);
+    settings.public_url = Some(url.clone());
     let app = App::start(Boot::new(settings)?).await?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -50,6 +50,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let overrides = Overrides { data_dir: Some(dir.path().to_path_buf()), ..Overrides::default() };
         let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
+        settings.outbound = rounds_core::plugin::Outbound::loopback();
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
         settings.core.progress_interval = Duration::from_millis(100);

@@ -25,4 +25,5 @@ mod recording;
 mod replicas;
 mod sessions;
 mod setup;
+mod slack;
 mod support;

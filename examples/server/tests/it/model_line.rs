@@ -127,6 +127,7 @@ async fn a_model_takes_an_alert_to_a_fix_that_a_person_approved() {
     let folder = tempfile::tempdir().unwrap();
     let overrides = Overrides { data_dir: Some(folder.path().to_owned()), ..Overrides::default() };
     let mut settings = ServerSettings::read(&tools_only, overrides).unwrap();
+    settings.outbound = rounds_core::plugin::Outbound::loopback();
     settings.seed_admin =
         Some(SeedAdmin { email: None, login: "admin".into(), name: None, password: PASSWORD.to_owned().into() });
     settings.core.verification_stable = Duration::from_secs(2);

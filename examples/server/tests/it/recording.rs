@@ -34,6 +34,7 @@ async fn what_is_recorded_with_a_cluster_is_replayed_without_one() {
     let folder = tempfile::tempdir().unwrap();
     let overrides = Overrides { data_dir: Some(folder.path().to_owned()), ..Overrides::default() };
     let mut settings = ServerSettings::read(&tools_only, overrides).unwrap();
+    settings.outbound = rounds_core::plugin::Outbound::loopback();
     settings.seed_admin =
         Some(SeedAdmin { email: None, login: "admin".into(), name: None, password: PASSWORD.to_owned().into() });
     // Nothing but the recording investigates.

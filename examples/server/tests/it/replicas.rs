@@ -65,6 +65,7 @@ fn spawn(database: &TestDatabase) -> (Child, TempDir) {
         .env("SEED_ADMIN_LOGIN", "ada")
         .env("SEED_ADMIN_PASSWORD", PASSWORD)
         .env("ROUNDS_ALLOW", "metrics:plain-http")
+        .env("ROUNDS_OUTBOUND_ALLOW", "loopback")
         .args(["serve", "--listen", "127.0.0.1:0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use rounds_core::plugin::{BuildContext, BuildError, Registration, Registry};
+use rounds_core::plugin::{BuildContext, BuildError, Outbound, Registration, Registry};
 use rounds_core::ports::{
     CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, Investigator, Notice, Notifier, Point, PortError,
     Query, Series,
@@ -210,6 +210,7 @@ async fn start_in(
     });
     let overrides = Overrides { data_dir: Some(data.to_owned()), listen: None };
     let mut settings = ServerSettings::read(&|_| None, overrides).unwrap();
+    settings.outbound = Outbound::loopback();
     settings.core.poll_interval = Duration::from_millis(100);
     settings.core.plan_expiry_sweep = Duration::from_millis(100);
     change(&mut settings);

@@ -28,6 +28,7 @@ use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, ren
 use super::kubeconfig::{self, Kubeconfig, Powers};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
+use super::reach;
 use super::rundir::RunDir;
 use super::version::{self, KubectlInfo};
 use rounds_core::redact::redact;
@@ -179,7 +180,9 @@ impl KubectlExecutionAdapter {
     /// Looks at a kubeconfig before it is stored.
     pub(super) fn check_secret(cx: &BuildContext, secret: &SecretString) -> Result<(), BuildError> {
         let checked = kubeconfig::sanitize(secret, powers(&cx.host, &cx.name));
-        checked.map(drop).map_err(|error| BuildError::config(error.to_string()))
+        let kubeconfig = checked.map_err(|error| BuildError::config(error.to_string()))?;
+        reach::check_literal(&cx.host, &kubeconfig.server)
+            .map_err(|why| BuildError::config(format!("the kubeconfig is refused: {why}")))
     }
 
     /// The kubectl that runs, asked for once.
@@ -211,8 +214,12 @@ impl KubectlExecutionAdapter {
         let secret = secret.ok_or_else(|| {
             StepError::not_started("this connector has no kubeconfig: paste one, or give a reference to it")
         })?;
-        kubeconfig::sanitize(&secret, powers(&self.host, &self.name))
-            .map_err(|error| StepError::not_started(error.to_string()))
+        let kubeconfig = kubeconfig::sanitize(&secret, powers(&self.host, &self.name))
+            .map_err(|error| StepError::not_started(error.to_string()))?;
+        reach::check_literal(&self.host, &kubeconfig.server)
+            .map_err(|why| StepError::not_started(format!("the kubeconfig is refused: {why}")))?;
+        reach::check_resolved(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
+        Ok(kubeconfig)
     }
 
     fn gate(&self) -> Arc<Gate> {

@@ -30,10 +30,11 @@ const OWNED: [&str; 6] = ["model", "messages", "tools", "max_tokens", "max_compl
 /// use rounds_core::plugin::{BuildContext, Host};
 /// use rounds_core::ports::{Model as _, SecretHandle};
 ///
-/// // Ollama on this host wants no key.
+/// // Ollama on this host wants no key; that connectors may call this host is its operator's to say.
+/// let host = Host { outbound: "loopback".parse()?, ..Host::default() };
 /// let config = serde_json::json!({ "model": "qwen3:8b", "baseUrl": "http://127.0.0.1:11434/v1" });
 /// let config: OpenAiConfig = serde_json::from_value(config)?;
-/// let model = OpenAi::new(BuildContext::new("local", SecretHandle::none(), Arc::new(Host::default())), config)?;
+/// let model = OpenAi::new(BuildContext::new("local", SecretHandle::none(), Arc::new(host)), config)?;
 /// assert_eq!(model.describe().name, "qwen3:8b");
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```

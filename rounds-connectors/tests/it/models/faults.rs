@@ -322,7 +322,7 @@ async fn rule_12_the_key_is_in_no_error_no_debug_and_no_address() {
     }
     use rounds_connectors::models::{Anthropic, AnthropicConfig, Gemini, GeminiConfig, OpenAi, OpenAiConfig};
     let config = || json!({ "model": "m" });
-    let cx = || BuildContext::new("m", key(), Arc::new(Host::default()));
+    let cx = || BuildContext::new("m", key(), Arc::new(Host { outbound: Outbound::loopback(), ..Host::default() }));
     let plain = |mut config: Value| {
         config["baseUrl"] = "http://127.0.0.1:9".into();
         config

@@ -15,7 +15,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use rounds_core::plugin::{BuildContext, Built, Host, Registry};
+use rounds_core::plugin::{BuildContext, Built, Host, Outbound, Registry};
 use rounds_core::ports::{
     CallContext, Completion, CompletionRequest, Message, Model, PortError, SecretHandle, ToolCall, ToolSpec,
 };
@@ -109,7 +109,7 @@ fn json_answer(status: u16, body: impl Into<Body>) -> Response {
 /// A connector of this kind, built as a server builds it.
 fn model(kind: &str, config: Value, secret: SecretHandle) -> Arc<dyn Model> {
     let registry = Registry::linked().expect("no duplicates");
-    let cx = BuildContext::new("model", secret, Arc::new(Host::default()));
+    let cx = BuildContext::new("model", secret, Arc::new(Host { outbound: Outbound::loopback(), ..Host::default() }));
     match registry.get(kind).expect("it is linked").build(cx, config).expect("a config") {
         Built::Model(model) => model,
         other => panic!("{other:?}"),

@@ -281,6 +281,7 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             link: "/plans/1".into(),
             labels: BTreeMap::new(),
             owner_team_id: None,
+            asked: None,
         },
         channel: Some(ConnectorId::new()),
         about: Some(PlanId::new().as_uuid()),

@@ -1,0 +1,110 @@
+//! Where a kubeconfig may lead.
+//!
+//! The `server` of a kubeconfig is an address that somebody with `connectors:write` chose and this server calls, so it is
+//! held against [`Host::outbound`], with one difference: private addresses pass. Nearly every cluster's API is at one,
+//! and kubectl speaks nothing but the Kubernetes API there, over TLS that is verified unless the operator said otherwise
+//! for this connector. Loopback, link-local (the cloud's metadata service) and the rest are refused as everywhere.
+//!
+//! kubectl resolves names by itself. Looking a name up right before each kubectl is started keeps out names that lead
+//! inside, and does not keep out one that changes its answer within that moment.
+
+use std::net::IpAddr;
+
+use rounds_core::plugin::{AddressRange, Host, OutboundRefused};
+use url::Url;
+
+fn check(host: &Host, name: &str, address: IpAddr) -> Result<(), OutboundRefused> {
+    match host.outbound.check(name, address) {
+        Err(refused) if matches!(refused.range(), AddressRange::Private | AddressRange::Shared) => Ok(()),
+        checked => checked,
+    }
+}
+
+/// Looks at an address that is written out; a name passes.
+pub(super) fn check_literal(host: &Host, server: &str) -> Result<(), String> {
+    let Ok(url) = Url::parse(server) else { return Ok(()) };
+    let checked = |address: IpAddr| {
+        let checked = check(host, url.host_str().unwrap_or_default(), address);
+        checked.map_err(|refused| format!("its cluster's `server` may not be called: {refused}"))
+    };
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => {
+            checked(address.into())?;
+            // kubectl may read another address out of 0x7f.1 than we do.
+            if !server.contains(&address.to_string()) {
+                return Err(format!("its cluster's `server` spells the address {address} in an odd way: write it so"));
+            }
+            Ok(())
+        }
+        Some(url::Host::Ipv6(address)) => checked(address.into()),
+        Some(url::Host::Domain(_)) | None => Ok(()),
+    }
+}
+
+/// Looks up the name of a server and at every address that it has; kubectl takes any of them.
+pub(super) async fn check_resolved(host: &Host, server: &str) -> Result<(), String> {
+    let url = Url::parse(server).ok();
+    let Some(url::Host::Domain(name)) = url.as_ref().and_then(Url::host) else { return Ok(()) };
+    let found = match tokio::net::lookup_host((name, 0)).await {
+        Ok(found) => found,
+        // Behind a proxy, names are the proxy's to resolve.
+        Err(_) if has_proxy(host) => return Ok(()),
+        Err(error) => {
+            return Err(format!("the API server {server} could not be reached, so nothing was sent: {name}: {error}"));
+        }
+    };
+    for address in found {
+        check(host, name, address.ip())
+            .map_err(|refused| format!("the API server {server} may not be called, so nothing was sent: {refused}"))?;
+    }
+    Ok(())
+}
+
+fn has_proxy(host: &Host) -> bool {
+    let is_set = |name: &str| host.child_env.get(name).is_some_and(|value| !value.trim().is_empty());
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].into_iter().any(is_set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_may_be_at_a_private_address_and_not_at_this_host_or_the_metadata_service() {
+        let none = Host::default();
+        for server in ["https://10.0.0.1:6443", "https://100.64.0.1", "https://[fd00::1]:6443", "https://1.1.1.1"] {
+            check_literal(&none, server).unwrap();
+        }
+        for server in [
+            "https://127.0.0.1:6443",
+            "https://0x7f.1",
+            "https://[::1]:6443",
+            "https://169.254.169.254",
+            "https://[::ffff:169.254.169.254]",
+            "https://[fe80::1]",
+            "https://[fd00:ec2::254]",
+            "https://0.0.0.0:6443",
+            "https://100.100.100.200",
+        ] {
+            let error = check_literal(&none, server).unwrap_err();
+            assert!(error.contains("ROUNDS_OUTBOUND_ALLOW"), "{server}: {error}");
+        }
+        let loopback = Host { outbound: "loopback".parse().unwrap(), ..Host::default() };
+        check_literal(&loopback, "https://127.0.0.1:6443").unwrap();
+        assert!(check_literal(&loopback, "https://0x7f.1").unwrap_err().contains("odd way"));
+        assert!(check_literal(&loopback, "https://169.254.169.254").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_host_is_refused_before_kubectl_is_started() {
+        let error = check_resolved(&Host::default(), "https://localhost:6443").await.unwrap_err();
+        assert!(error.contains("localhost resolves to") && error.contains("nothing was sent"), "{error}");
+        let loopback = Host { outbound: "loopback".parse().unwrap(), ..Host::default() };
+        check_resolved(&loopback, "https://localhost:6443").await.unwrap();
+        let mut proxied = Host::default();
+        let unknown = "https://no-such-host.invalid:6443";
+        assert!(check_resolved(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
+        proxied.child_env.insert("HTTPS_PROXY".into(), "http://proxy:3128".into());
+        check_resolved(&proxied, unknown).await.unwrap();
+    }
+}

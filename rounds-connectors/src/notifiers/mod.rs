@@ -1,0 +1,54 @@
+//! Channels that tell people: signed webhooks for programs, and Slack.
+
+mod slack;
+mod webhook;
+
+use hmac::Mac as _;
+use rounds_core::plugin::BuildError;
+use rounds_core::ports::{PortError, PortErrorKind};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
+use url::Url;
+
+pub use slack::{Slack, SlackConfig};
+pub use webhook::{Webhook, WebhookConfig};
+
+type HmacSha256 = hmac::Hmac<Sha256>;
+
+/// Error bodies are for people; more than this is not read.
+const ERROR_BODY: usize = 16 * 1024;
+
+/// HMAC-SHA256 over these parts, one after another.
+///
+/// # Errors
+/// None in practice: HMAC takes a key of any length.
+fn mac(key: &SecretString, parts: &[&[u8]]) -> Result<HmacSha256, PortError> {
+    let mut mac = HmacSha256::new_from_slice(key.expose_secret().as_bytes())
+        .map_err(|_| PortError::new(PortErrorKind::Unauthorized, "the key cannot be used for HMAC-SHA256"))?;
+    parts.iter().for_each(|part| mac.update(part));
+    Ok(mac)
+}
+
+/// An address in a config, checked; what is wrong with it is said without repeating what may be a password.
+fn address(field: &str, text: &str, example: &str) -> Result<Url, BuildError> {
+    let refuse =
+        |what: &str| Err(BuildError::config(format!("{field}: {what}; an address such as {example} is expected")));
+    let Ok(url) = Url::parse(text.trim()) else { return refuse("not an address") };
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return refuse("found neither http:// nor https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("found a user name or password in the address");
+    }
+    if url.fragment().is_some() {
+        return refuse("found `#`");
+    }
+    Ok(url)
+}
+
+fn seconds(field: &str, found: u64) -> Result<std::time::Duration, BuildError> {
+    match found {
+        1..=60 => Ok(std::time::Duration::from_secs(found)),
+        _ => Err(BuildError::config(format!("{field}: found {found}; 1 to 60 is accepted"))),
+    }
+}
