@@ -5,14 +5,39 @@ use std::collections::BTreeMap;
 use rounds_core::OrgId;
 use rounds_core::ports::StoreError;
 use rounds_core::ports::store::{Change, Cursor, Index, Key, ListQuery, Lookup, Page, Record, RecordKind, Versioned};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, LockType, Order, Query, SelectStatement, Value};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, LockType, Order, Query, SelectStatement, UnionType, Value};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use uuid::Uuid;
 
 use crate::db::Db;
 use crate::dialect;
 use crate::error::{Fail, signed, unsigned};
-use crate::tables::{column_text, has_parts, has_secret};
+use crate::tables::{column_text, has_parts, has_secret, has_tags};
+
+/// The same select, for records with one of these statuses: a branch for each, which reads its index in order and stops.
+/// Asked for several at once, both databases sort everything that has one of them. One statement all the same: a record
+/// that goes from one status to another meanwhile is not missed.
+fn by_status(select: SelectStatement, statuses: &[String], limit: u64, newest_first: bool) -> SelectStatement {
+    let of = |status: &String| select.clone().and_where(Expr::col("status").eq(column_text(status))).take();
+    let mut named: Vec<&String> = statuses.iter().collect();
+    named.sort();
+    named.dedup();
+    match named.as_slice() {
+        [] => select,
+        [one] => of(one),
+        several => {
+            // SQLite takes an order and a limit in a branch only when it stands in parentheses of its own.
+            let branch =
+                |status: &&String| Query::select().expr(Expr::cust("*")).from_subquery(of(status), "one").take();
+            let mut branches = several.iter().map(branch);
+            let mut union = branches.next().unwrap_or_default();
+            for other in branches {
+                union.union(UnionType::All, other);
+            }
+            union.order_by("id", if newest_first { Order::Desc } else { Order::Asc }).limit(limit).take()
+        }
+    }
+}
 
 /// The columns of a record beside its id, in the order in which [`Db::header`] gives their values.
 const HEADER: [&str; 6] = ["org_id", "status", "parent", "unique_key", "due_at", "body"];
@@ -67,9 +92,6 @@ impl Db {
         if let Some(org) = &query.org {
             select.and_where(Expr::col("org_id").eq(column_text(org.as_str())));
         }
-        if !query.statuses.is_empty() {
-            select.and_where(Expr::col("status").is_in(query.statuses.iter().map(|status| column_text(status))));
-        }
         if let Some(parent) = query.parent {
             select.and_where(Expr::col("parent").eq(parent));
         }
@@ -79,6 +101,14 @@ impl Db {
             };
             let status = Expr::col("status").eq(column_text(status));
             let owners = Query::select().column("owner").from(parts).and_where(status).take();
+            select.and_where(Expr::col("id").in_subquery(owners));
+        }
+        if !query.tags.is_empty() && !has_tags(query.kind) {
+            return Ok(Page { records: Vec::new(), next: None });
+        }
+        for tag in &query.tags {
+            let tagged = Expr::col("tag").eq(column_text(tag));
+            let owners = Query::select().column("owner").from(self.tables.tags(query.kind)).and_where(tagged).take();
             select.and_where(Expr::col("id").in_subquery(owners));
         }
         if let Some(due_by) = query.due_by {
@@ -91,7 +121,9 @@ impl Db {
         select.order_by("id", if query.newest_first { Order::Desc } else { Order::Asc });
         // One more than asked for says whether there is a next page.
         let limit = query.limit as usize;
-        let mut rows = self.reader.query_all(select.limit(limit as u64 + 1)).await?;
+        select.limit(limit as u64 + 1);
+        let select = by_status(select, &query.statuses, limit as u64 + 1, query.newest_first);
+        let mut rows = self.reader.query_all(&select).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         // By the row, not by the record: the last row may be one that cannot be read.
@@ -159,6 +191,7 @@ impl Db {
             .map_err(|error| Fail::Store(StoreError::Invalid(error.to_string())))?
             .take();
         tx.execute(&insert).await.map_err(|error| taken(error, key, &index))?;
+        self.insert_tags(tx, key, &index).await?;
         self.insert_parts(tx, key, &index).await
     }
 
@@ -177,6 +210,11 @@ impl Db {
         if let Some(parts) = self.tables.parts(key.kind) {
             tx.execute(Query::delete().from_table(parts).and_where(Expr::col("owner").eq(key.id))).await?;
         }
+        if has_tags(key.kind) {
+            let tags = self.tables.tags(key.kind);
+            tx.execute(Query::delete().from_table(tags).and_where(Expr::col("owner").eq(key.id))).await?;
+        }
+        self.insert_tags(tx, key, &index).await?;
         self.insert_parts(tx, key, &index).await
     }
 
@@ -202,6 +240,23 @@ impl Db {
             Some(_) => Ok(()),
             None => Err(StoreError::Conflict { key, expected: version }.into()),
         }
+    }
+
+    async fn insert_tags(&self, tx: &impl ConnectionTrait, key: Key, index: &Index) -> Result<(), Fail> {
+        if index.tags.is_empty() {
+            return Ok(());
+        }
+        if !has_tags(key.kind) {
+            return Err(StoreError::Invalid(format!("a {} has no tags here", key.kind)).into());
+        }
+        let mut insert = Query::insert().into_table(self.tables.tags(key.kind)).columns(["owner", "tag"]).take();
+        for tag in &index.tags {
+            insert
+                .values([key.id.into(), column_text(tag).into()])
+                .map_err(|error| Fail::Store(StoreError::Invalid(error.to_string())))?;
+        }
+        tx.execute(&insert).await?;
+        Ok(())
     }
 
     async fn insert_parts(&self, tx: &impl ConnectionTrait, key: Key, index: &Index) -> Result<(), Fail> {

@@ -46,6 +46,21 @@ impl Tables {
     pub(crate) fn name_of_parts(&self, kind: RecordKind) -> Alias {
         self.named(&format!("{kind}_part"))
     }
+
+    /// The name of the table of a kind's tags, without the prefix.
+    pub(crate) fn tags_name(&self, kind: RecordKind) -> String {
+        format!("{kind}_tag")
+    }
+
+    /// The table of a kind's tags.
+    pub(crate) fn tags(&self, kind: RecordKind) -> Alias {
+        self.named(&self.tags_name(kind))
+    }
+}
+
+/// Whether records of a kind have tags to be listed by.
+pub(crate) fn has_tags(kind: RecordKind) -> bool {
+    kind == RecordKind::Plan
 }
 
 /// Whether records of a kind have parts that are found on their own: a plan's requests.

@@ -23,7 +23,7 @@ const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-
 /// API and pages over a state. An embedder nests or merges it; it wants connect info
 /// (`into_make_service_with_connect_info::<SocketAddr>()`) to tell addresses apart.
 pub fn router(state: AppState) -> Router {
-    let router = api::api().into_router().merge(pages::router());
+    let router = api::api().into_router().merge(pages::router().into_router());
     let router = router.method_not_allowed_fallback(method_not_allowed).fallback(not_found);
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))

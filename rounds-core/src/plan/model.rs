@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
 use crate::access::{Actor, Scope};
-use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId, TeamId};
 use crate::step::{ReviewedStep, Tier};
 use crate::time::Timestamp;
 
@@ -241,6 +241,10 @@ pub struct Plan {
     pub canonical: String,
     /// The alert it is to end.
     pub linked_alert_rule_id: Option<AlertRuleId>,
+    /// The team it concerns: the alert rule's, else the connector's, as they were when it was proposed. It decides whose
+    /// channels are told, and nothing about access.
+    #[serde(default)]
+    pub owner_team_id: Option<TeamId>,
     /// Whether the alert recovered.
     pub verification: Verification,
     /// Whether no step needs an approval of its own.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{CallContext, CheckReport, PortError};
-use crate::id::{NoticeId, OrgId};
+use crate::id::{NoticeId, OrgId, TeamId};
 use crate::time::Timestamp;
 
 /// What happened, as somebody is told of it.
@@ -51,6 +51,10 @@ pub struct Notice {
     pub link: String,
     /// Labels to route by.
     pub labels: BTreeMap<String, String>,
+    /// The team it concerns. Rounds has routed by it already: a channel of a team gets what that team owns, and a channel
+    /// of nobody in particular gets everything.
+    #[serde(default)]
+    pub owner_team_id: Option<TeamId>,
 }
 
 impl Notice {
@@ -67,6 +71,7 @@ impl Notice {
             severity: String::new(),
             link: String::new(),
             labels: BTreeMap::new(),
+            owner_team_id: None,
         }
     }
 }

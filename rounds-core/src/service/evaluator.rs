@@ -362,6 +362,7 @@ fn told(
     let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
     notice.notice.severity = rule.severity.to_string();
     notice.notice.labels.clone_from(&rule.labels);
+    notice.notice.owner_team_id = rule.owner_team_id;
     commit.insert(notice)
 }
 

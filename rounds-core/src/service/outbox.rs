@@ -19,7 +19,7 @@ use super::observe::woken;
 use super::shared::{Shared, backoff_ms, millis};
 use crate::connector::Connector;
 use crate::connector::Role;
-use crate::id::{ConnectorId, NoticeId};
+use crate::id::{ConnectorId, NoticeId, TeamId};
 use crate::ports::CallContext;
 use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned,
@@ -161,7 +161,7 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Er
 }
 
 async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
-    let channels: Vec<Connector> = shared
+    let channels = shared
         .store
         .connectors(&found.value.notice.org_id)
         .await?
@@ -169,6 +169,7 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
         .map(|channel| channel.value)
         .filter(|channel| channel.role == Role::Notifier)
         .collect();
+    let channels = hearing(found.value.notice.owner_team_id, channels);
     let mut commit = Commit::new().releasing(lease);
     for channel in channels {
         let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..found.value.clone() };
@@ -177,6 +178,14 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());
     shared.store.commit(commit.delete(key, found.version)).await?;
     Ok(())
+}
+
+/// The channels that hear of what a team owns: that team's, and those of nobody in particular. Where that is none at all,
+/// every channel: something that waits for a person and that no person hears of helps nobody.
+fn hearing(owner: Option<TeamId>, channels: Vec<Connector>) -> Vec<Connector> {
+    let (hear, others): (Vec<_>, Vec<_>) =
+        channels.into_iter().partition(|channel| channel.owner_team_id.is_none() || channel.owner_team_id == owner);
+    if hear.is_empty() { others } else { hear }
 }
 
 /// Delivers a notice, or puts it off while the channel has not been told what came before.

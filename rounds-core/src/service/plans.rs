@@ -13,16 +13,23 @@ use super::prepare::{self, Origin};
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertRuleId, InvestigationId, NoticeId, PlanId};
+use crate::id::{AlertRuleId, ConnectorId, InvestigationId, NoticeId, PlanId, TeamId};
 use crate::investigation::{Proposal, ProposedStep};
-use crate::plan::{Plan, PlanEvent, PlanOutcome, PlanStatus, transition};
+use crate::plan::{Plan, PlanEvent, PlanOutcome, PlanStatus, Step, transition};
 use crate::ports::NoticeKind;
-use crate::ports::store::{Commit, Cursor, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::ports::store::{Commit, Cursor, ListQuery, PlanTag, RecordKind, StoreExt, Versioned};
+use crate::time::Timestamp;
 
 /// Plans: propose, read, decide. Every method authorizes the principal itself.
 pub struct Plans<'a> {
     pub(crate) shared: &'a Shared,
 }
+
+/// How many plans are read for one page at most: what is younger than a filter's time is read past.
+const LOOKED_AT: usize = 2_000;
+
+/// How far the order of ids may be from that of the times, with several replicas and their clocks.
+const SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 /// Which plans are wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,10 +38,36 @@ pub struct PlanFilter {
     pub statuses: Vec<PlanStatus>,
     /// Proposed by this investigation.
     pub investigation_id: Option<InvestigationId>,
+    /// Of this team.
+    pub owner_team_id: Option<TeamId>,
+    /// With a step that runs through this connector.
+    pub connector_id: Option<ConnectorId>,
+    /// With a step that touches an object in this namespace.
+    pub namespace: Option<String>,
+    /// Proposed at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Proposed before this moment.
+    pub created_before: Option<Timestamp>,
     /// After this plan, in the order of the list (newest first).
     pub after: Option<PlanId>,
     /// At most this many; 0 is 100, and more than 100 is 100.
     pub limit: u32,
+}
+
+impl PlanFilter {
+    /// What the store finds it by.
+    fn tags(&self) -> Vec<String> {
+        let team = self.owner_team_id.map(PlanTag::Team);
+        let connector = self.connector_id.map(PlanTag::Connector);
+        let namespace = self.namespace.as_deref().map(PlanTag::Namespace);
+        [team, connector, namespace].into_iter().flatten().map(|tag| tag.to_string()).collect()
+    }
+
+    /// Whether a plan was proposed in the time that is asked for.
+    fn is_of_its_time(&self, plan: &Plan) -> bool {
+        self.created_from.is_none_or(|from| plan.created_at >= from)
+            && self.created_before.is_none_or(|before| plan.created_at < before)
+    }
 }
 
 /// A proposal by a person or a program.
@@ -140,28 +173,48 @@ impl Plans<'_> {
         Ok(self.load(who, id).await?.value)
     }
 
-    /// Plans, newest first.
+    /// Plans, newest first. A call reads past at most 2,000 plans that are younger than the filter's time, so a page may be
+    /// short or empty and have a next one all the same.
     ///
     /// # Errors
     /// `plans:read` is missing.
     pub async fn list(&self, who: &Principal, filter: &PlanFilter) -> Result<Listed<Plan, PlanId>, Error> {
         self.shared.authorize(who, Action::PlansRead, &[Scope::all("plans")]).await?;
-        let page = self
-            .shared
-            .store
-            .list(&ListQuery {
-                org: Some(who.org_id.clone()),
-                statuses: filter.statuses.iter().map(|status| status.as_str().to_owned()).collect(),
-                parent: filter.investigation_id.map(|id| id.as_uuid()),
-                newest_first: true,
-                after: filter.after.map(|id| Cursor(id.as_uuid())),
-                limit: limit(filter.limit, 100),
-                ..ListQuery::new(RecordKind::Plan)
-            })
-            .await?;
-        let plans: Result<Vec<Plan>, StoreError> =
-            page.records.into_iter().map(|record| record.value.try_into()).collect();
-        Ok(Listed::new(plans?, page.next.map(|cursor| PlanId::from(cursor.0))))
+        let wanted = limit(filter.limit, 100) as usize;
+        let mut query = ListQuery {
+            org: Some(who.org_id.clone()),
+            statuses: filter.statuses.iter().map(|status| status.as_str().to_owned()).collect(),
+            parent: filter.investigation_id.map(|id| id.as_uuid()),
+            newest_first: true,
+            after: filter.after.map(|id| Cursor(id.as_uuid())),
+            tags: filter.tags(),
+            limit: limit(filter.limit, 100),
+            ..ListQuery::new(RecordKind::Plan)
+        };
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let page = self.shared.store.list(&query).await?;
+            for record in page.records {
+                let plan: Plan = record.value.try_into()?;
+                if filter.created_from.is_some_and(|from| plan.created_at + SKEW < from) {
+                    return Ok(Listed::new(found, None));
+                }
+                if filter.is_of_its_time(&plan) {
+                    // One more than wanted says that there is a next page, which begins after the one before it.
+                    if found.len() == wanted {
+                        let last = found.last().map(|plan: &Plan| plan.id);
+                        return Ok(Listed::new(found, last));
+                    }
+                    found.push(plan);
+                }
+                looked_at += 1;
+            }
+            let Some(next) = page.next else { return Ok(Listed::new(found, None)) };
+            if looked_at >= LOOKED_AT || found.len() >= wanted {
+                return Ok(Listed::new(found, Some(PlanId::from(next.0))));
+            }
+            query.after = Some(next);
+        }
     }
 
     /// Stores a plan that waits for a person, and its rescue as a draft: all or nothing. Every step is reviewed by
@@ -273,6 +326,16 @@ impl Plans<'_> {
     /// `plans:approve` is missing, the gate refuses steps, the digest is another one, or the plan is not waiting.
     pub async fn modify(&self, who: &Principal, id: PlanId, change: &Modification) -> Result<Plan, Error> {
         self.decide(who, id, None, &Decision::Modify(change.clone())).await
+    }
+
+    /// What [`modify`](Self::modify) would make of these steps: reviewed by the gate and dry-run, and nothing stored.
+    ///
+    /// # Errors
+    /// As `modify`, but for the digest and the plan's status, which it does not look at.
+    pub async fn preview(&self, who: &Principal, id: PlanId, steps: &[ProposedStep]) -> Result<Vec<Step>, Error> {
+        let found = self.load(who, id).await?;
+        self.shared.authorize(who, Action::PlansApprove, &found.value.scopes()).await?;
+        prepare::steps(self.shared, &who.org_id, steps).await
     }
 
     /// Puts a rescue plan up for approval, once its primary has failed, was cancelled or completed. Runs nothing.

@@ -7,11 +7,12 @@ use super::guard::{SLACK, guarded};
 use super::review::review;
 use super::shared::{Shared, millis};
 use crate::access::Actor;
-use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId};
+use crate::id::{AlertRuleId, InvestigationId, OrgId, PlanId, RequestId, TeamId};
 use crate::investigation::{Proposal, ProposedStep};
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::CallContext;
-use crate::step::{Mode, Refusal, ReviewedStep, kept};
+use crate::ports::store::StoreExt;
+use crate::step::{Mode, Refusal, ReviewedStep, Tier, kept};
 use crate::time::after_ms;
 
 /// The most steps a plan may have.
@@ -123,6 +124,7 @@ pub(crate) async fn rescue(
 async fn draft(shared: &Shared, origin: &Origin<'_>, proposal: &Proposal) -> Result<Plan, Error> {
     check_summary(&proposal.summary)?;
     let steps = steps(shared, origin.org, &proposal.steps).await?;
+    let owner_team_id = owner(shared, origin, &steps).await?;
     let id = PlanId::new();
     let canonical = digest::canonical_bytes(id, 1, &steps);
     Ok(Plan {
@@ -137,6 +139,7 @@ async fn draft(shared: &Shared, origin: &Origin<'_>, proposal: &Proposal) -> Res
         digest: digest::digest(&canonical),
         canonical,
         linked_alert_rule_id: origin.rule,
+        owner_team_id,
         verification: Verification::default(),
         auto_edit: false,
         approval_request_id: None,
@@ -154,6 +157,24 @@ async fn draft(shared: &Shared, origin: &Origin<'_>, proposal: &Proposal) -> Res
         requests: Vec::new(),
         history: Vec::new(),
     })
+}
+
+/// The team a plan concerns: the rule's, else that of the connector it writes through, else of the one it reads through.
+async fn owner(shared: &Shared, origin: &Origin<'_>, steps: &[Step]) -> Result<Option<TeamId>, Error> {
+    if let Some(id) = origin.rule
+        && let Some(rule) = shared.store.rule(id).await?
+        && rule.value.owner_team_id.is_some()
+    {
+        return Ok(rule.value.owner_team_id);
+    }
+    let (writes, reads): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.review.tier != Tier::Read);
+    for step in writes.into_iter().chain(reads) {
+        let connector = shared.store.connector(step.connector_id).await?;
+        if let Some(team) = connector.and_then(|found| found.value.owner_team_id) {
+            return Ok(Some(team));
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn check_summary(summary: &str) -> Result<(), Error> {

@@ -150,6 +150,7 @@ impl Shared {
                 severity: String::new(),
                 link,
                 labels: Default::default(),
+                owner_team_id: None,
             },
             channel: None,
             about: Some(about),
@@ -163,7 +164,7 @@ impl Shared {
 
     /// A notice about a plan that is committed at `version`.
     pub fn plan_notice(&self, plan: &Plan, version: u64, kind: NoticeKind, what: &str, part: &str) -> OutboxNotice {
-        self.notice(
+        let mut told = self.notice(
             &plan.org_id,
             (plan.id.as_uuid(), version),
             kind,
@@ -171,7 +172,9 @@ impl Shared {
             format!("Plan {what}: {}", plan.summary),
             plan.steps.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
-        )
+        );
+        told.notice.owner_team_id = plan.owner_team_id;
+        told
     }
 }
 

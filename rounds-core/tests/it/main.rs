@@ -16,6 +16,7 @@ mod faults;
 mod harness;
 mod mended;
 mod outbox;
+mod owners;
 mod plan_fixtures;
 mod plan_properties;
 mod plan_scopes;

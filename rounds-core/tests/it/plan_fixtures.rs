@@ -70,6 +70,7 @@ pub(crate) fn draft(continue_on_error: &[bool]) -> Plan {
         digest: digest::digest(&canonical),
         canonical,
         linked_alert_rule_id: Some(AlertRuleId::new()),
+        owner_team_id: None,
         verification: Verification::default(),
         auto_edit: false,
         approval_request_id: None,

@@ -8,6 +8,8 @@ mod m0003_work_slots;
 mod m0004_audit_checkpoint;
 mod m0005_event_sinks;
 mod m0006_spending;
+mod m0008_order;
+mod m0009_tags;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -33,6 +35,8 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0004_audit_checkpoint::Migration { tables: self.tables.clone() }),
             Box::new(m0005_event_sinks::Migration { tables: self.tables.clone() }),
             Box::new(m0006_spending::Migration { tables: self.tables.clone() }),
+            Box::new(m0008_order::Migration { tables: self.tables.clone() }),
+            Box::new(m0009_tags::Migration { tables: self.tables.clone() }),
         ]
     }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rounds_core::access::{Action, OrgRole, Principal, Scope};
-use rounds_core::investigation::Proposal;
+use rounds_core::investigation::{Proposal, ProposedStep};
 use rounds_core::plugin::{Registration, Registry};
-use rounds_core::ports::store::{Commit, ListQuery, RecordKind, StoreError};
+use rounds_core::ports::store::{Commit, ListQuery, PlanTag, RecordKind, StoreError};
 use rounds_core::ports::{Store as _, StoreExt as _};
 use rounds_core::service::{Approval, ConnectorDraft, ServiceHealth, ServiceName};
 use rounds_core::step::StepSpec;
@@ -53,6 +53,35 @@ async fn migrations_run_once_and_again_without_effect(
     let other = Place::on(database).await;
     fs::write(other.database(), "").unwrap();
     other.open().await.ping().await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn plans_from_before_there_were_tags_are_found_by_them(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let place = Place::on(database).await;
+    let store = place.open().await;
+    let admin = Principal::user(OrgId::default(), "admin", OrgRole::Admin);
+    let registry = Registry::new([Registration::execution("cluster", "A cluster", Arc::new(FakeAdapter::default()))]);
+    let rounds = Rounds::builder(Arc::new(store.clone()), Arc::new(StaticIdentity::default()))
+        .registry(registry.unwrap())
+        .build()
+        .unwrap();
+    let draft = serde_json::from_value(serde_json::json!({ "type": "cluster", "name": "cluster" })).unwrap();
+    let connector = rounds.connectors().create(&admin, draft).await.unwrap().id;
+    let step = ProposedStep::new(connector, StepSpec::command(["scale", "app/web"]));
+    let plan = rounds.plans().propose(&admin, Proposal::new("mend it").with_steps([step])).await.unwrap().plan;
+    store.close().await;
+
+    place.sql("DROP TABLE rounds_plan_tag").await;
+    assert_eq!(place.sql("DELETE FROM rounds_migration WHERE version = 'm0009_tags'").await, 1);
+    let store = place.open().await;
+    for tag in [PlanTag::Connector(connector), PlanTag::Namespace("app")] {
+        let query = ListQuery { tags: vec![tag.to_string()], ..ListQuery::new(RecordKind::Plan) };
+        let found = store.list(&query).await.unwrap().records;
+        assert_eq!(found.iter().map(|found| found.value.key().id).collect::<Vec<_>>(), [plan.id.as_uuid()], "{tag}");
+    }
 }
 
 #[rstest]

@@ -95,6 +95,23 @@ impl Accounts {
         Ok(self.identity.remove_member(id, member, &[entry]).await?)
     }
 
+    /// Whether something that this action writes may be given to a team: it is one of the organisation. A team that was
+    /// deleted keeps what it owned until somebody gives it to another, so only a new owner is asked about.
+    ///
+    /// # Errors
+    /// The action is missing, or there is no such team; then the message lists those there are.
+    pub async fn check_owner(&self, who: &Principal, action: Action, team: Option<TeamId>) -> Result<(), ApiError> {
+        let Some(id) = team else { return Ok(()) };
+        self.may(who, action).await?;
+        let teams = self.identity.teams(&who.org_id).await?;
+        if teams.iter().any(|team| team.id == id) {
+            return Ok(());
+        }
+        let known: Vec<String> = teams.iter().take(20).map(|team| format!("{} ({})", team.id, team.name)).collect();
+        let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+        Err(ApiError::bad_request(format!("ownerTeamId: there is no team {id}; there are: {known}")))
+    }
+
     pub(super) async fn team(&self, who: &Principal, id: TeamId) -> Result<TeamView, ApiError> {
         let found = self.identity.teams(&who.org_id).await?.into_iter().find(|team| team.id == id);
         found.map(TeamView::from).ok_or_else(|| ApiError::not_found("team", id))

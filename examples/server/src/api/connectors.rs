@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use rounds_core::access::Action;
 use rounds_core::connector::Role;
 use rounds_core::connector::{Connector, ConnectorStatus, StoredSecret};
 use rounds_core::plugin::{Registry, SecretUse};
@@ -190,6 +191,7 @@ async fn create(
     if draft.config.is_null() {
         draft.config = json!({});
     }
+    state.accounts.check_owner(&who.principal, Action::ConnectorsWrite, draft.owner_team_id).await?;
     let made = state.rounds.connectors().create(&who.principal, draft).await?;
     Ok((StatusCode::CREATED, Json(answer(&state, made))))
 }
@@ -232,6 +234,8 @@ async fn update(
     if draft.config.is_null() {
         draft.config = json!({});
     }
+    let new_owner = draft.owner_team_id.filter(|_| draft.owner_team_id != found.owner_team_id);
+    state.accounts.check_owner(&who.principal, Action::ConnectorsWrite, new_owner).await?;
     let changed = state.rounds.connectors().update(&who.principal, id, draft).await?;
     Ok(Json(answer(&state, changed)))
 }

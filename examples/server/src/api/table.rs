@@ -61,6 +61,12 @@ impl Op {
         Self::new(Method::DELETE, path, summary).status(204)
     }
 
+    /// Its method and its path, with the names of what stands in it: `/api/plans/{id}`.
+    #[must_use]
+    pub fn route(&self) -> (&Method, &'static str) {
+        (&self.method, self.path)
+    }
+
     /// Nobody need be signed in.
     #[must_use]
     pub fn open(mut self) -> Self {

@@ -1,4 +1,6 @@
-//! The Action Center: what waits for a person, what is under way, and what was resolved.
+//! The Action Center: what waits for a person, what is under way, and what was resolved; the same filters on each tab.
+
+mod filter;
 
 use askama::Template;
 use axum::response::{Redirect, Response};
@@ -6,14 +8,14 @@ use rounds_core::PlanId;
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, RequestStatus, Step};
 use rounds_core::service::{Listed, PlanFilter};
 
+use self::filter::Filter;
 use super::cx::{Cx, Shell, page};
 use super::error::PageError;
 use super::form;
 use super::pill::Toned as _;
 
-/// Plans that a person may have to look at.
-const OPEN: [PlanStatus; 4] =
-    [PlanStatus::PendingApproval, PlanStatus::Failed, PlanStatus::Executing, PlanStatus::Approved];
+/// Plans that a person may have to look at, besides those that wait for a decision.
+const UNDER_WAY: [PlanStatus; 3] = [PlanStatus::Failed, PlanStatus::Executing, PlanStatus::Approved];
 /// Plans that have ended.
 const RESOLVED: [PlanStatus; 4] =
     [PlanStatus::Completed, PlanStatus::Rejected, PlanStatus::Expired, PlanStatus::Cancelled];
@@ -25,10 +27,33 @@ enum Tab {
     Resolved,
 }
 
+impl Tab {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plans => "plans",
+            Self::Steps => "steps",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// The statuses that can be chosen from.
+    fn statuses(self) -> &'static [PlanStatus] {
+        match self {
+            Self::Plans => {
+                &[PlanStatus::PendingApproval, PlanStatus::Failed, PlanStatus::Executing, PlanStatus::Approved]
+            }
+            Self::Steps => &[],
+            Self::Resolved => &RESOLVED,
+        }
+    }
+}
+
 /// A plan as a row.
 struct Row {
     plan: Plan,
     namespaces: String,
+    connectors: String,
+    owner: Option<String>,
 }
 
 /// A step that waits for its own approval.
@@ -43,22 +68,28 @@ struct Waiting {
 struct ActionsPage {
     shell: Shell,
     tab: Tab,
+    filter: Filter,
     waiting: Vec<Row>,
     under_way: Vec<Row>,
     steps: Vec<Waiting>,
     resolved: Vec<Row>,
     counts: [String; 3],
-    status: String,
-    older: Option<String>,
+    /// The next page of the first list, and of the second.
+    older: [Option<String>; 2],
 }
 
 impl ActionsPage {
     fn is(&self, tab: &str) -> bool {
-        matches!((self.tab, tab), (Tab::Plans, "plans") | (Tab::Steps, "steps") | (Tab::Resolved, "resolved"))
+        self.tab.name() == tab
     }
 
-    fn statuses(&self) -> [PlanStatus; 4] {
-        RESOLVED
+    fn statuses(&self) -> &'static [PlanStatus] {
+        self.tab.statuses()
+    }
+
+    /// The same filters on another tab. A status is chosen within one tab.
+    fn to(&self, tab: &str) -> String {
+        format!("/actions?tab={tab}{}", self.filter.with_statuses(&[]))
     }
 }
 
@@ -72,48 +103,63 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
         Some("resolved") => Tab::Resolved,
         _ => Tab::Plans,
     };
-    let Listed { items: open, next: more_open, .. } = list(&cx, &OPEN, None).await?;
-    let status = cx.param("status").unwrap_or_default().to_owned();
-    let wanted = RESOLVED.into_iter().find(|known| known.as_str() == status);
+    let filter = Filter::read(&cx, tab.statuses()).await?;
     let after = cx.param("after").map(form::id::<PlanId>).transpose()?;
-    let Listed { items: resolved, next, .. } = match wanted {
-        Some(one) => list(&cx, &[one], after).await?,
-        None => list(&cx, &RESOLVED, after).await?,
+    // A chosen status and where the page starts belong to its tab; the others are only counted.
+    let list = async |of: Tab, statuses: &[PlanStatus]| {
+        let here = of == tab;
+        let chosen = |status: &&PlanStatus| !here || filter.statuses.is_empty() || filter.statuses.contains(status);
+        let statuses: Vec<PlanStatus> = statuses.iter().filter(chosen).copied().collect();
+        if statuses.is_empty() {
+            return Ok(Page::default());
+        }
+        let filter = PlanFilter { statuses, after: after.filter(|_| here), limit: 50, ..filter.plans(cx.now) };
+        let Listed { items: plans, next, .. } = cx.rounds().plans().list(&cx.who, &filter).await?;
+        Ok::<_, PageError>(Page { plans, next })
     };
-    let steps: Vec<Waiting> = open.iter().flat_map(waiting).collect();
-    let (waiting, under_way): (Vec<Plan>, Vec<Plan>) =
-        open.into_iter().partition(|plan| plan.status == PlanStatus::PendingApproval);
-    let count = |count: usize, more: bool| if more { format!("{count}+") } else { count.to_string() };
-    let counts = [
-        count(waiting.len(), more_open.is_some()),
-        count(steps.len(), more_open.is_some()),
-        count(resolved.len(), next.is_some()),
-    ];
-    let older = next.map(|next| {
-        let status = wanted.map(|status| format!("&status={}", status.as_str())).unwrap_or_default();
-        format!("/actions?tab=resolved{status}&after={next}")
-    });
+    let waiting = list(Tab::Plans, &[PlanStatus::PendingApproval]).await?;
+    let under_way = list(Tab::Plans, &UNDER_WAY).await?;
+    let executing = list(Tab::Steps, &[PlanStatus::Executing]).await?;
+    let resolved = list(Tab::Resolved, &RESOLVED).await?;
+    let steps: Vec<Waiting> = executing.plans.iter().flat_map(steps_of).collect();
+    let counts =
+        [count(waiting.plans.len(), &waiting), count(steps.len(), &executing), count(resolved.plans.len(), &resolved)];
+    let older = |page: &Page, statuses: &[PlanStatus]| {
+        let next = page.next?;
+        Some(format!("/actions?tab={}{}&after={next}", tab.name(), filter.with_statuses(statuses)))
+    };
+    let older = match tab {
+        Tab::Plans => [older(&waiting, &[PlanStatus::PendingApproval]), older(&under_way, &UNDER_WAY)],
+        Tab::Steps => [older(&executing, &[]), None],
+        Tab::Resolved => [older(&resolved, &filter.statuses), None],
+    };
     let mut shell = cx.shell("Action Center", "plans").live("plan");
     shell.spoken = format!("{} plans and {} steps wait for approval", counts[0], counts[1]);
     Ok(page(&ActionsPage {
         shell,
         tab,
-        waiting: rows(waiting),
-        under_way: rows(under_way),
+        waiting: filter.rows(waiting.plans),
+        under_way: filter.rows(under_way.plans),
         steps,
-        resolved: rows(resolved),
+        resolved: filter.rows(resolved.plans),
         counts,
-        status,
         older,
+        filter,
     }))
 }
 
-async fn list(cx: &Cx, statuses: &[PlanStatus], after: Option<PlanId>) -> Result<Listed<Plan, PlanId>, PageError> {
-    let filter = PlanFilter { statuses: statuses.to_vec(), after, limit: 50, ..PlanFilter::default() };
-    Ok(cx.rounds().plans().list(&cx.who, &filter).await?)
+/// A page of one of the lists.
+#[derive(Default)]
+struct Page {
+    plans: Vec<Plan>,
+    next: Option<PlanId>,
 }
 
-fn waiting(plan: &Plan) -> Vec<Waiting> {
+fn count(count: usize, page: &Page) -> String {
+    if page.next.is_some() { format!("{count}+") } else { count.to_string() }
+}
+
+fn steps_of(plan: &Plan) -> Vec<Waiting> {
     let open = plan.requests.iter().filter(|request| request.status == RequestStatus::Pending);
     open.filter_map(|request| match request.kind {
         RequestKind::Step { ordinal } => {
@@ -123,21 +169,4 @@ fn waiting(plan: &Plan) -> Vec<Waiting> {
         RequestKind::Plan => None,
     })
     .collect()
-}
-
-fn rows(plans: Vec<Plan>) -> Vec<Row> {
-    plans
-        .into_iter()
-        .map(|plan| {
-            let mut names: Vec<String> = plan
-                .steps
-                .iter()
-                .flat_map(|step| &step.review.targets)
-                .map(|target| target.namespace.clone().unwrap_or_else(|| "cluster-scoped".into()))
-                .collect();
-            names.sort();
-            names.dedup();
-            Row { namespaces: names.join(", "), plan }
-        })
-        .collect()
 }

@@ -4,7 +4,6 @@ mod cost;
 mod limits;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -20,12 +19,12 @@ use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::{self, Pill, Tone, Toned as _};
 use super::when::{self, Elapsed};
-use crate::state::AppState;
+use crate::pages::Pages;
 use cost::Cost;
 pub(super) use limits::skip_help;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/investigations", get(list).post(ask))
         .route("/investigations/{id}", get(show))
         .route("/investigations/{id}/cancel", post(cancel))

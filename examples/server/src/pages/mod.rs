@@ -15,22 +15,23 @@ mod form;
 mod investigations;
 mod pill;
 mod plan;
+mod routes;
 mod session;
 mod settings;
 mod when;
 mod words;
 
-use axum::Router;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::state::AppState;
 use error::PageError;
 
+pub use routes::Pages;
+
 /// Every page.
-pub fn router() -> Router<AppState> {
-    Router::new()
+pub fn router() -> Pages {
+    Pages::new()
         .route("/", get(actions::home))
         .route("/actions", get(actions::show))
         .route("/login", get(session::login_page).post(session::login))

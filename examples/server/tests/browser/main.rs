@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests start a browser, find it on PATH, and break a shop just now")]
 
+mod a11y;
 mod driver;
+mod scene;
 mod screens;
 mod shop;
 mod watched;

@@ -129,6 +129,7 @@ fn registrations() -> [Registration; 3] {
 pub struct Server {
     pub url: String,
     pub adapter: FakeAdapter,
+    pub state: rounds_server::AppState,
     key: String,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -169,10 +170,10 @@ async fn start(change: impl FnOnce(&mut ServerSettings), investigator: Option<Ar
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    let until = stop.clone();
+    let (until, state) = (stop.clone(), app.state.clone());
     let task = tokio::spawn(async move { app.serve(listener, async move { until.cancelled().await }).await.unwrap() });
     let key = rounds_core::PlanId::new().to_string();
-    Server { url, adapter: adapter(&key), key, stop, task, _dir: dir }
+    Server { url, adapter: adapter(&key), state, key, stop, task, _dir: dir }
 }
 
 impl Server {
@@ -269,6 +270,13 @@ pub struct Answer {
 }
 
 impl Client {
+    /// The same somebody, who follows no redirect.
+    pub fn staying(mut self) -> Self {
+        let stays = reqwest::redirect::Policy::none();
+        self.http = reqwest::Client::builder().redirect(stays).build().unwrap();
+        self
+    }
+
     pub fn with_bearer(mut self, token: &str) -> Self {
         self.bearer = Some(token.to_owned());
         self

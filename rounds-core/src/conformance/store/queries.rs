@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::AnyStore;
 use super::fixtures::{at, history, insert, investigation, notice, org, other_org, plan, rule, silence};
 use crate::alert::AlertRule;
-use crate::id::{AlertRuleId, RequestId};
+use crate::id::{AlertRuleId, RequestId, TeamId};
 use crate::investigation::{Investigation, InvestigationStatus};
 use crate::plan::RequestStatus;
 use crate::ports::StoreExt;
 use crate::ports::store::{
-    AuditQuery, ClaimQuery, Commit, Key, ListQuery, Lookup, Record, RecordKind, StoreError, WorkerId,
+    AuditQuery, ClaimQuery, Commit, Key, ListQuery, Lookup, PlanTag, Record, RecordKind, StoreError, WorkerId,
 };
 
 async fn ids(store: &AnyStore, query: ListQuery) -> Vec<uuid::Uuid> {
@@ -50,6 +50,17 @@ pub async fn what_a_record_is_found_by_follows_its_updates(store: AnyStore) {
     second.id = RequestId::new();
     second.status = RequestStatus::Approved;
     plan.requests.push(second.clone());
+    let (old_team, new_team) = (TeamId::new(), TeamId::new());
+    let mut moved = super::fixtures::plan();
+    moved.owner_team_id = Some(old_team);
+    insert(&*store, [moved.clone()]).await;
+    moved.owner_team_id = Some(new_team);
+    store.commit(Commit::new().update(moved.clone(), 1)).await.unwrap();
+    let by_team = |team| ListQuery { tags: vec![PlanTag::Team(team).to_string()], ..ListQuery::new(RecordKind::Plan) };
+    assert!(ids(&store, by_team(old_team)).await.is_empty(), "no longer by a tag that it had");
+    assert_eq!(ids(&store, by_team(new_team)).await, [moved.id.as_uuid()]);
+    store.commit(Commit::new().delete(Record::from(moved).key(), 2)).await.unwrap();
+    assert!(ids(&store, by_team(new_team)).await.is_empty(), "tags go with their record");
     store.commit(Commit::new().update(rule, 1).update(plan.clone(), 1)).await.unwrap();
 
     let by_name = |name: &str| Lookup::Unique(RecordKind::AlertRule, format!("{}/{name}", org()));
@@ -129,6 +140,27 @@ pub async fn a_list_is_filtered_by_every_condition_together(store: AnyStore) {
     let mut twice = plan();
     twice.requests.push(crate::plan::ApprovalRequest { id: RequestId::new(), ..twice.requests[0].clone() });
     insert(&*store, [open.clone(), closed, twice.clone()]).await;
+    let tagged = |tags: &[PlanTag<'_>]| ListQuery {
+        tags: tags.iter().map(ToString::to_string).collect(),
+        ..query(RecordKind::Plan)
+    };
+    let (ours, theirs) = (TeamId::new(), TeamId::new());
+    let mut owned = [plan(), plan(), plan()];
+    (owned[0].owner_team_id, owned[1].owner_team_id, owned[2].owner_team_id) = (Some(ours), Some(ours), Some(theirs));
+    for plan in &mut owned {
+        plan.requests.clear();
+    }
+    insert(&*store, owned.clone()).await;
+    let of_team = [owned[0].id.as_uuid(), owned[1].id.as_uuid()];
+    assert_eq!(ids(&store, tagged(&[PlanTag::Team(ours)])).await, of_team);
+    let first = PlanTag::Connector(owned[0].steps[0].connector_id);
+    assert_eq!(ids(&store, tagged(&[PlanTag::Team(ours), first])).await, of_team[..1], "each tag must be there");
+    assert_eq!(ids(&store, tagged(&[first, PlanTag::Team(ours)])).await, of_team[..1], "in whichever order");
+    assert!(ids(&store, tagged(&[first, PlanTag::Team(theirs)])).await.is_empty());
+    assert!(ids(&store, tagged(&[PlanTag::Team(TeamId::new())])).await.is_empty());
+    let elsewhere = ListQuery { tags: vec![first.to_string()], ..query(RecordKind::AlertRule) };
+    assert!(ids(&store, elsewhere).await.is_empty(), "what has no tags is not found by one");
+
     let pending = ListQuery { child_status: Some("pending".into()), ..query(RecordKind::Plan) };
     let expected = [open.id.as_uuid(), twice.id.as_uuid()];
     assert_eq!(ids(&store, pending).await, expected, "a record with two such parts is listed once");

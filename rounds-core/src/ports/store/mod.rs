@@ -10,6 +10,7 @@ mod ext;
 mod feed;
 mod query;
 mod record;
+mod tag;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use feed::{EventCursor, EventLetter};
 pub(crate) use query::has_status;
 pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page, check_limit};
 pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
+pub use tag::PlanTag;
 
 use super::Event;
 use crate::audit::chain::Broken;

@@ -37,6 +37,8 @@ pub struct ListQuery {
     pub parent: Option<Uuid>,
     /// Containing a part with this status.
     pub child_status: Option<String>,
+    /// Having each of these tags.
+    pub tags: Vec<String>,
     /// Due at or before this moment.
     pub due_by: Option<Timestamp>,
     /// The newest first.
@@ -57,6 +59,7 @@ impl ListQuery {
             statuses: Vec::new(),
             parent: None,
             child_status: None,
+            tags: Vec::new(),
             due_by: None,
             newest_first: false,
             after: None,
@@ -80,6 +83,7 @@ impl ListQuery {
             && has_status(&self.statuses, index)
             && self.parent.is_none_or(|parent| index.parent == Some(parent))
             && self.child_status.as_ref().is_none_or(|wanted| index.children.iter().any(|c| c.status == *wanted))
+            && self.tags.iter().all(|tag| index.tags.contains(tag))
             && self.due_by.is_none_or(|by| index.due_at.is_some_and(|due| due <= by))
     }
 }

@@ -277,6 +277,9 @@ pub struct Index {
     pub due_at: Option<Timestamp>,
     /// What it contains that is found on its own: the requests of a plan.
     pub children: Vec<ChildIndex>,
+    /// What else it is listed by, each once, as `kind:value`: the team of a plan, its connectors, the namespaces it touches.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }
 
 impl Index {
@@ -327,6 +330,7 @@ impl Record {
             unique: None,
             due_at: None,
             children: Vec::new(),
+            tags: Vec::new(),
         };
         match self {
             Self::AlertRule(rule) => Index {
@@ -370,6 +374,7 @@ impl Record {
                     .iter()
                     .map(|request| ChildIndex { id: request.id.as_uuid(), status: request.status.as_str().into() })
                     .collect(),
+                tags: super::PlanTag::of(plan),
                 ..bare(&plan.org_id)
             },
             Self::Connector(connector) => Index {

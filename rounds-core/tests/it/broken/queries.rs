@@ -45,6 +45,13 @@ pub(super) const BROKEN: &[Broken] = &[
     ("looks at the first status only", || asks(|query| query.statuses.truncate(1)), FILTERED),
     ("lists whatever it belongs to", || asks(|query| query.parent = None), FILTERED),
     ("lists whatever its parts are", || asks(|query| query.child_status = None), FILTERED),
+    ("lists whatever its tags are", || asks(|query| query.tags.clear()), FILTERED),
+    ("looks at the first tag only", || asks(|query| query.tags.truncate(1)), FILTERED),
+    (
+        "looks at the last tag only",
+        || asks(|query| query.tags.drain(..query.tags.len().saturating_sub(1)).for_each(drop)),
+        FILTERED,
+    ),
     ("lists what is not due", || asks(|query| query.due_by = None), FILTERED),
     ("lists a record once for each of its parts", || layered(ListsPerPart::default()), FILTERED),
     ("lists the oldest first, whatever is asked", || asks(|query| query.newest_first = false), PAGED),

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use rounds_core::plan::{Plan, PlanStatus};
 use rounds_core::service::{Approval, Listed, Modification, PlanFilter, ProposeRequest};
-use rounds_core::{InvestigationId, PlanId};
+use rounds_core::{ConnectorId, InvestigationId, PlanId, TeamId, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -87,6 +87,16 @@ struct ListParams {
     status: Option<String>,
     /// Proposed by this investigation.
     investigation_id: Option<InvestigationId>,
+    /// Of this team.
+    owner_team_id: Option<TeamId>,
+    /// With a step that runs through this connector.
+    connector_id: Option<ConnectorId>,
+    /// With a step that touches an object in this namespace.
+    namespace: Option<String>,
+    /// Proposed at this moment or later.
+    from: Option<Timestamp>,
+    /// Proposed before this moment.
+    to: Option<Timestamp>,
     /// At most this many; at most 100.
     limit: Option<u32>,
     /// Where the page starts, from the Link header of the one before.
@@ -103,6 +113,11 @@ async fn list(
         statuses: one_of("status", params.status.as_deref(), &PlanStatus::ALL, |status| status.as_str())?,
         investigation_id: params.investigation_id,
         after: params.cursor,
+        owner_team_id: params.owner_team_id,
+        connector_id: params.connector_id,
+        namespace: params.namespace,
+        created_from: params.from,
+        created_before: params.to,
         limit: params.limit.unwrap_or_default(),
     };
     let Listed { items: plans, next, .. } = state.rounds.plans().list(&who.principal, &filter).await?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rounds_core::plan::{ApprovalRequest, Plan, PlanOutcome, PlanStatus, Revision, Step, StepFailure, StepStatus};
 use rounds_core::plan::{Verification, VerificationStatus};
 use rounds_core::step::{Target, Tier};
-use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId};
+use rounds_core::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId, TeamId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +25,8 @@ pub struct PlanView {
     /// Send it back when approving: the approval then holds for exactly this.
     digest: String,
     linked_alert_rule_id: Option<AlertRuleId>,
+    /// The alert rule's team, else the connector's, when it was proposed.
+    owner_team_id: Option<TeamId>,
     verification_status: VerificationStatus,
     verification: Verification,
     auto_edit: bool,
@@ -69,6 +71,7 @@ impl From<Plan> for PlanView {
             revision: plan.revision,
             digest: plan.digest,
             linked_alert_rule_id: plan.linked_alert_rule_id,
+            owner_team_id: plan.owner_team_id,
             verification_status: plan.verification.status,
             verification: plan.verification,
             auto_edit: plan.auto_edit,

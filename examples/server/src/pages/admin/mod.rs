@@ -4,16 +4,15 @@ mod audit;
 mod service_accounts;
 mod users;
 
-use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use super::pill::Pill;
-use crate::state::AppState;
+use crate::pages::Pages;
 pub(super) use users::first_admin;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/admin", get(home))
         .route("/admin/users", get(users::list).post(users::create))
         .route("/admin/users/{id}/delete", post(users::delete))

@@ -4,7 +4,6 @@ mod edit;
 mod show;
 
 use askama::Template;
-use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post};
 use rounds_core::access::Action;
@@ -15,10 +14,10 @@ use super::chart::number;
 use super::cx::{Cx, May, Shell, page};
 use super::error::PageError;
 use super::pill::Toned as _;
-use crate::state::AppState;
+use crate::pages::Pages;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/alerts", get(list))
         .route("/alerts/new", get(edit::new).post(edit::create))
         .route("/alerts/{id}", get(show::show))

@@ -7,7 +7,6 @@ mod modify;
 mod view;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -19,12 +18,12 @@ use super::cx::{Cx, Shell, page_with};
 use super::error::PageError;
 use super::form;
 use super::pill::Toned as _;
-use crate::state::AppState;
+use crate::pages::Pages;
 pub(super) use chart::{AlertChart, of_rule};
 use view::{Typed, View};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/plans/{id}", get(show))
         .route("/plans/{id}/approve", post(decide::approve))
         .route("/plans/{id}/reject", post(decide::reject))

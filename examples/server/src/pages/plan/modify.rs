@@ -1,5 +1,6 @@
 //! Changing the steps of a waiting plan in place. Works without JavaScript: moving, adding and removing a step post
-//! the same form, and nothing is saved until "Save changes".
+//! the same form, "Check" has the gate review and the target system dry-run what is typed, and nothing is saved until
+//! "Save changes", which does the same again.
 
 use askama::Template;
 use axum::extract::Path;
@@ -16,8 +17,10 @@ use rounds_core::{ConnectorId, Error, PlanId};
 use serde_json::Value;
 
 use crate::pages::cx::{Cx, May, Shell, page_with};
+use crate::pages::diff::{self, Line};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
+use crate::pages::pill::Toned as _;
 use crate::pages::words;
 
 /// A step as it is typed.
@@ -33,6 +36,15 @@ struct Draft {
     risk_note: String,
     continue_on_error: bool,
     wrong: Option<String>,
+    /// What the gate and the target system made of it, once somebody checked.
+    checked: Option<Checked>,
+}
+
+/// A step as it would be saved.
+#[derive(Debug, Clone)]
+struct Checked {
+    step: Step,
+    preview: Vec<Line>,
 }
 
 #[derive(Template)]
@@ -63,9 +75,6 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
     if reshape(&mut drafts, fields.get("op"), &plan) {
         return render(&cx, plan, digest, summary, drafts, None).await;
     }
-    if digest.is_empty() {
-        return Err(PageError::invalid("the form carries no digest: open Modify again"));
-    }
     let mut steps = Vec::with_capacity(drafts.len());
     for draft in &mut drafts {
         match draft.propose() {
@@ -78,23 +87,41 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
             PageError::invalid("Nothing was saved: some steps cannot be read. What is wrong stands beside them.");
         return render(&cx, plan, digest, summary, drafts, Some(error)).await;
     }
+    if fields.get("op") == "check" {
+        let error = match cx.rounds().plans().preview(&cx.who, id, &steps).await {
+            Ok(reviewed) => {
+                for (draft, step) in drafts.iter_mut().zip(reviewed) {
+                    let preview = diff::preview(step.dry_run_text.as_deref().unwrap_or_default());
+                    draft.checked = Some(Checked { step, preview });
+                }
+                None
+            }
+            Err(error) => Some(refused(error, &mut drafts)),
+        };
+        return render(&cx, plan, digest, summary, drafts, error).await;
+    }
+    if digest.is_empty() {
+        return Err(PageError::invalid("the form carries no digest: open Modify again"));
+    }
     let change = Modification { summary: Some(summary.clone()), steps, digest: Some(digest.clone()) };
     let error = match cx.rounds().plans().modify(&cx.who, id, &change).await {
         Ok(_) => return Ok(Redirect::to(&format!("/plans/{id}?done=modified")).into_response()),
-        Err(Error::Refused(refusals)) => {
-            for refusal in &refusals {
-                if let Some(draft) = drafts.get_mut(refusal.ordinal as usize) {
-                    draft.wrong = Some(refusal.message.clone());
-                }
-            }
-            let which: Vec<String> = refusals.iter().map(|refusal| (refusal.ordinal + 1).to_string()).collect();
-            let message =
-                format!("Nothing was saved: the gate refuses step {}. Why stands beside it.", which.join(", "));
-            PageError::new(StatusCode::UNPROCESSABLE_ENTITY, message)
-        }
-        Err(error) => PageError::from(error),
+        Err(error) => refused(error, &mut drafts),
     };
     render(&cx, plan, digest, summary, drafts, Some(error)).await
+}
+
+/// What was refused: each reason beside the step it is about.
+fn refused(error: Error, drafts: &mut [Draft]) -> PageError {
+    let Error::Refused(refusals) = error else { return PageError::from(error) };
+    for refusal in &refusals {
+        if let Some(draft) = drafts.get_mut(refusal.ordinal as usize) {
+            draft.wrong = Some(refusal.message.clone());
+        }
+    }
+    let which: Vec<String> = refusals.iter().map(|refusal| (refusal.ordinal + 1).to_string()).collect();
+    let message = format!("Nothing was saved: the gate refuses step {}. Why stands beside it.", which.join(", "));
+    PageError::new(StatusCode::UNPROCESSABLE_ENTITY, message)
 }
 
 async fn render(
@@ -165,6 +192,7 @@ impl Draft {
             risk_note: step.risk_note.clone().unwrap_or_default(),
             continue_on_error: step.continue_on_error,
             wrong: None,
+            checked: None,
         }
     }
 
@@ -184,6 +212,7 @@ impl Draft {
                     risk_note: get("risk_note"),
                     continue_on_error: fields.ticked(&field("continue_on_error")),
                     wrong: None,
+                    checked: None,
                 })
             })
             .take(100)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use rounds_core::access::{Action, Denied};
-use rounds_core::audit::AuditRow;
+use rounds_core::audit::{AuditEntry, AuditRow};
 use rounds_core::investigation::{Evidence, Investigation};
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, Step, StepFailure, StepStatus};
 use rounds_core::ports::store::AuditQuery;
@@ -376,12 +376,14 @@ fn cited(investigation: &Investigation) -> Vec<Evidence> {
 
 /// The audit rows about this plan, its requests and its steps, newest first; `None` for who may not read them.
 async fn audit(cx: &Cx, plan: &Plan) -> Result<Option<Vec<AuditRow>>, PageError> {
-    let mut targets = vec![plan.id.to_string()];
-    targets.extend(plan.requests.iter().map(|request| request.id.to_string()));
-    targets.extend(plan.steps.iter().filter(|s| s.attempt > 0).map(|s| format!("{}:{}", plan.id, s.ordinal)));
+    let mut targets = vec![(AuditEntry::TARGET_PLAN, plan.id.to_string())];
+    targets.extend(plan.requests.iter().map(|request| (AuditEntry::TARGET_REQUEST, request.id.to_string())));
+    let ran = plan.steps.iter().filter(|step| step.attempt > 0);
+    targets.extend(ran.map(|step| (AuditEntry::TARGET_STEP, format!("{}:{}", plan.id, step.ordinal))));
     let mut rows = Vec::new();
-    for target in targets {
-        let query = AuditQuery { target_id: Some(target), ..AuditQuery::new(cx.who.org_id.clone()) };
+    for (kind, id) in targets {
+        let (kind, id) = (Some(kind.to_owned()), Some(id));
+        let query = AuditQuery { target_type: kind, target_id: id, ..AuditQuery::new(cx.who.org_id.clone()) };
         match optional(cx.rounds().audit().list(&cx.who, query).await)? {
             Some(page) => rows.extend(page.rows),
             None => return Ok(None),

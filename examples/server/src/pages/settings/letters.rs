@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,15 +13,15 @@ use rounds_core::{ConnectorId, DeadLetterId};
 use url::form_urlencoded;
 
 use super::{PLACES, Place};
+use crate::pages::Pages;
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
-use crate::state::AppState;
 
 const PATH: &str = "/settings/notifications/dead-letters";
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route(PATH, get(list))
         .route("/settings/notifications/dead-letters/retry", post(retry_all))
         .route("/settings/notifications/dead-letters/{id}/retry", post(retry))

@@ -6,7 +6,6 @@ mod schema;
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -23,11 +22,11 @@ use super::cx::{Cx, May, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::Toned as _;
-use crate::state::AppState;
+use crate::pages::Pages;
 use schema::{Field, Input};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
+pub(super) fn router() -> Pages {
+    Pages::new()
         .route("/settings", get(|| async { Redirect::to("/settings/connectors") }))
         .route("/settings/{place}", get(list).post(create))
         .route("/settings/{place}/{id}", get(edit).post(save))

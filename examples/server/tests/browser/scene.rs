@@ -1,0 +1,101 @@
+//! One of everything: an incident with its plan, plans in each state, and the pages that show them.
+
+use std::time::Duration;
+
+use rounds_core::PlanId;
+use rounds_core::access::{Action, Scope};
+use rounds_core::alert::Severity;
+use rounds_core::plan::{PlanOutcome, PlanStatus};
+use rounds_core::service::Approval;
+
+use crate::shop::Outcome;
+use crate::world::World;
+
+const STUCK: &[&str] = &["delete", "pod", "checkout-7c9f4d5b6-x2x9k", "-n", "shop"];
+const SCALE: &[&str] = &["scale", "deployment/payments-api", "--replicas=6", "-n", "payments"];
+const LOOK: &[&str] = &["get", "deployment/payments-api", "-n", "payments"];
+
+/// A page: a name for it, and where it is.
+pub type Page = (&'static str, String);
+
+/// Fills a world, and says which pages there are to look at.
+pub async fn everything(world: &World) -> Vec<Page> {
+    let plan = world.incident().await;
+    let (admin, rounds) = (&world.admin, world.rounds());
+    let rule = plan.linked_alert_rule_id.unwrap();
+    let away = world.rule("Payments saturation", "max(away(cpu_used))", 0.9, Severity::High).await;
+    world.rule("Queue depth", "sum(queue_depth)", 50.0, Severity::Warning).await;
+    let destructive = world.plan("Delete the pod that hangs in termination", &[STUCK], false).await;
+    let failed = world.plan("Give payments more replicas", &[SCALE, LOOK], true).await;
+    world.shop.next(Outcome::Fails(
+        "Error from server (Forbidden): deployments.apps \"payments-api\" is forbidden: User \"rounds\" cannot patch \
+         resource \"deployments/scale\" in API group \"apps\" in the namespace \"payments\"",
+    ));
+    approve_all(world, failed.id).await;
+    world.until(failed.id, PlanStatus::Failed).await;
+    let paused = world.plan("Look, then scale payments", &[LOOK, SCALE], false).await;
+    rounds.plans().approve(admin, paused.id, &Approval::default()).await.unwrap();
+    world
+        .until_some(async || {
+            let plan = rounds.plans().get(admin, paused.id).await.unwrap();
+            matches!(PlanOutcome::of(&plan), PlanOutcome::PausedForApproval { .. }).then_some(())
+        })
+        .await;
+    let rejected = world.plan("Scale checkout to zero", &[SCALE], false).await;
+    rounds.plans().reject(admin, rejected.id, Some("that would take the shop down".into())).await.unwrap();
+    world
+        .until_some(async || {
+            let seen = rounds.alerts().get(admin, away).await.unwrap();
+            seen.instance?.last_error.map(drop)
+        })
+        .await;
+    let connector = world.cluster;
+    vec![
+        ("actions", "/actions".to_owned()),
+        ("steps", "/actions?tab=steps".into()),
+        ("resolved", "/actions?tab=resolved&age=7d".into()),
+        ("plan", format!("/plans/{}", plan.id)),
+        ("plan-destructive", format!("/plans/{}", destructive.id)),
+        ("plan-failed", format!("/plans/{}", failed.id)),
+        ("plan-paused", format!("/plans/{}", paused.id)),
+        ("modify", format!("/plans/{}/modify", plan.id)),
+        ("investigations", "/investigations".into()),
+        ("investigation", format!("/investigations/{}", plan.investigation_id.unwrap())),
+        ("alerts", "/alerts".into()),
+        ("alert", format!("/alerts/{rule}")),
+        ("alert-error", format!("/alerts/{away}")),
+        ("alert-new", "/alerts/new".into()),
+        ("alert-edit", format!("/alerts/{rule}/edit")),
+        ("connectors", "/settings/connectors".into()),
+        ("connector", format!("/settings/connectors/{connector}")),
+        ("connector-new", "/settings/connectors?kind=kubernetes".into()),
+        ("datasources", "/settings/datasources".into()),
+        ("dead-letters", "/settings/notifications/dead-letters".into()),
+        ("service-accounts", "/admin/service-accounts".into()),
+        ("users", "/admin/users".into()),
+        ("audit", "/admin/audit".into()),
+        ("missing", "/nowhere".into()),
+    ]
+}
+
+async fn approve_all(world: &World, id: PlanId) {
+    let who = world.admin.clone().with_grant(Action::PlansAutoEdit, Scope::all("plans"));
+    world.rounds().plans().approve(&who, id, &Approval { auto_edit: true, digest: None }).await.unwrap();
+}
+
+/// Chooses light or dark for a browser that is on a page of the site.
+pub async fn theme(browser: &crate::driver::Browser, theme: &str) {
+    let choose = format!("document.cookie = 'rounds_theme={theme}; path=/'");
+    browser.client.execute(&choose, Vec::new()).await.unwrap();
+}
+
+/// What a page is too wide by, in CSS pixels.
+pub async fn too_wide(browser: &crate::driver::Browser) -> i64 {
+    let measure = "return document.documentElement.scrollWidth - window.innerWidth";
+    browser.client.execute(measure, Vec::new()).await.unwrap().as_i64().unwrap_or(0)
+}
+
+/// Time for charts and the like, which no element announces. For pictures only.
+pub async fn settle() {
+    tokio::time::sleep(Duration::from_millis(250)).await;
+}
