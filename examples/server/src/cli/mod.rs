@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod audit;
+mod client;
 pub mod gate;
 pub mod record;
 pub mod rehearse;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rounds_store::SqlStore;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -47,8 +48,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // Its answers go to programs: it reads no settings and logs nothing.
         return gate::run(args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
     }
+    let cli = match cli.command {
+        Some(Command::Completions { shell }) => return completions(shell),
+        // A client knows nothing of the server's settings.
+        Some(Command::Client(command)) if command.local().is_none() => {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return Ok(runtime.block_on(client::run(command)));
+        }
+        command => Cli { command, ..cli },
+    };
     let mut settings = cli.settings()?;
-    if matches!(cli.command, Some(Command::Rehearse(_) | Command::Record(_))) && settings.log_filter == "info" {
+    if matches!(cli.command, Some(Command::Rehearse(_) | Command::Record(_) | Command::Client(_)))
+        && settings.log_filter == "info"
+    {
         // What they print is for reading, and a database is set up for each file.
         settings.log_filter = "warn".into();
     }
@@ -111,6 +124,22 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Say whether the Kubernetes gate would let a command run, and why not.
     Gate(gate::GateArgs),
+    /// What is asked of a running server.
+    #[command(flatten)]
+    Client(client::ClientCommand),
+    /// Print completions for a shell, to be sourced or put where it looks for them.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    // Whole, then written: the generator itself panics when a pipe closes under it.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rounds-server", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Cli {
@@ -140,6 +169,11 @@ impl Cli {
             Some(Command::Rehearse(args)) => rehearse::run(args, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Record(args)) => record::run(args, &settings, &mut std::io::stdout().lock()).await,
             Some(Command::Gate(args)) => gate::run(&args, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
+            Some(Command::Client(command)) if command.local().is_some() => {
+                Ok(client::run_local(&command, &settings).await)
+            }
+            Some(Command::Client(command)) => Ok(client::run(command).await),
+            Some(Command::Completions { shell }) => completions(shell),
         }
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod access_table;
 mod accounts;
 mod cli;
+mod cli_client;
 mod contract;
 mod dead_letters;
 mod errors;
