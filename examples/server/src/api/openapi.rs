@@ -71,6 +71,7 @@ fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value 
         Answer::Nothing => None,
         Answer::Json(schema) => Some(("application/json", json!({ "schema": schema(generator) }))),
         Answer::Events => Some(("text/event-stream", json!({ "schema": { "type": "string" } }))),
+        Answer::Lines => Some(("application/x-ndjson", json!({ "schema": { "type": "string" } }))),
         Answer::Text => Some(("text/plain", json!({ "schema": { "type": "string" } }))),
     };
     if let Some((kind, content)) = content {
