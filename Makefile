@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/target/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .PHONY: demo demo-auto test deps-demo deps-test fmt lint structure unit doctest doc public-api public-api-accept examples
-.PHONY: browser clean
+.PHONY: browser fuzz-api clean
 
 ## The main job on embedded defaults: sandbox cluster, SQLite, no account anywhere.
 demo: deps-demo
@@ -21,13 +21,13 @@ demo-auto: deps-demo
 	$(CARGO) run -p rounds-server --bin rounds-server -- demo --auto
 
 ## Everything that CI runs.
-test: deps-test fmt structure lint unit doctest doc public-api examples demo-auto
+test: deps-test fmt structure lint unit doctest doc public-api examples fuzz-api demo-auto
 
 deps-demo:
 	.ci/install cc kubectl
 
 deps-test:
-	.ci/install cc kubectl postgresql prometheus chromium chromedriver nextest
+	.ci/install cc kubectl postgresql prometheus chromium chromedriver nextest schemathesis
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -65,6 +65,12 @@ examples:
 ## Only the browser tests.
 browser: deps-test
 	$(CARGO) nextest run -p rounds-server --test browser
+
+## Holds the API against its OpenAPI description, with made-up requests. Bounded, and the same each time.
+fuzz-api:
+	.ci/install cc schemathesis
+	$(CARGO) build -p rounds-server --bin rounds-server
+	.ci/fuzz-api
 
 clean:
 	$(CARGO) clean

@@ -29,7 +29,7 @@ pub(super) fn routes(api: Api) -> Api {
         .at(
             Op::get("/api/admin/audit-log/export", "Every row, oldest first, as JSON lines")
                 .query::<ExportParams>()
-                .text(),
+                .lines(),
             export,
         )
         .at(

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use axum::Json;
+use axum::http::Method;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -60,7 +61,7 @@ pub fn document(ops: &[Op]) -> Value {
 
 fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value {
     let mut parameters: Vec<Value> = placeholders(op.path)
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": path_schema(name) }))
         .collect();
     if let Some(query) = op.query {
         parameters.extend(query_parameters(generator, query));
@@ -70,21 +71,24 @@ fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value 
         Answer::Nothing => None,
         Answer::Json(schema) => Some(("application/json", json!({ "schema": schema(generator) }))),
         Answer::Events => Some(("text/event-stream", json!({ "schema": { "type": "string" } }))),
+        Answer::Lines => Some(("application/x-ndjson", json!({ "schema": { "type": "string" } }))),
         Answer::Text => Some(("text/plain", json!({ "schema": { "type": "string" } }))),
     };
     if let Some((kind, content)) = content {
         answer["content"] = json!({ kind: content });
     }
-    let refused = json!({
-        "description": "It was not done; the message says why.",
-        "content": { "application/json": { "schema": error } },
-    });
+    let mut responses = Map::new();
+    responses.insert(op.status.to_string(), answer);
+    for (status, description) in refusals(op) {
+        let content = json!({ "application/json": { "schema": error } });
+        responses.insert(status.to_string(), json!({ "description": description, "content": content }));
+    }
     let mut described = json!({
         "summary": op.summary,
         "operationId": operation_id(op),
         "tags": [tag(op.path)],
         "parameters": parameters,
-        "responses": { op.status.to_string(): answer, "default": refused },
+        "responses": responses,
     });
     if let Some(body) = op.body {
         described["requestBody"] = json!({ "content": { "application/json": { "schema": body(generator) } } });
@@ -93,6 +97,37 @@ fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value 
         described["security"] = json!([]);
     }
     described
+}
+
+fn path_schema(name: &str) -> Value {
+    match name {
+        "ordinal" => json!({ "type": "integer", "format": "uint32", "minimum": 0, "maximum": u32::MAX }),
+        _ => json!({ "type": "string", "minLength": 1 }),
+    }
+}
+
+/// The statuses of what is not done, each where it can come. There is no `default`: an answer with a status that is not
+/// here is a fault, and `make fuzz-api` finds it.
+fn refusals(op: &Op) -> Vec<(u16, &'static str)> {
+    let writes = op.method != Method::GET;
+    let has_input = op.body.is_some() || op.query.is_some();
+    let names = has_input || placeholders(op.path).next().is_some();
+    let all = [
+        (400, writes || has_input || !op.open, "What was sent does not hold; the message says what would."),
+        (401, writes || !op.open, "Nobody is signed in."),
+        (403, writes || !op.open, "It may not be done by whoever is signed in; the details name the missing action."),
+        (404, names || op.path == "/metrics", "There is no such thing."),
+        (409, writes, "It changed or was decided meanwhile, or its state does not allow it."),
+        (413, op.body.is_some(), "The body is too large."),
+        (415, op.body.is_some(), "The body is not JSON."),
+        (422, writes && op.body.is_some(), "The gate refuses a step; the details list why."),
+        (429, op.open && writes, "Too many attempts; Retry-After says when to try again."),
+        (500, true, "A fault of the server; its log says why."),
+        (502, writes && !op.open, "The system behind a connector did not answer, or answered with an error."),
+        (503, true, "The server cannot do it now; Retry-After says when to try again."),
+    ];
+    let possible = all.into_iter().filter(|(_, can_come, _)| *can_come);
+    possible.map(|(status, _, description)| (status, description)).collect()
 }
 
 /// The fields of a query string's type, one parameter each.

@@ -17,6 +17,7 @@ pub(crate) enum Answer {
     Json(SchemaOf),
     Events,
     Text,
+    Lines,
 }
 
 /// One operation: a method on a path, what goes in and what comes out.
@@ -113,6 +114,13 @@ impl Op {
     #[must_use]
     pub fn text(mut self) -> Self {
         self.answer = Answer::Text;
+        self
+    }
+
+    /// Answers with lines of JSON.
+    #[must_use]
+    pub fn lines(mut self) -> Self {
+        self.answer = Answer::Lines;
         self
     }
 }
