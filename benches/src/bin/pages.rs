@@ -110,7 +110,10 @@ async fn measure(plans: usize, rules: usize) -> anyhow::Result<Vec<(&'static str
         is_admin: true,
     };
     accounts.first_admin(draft).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    let session = accounts.sign_in("ada", password, &Peer::at([127, 0, 0, 1].into())).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let session = accounts
+        .sign_in("ada", password, &Peer::at([127, 0, 0, 1].into()))
+        .await
+        .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let cookie = format!("rounds_session={}", session.context("nobody signed in")?.token.expose_secret());
 
     let (plan, rule) = (plan.context("no plan")?.to_string(), rule.context("no rule")?.to_string());

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use rounds_store::SqlStore;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;

@@ -289,6 +289,19 @@ async fn alerts_are_listed_and_one_is_investigated_until_its_report() {
     let listed = shell.run(&["alerts", "list"]).await.expect(0);
     assert!(listed.contains("Errors") && listed.contains(id(&rule)), "{listed}");
     assert!(shell.run(&["alerts", "list", "--state", "firing"]).await.expect(0).contains("no alert rule"));
+    let tried = shell.run(&["alerts", "backtest", "--rule", id(&rule), "--hours", "1"]).await.expect(0);
+    assert!(tried.contains("fired") || tried.contains("firing"), "{tried}");
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("rules.yaml");
+    let group = "groups:\n- name: g\n  rules:\n  - alert: Down\n    expr: up < 1\n  - record: r\n    expr: up\n";
+    std::fs::write(&file, group).unwrap();
+    let import = ["alerts", "import", file.to_str().unwrap()];
+    let imported = shell.run(&import).await;
+    assert!(imported.out.contains("created") && imported.out.contains("skipped"), "{}", imported.out);
+    imported.expect(1);
+    let again = shell.run(&import).await;
+    assert!(again.out.contains("unchanged") && !again.out.contains("created"), "{}", again.out);
+
     let report = shell.run(&["investigate", id(&rule), "--wait", "--timeout", "60s"]).await;
     assert!(report.err.contains("completed"), "{}", report.err);
     let told = report.expect(0);

@@ -5,9 +5,9 @@
 mod access;
 mod access_table;
 mod accounts;
-mod bounds;
 mod alert_pages;
 mod alerts;
+mod bounds;
 mod cli;
 mod cli_client;
 mod contract;

@@ -31,6 +31,12 @@ pub enum AlertsCommand {
         /// Say what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Change a rule of the same name, too, that did not come from the same group.
+        #[arg(long)]
+        overwrite: bool,
+        /// The datasource of new rules (its id); absent: the default one.
+        #[arg(long)]
+        datasource: Option<String>,
     },
     /// When a rule would have been pending and firing in the past.
     Backtest(BacktestArgs),
@@ -60,7 +66,15 @@ impl AlertsCommand {
     pub(super) async fn run(self, client: &Client) -> Result<Code, Failure> {
         match self {
             Self::List { state } => list(client, state.as_deref()).await,
-            Self::Import { file, dry_run } => import(client, &file, dry_run).await,
+            Self::Import { file, dry_run, overwrite, datasource } => {
+                let body = json!({
+                    "yaml": read(&file)?,
+                    "dryRun": dry_run,
+                    "overwrite": overwrite,
+                    "datasourceId": datasource,
+                });
+                import(client, &body).await
+            }
             Self::Backtest(args) => backtest(client, &args).await,
         }
     }
@@ -93,9 +107,8 @@ async fn list(client: &Client, state: Option<&str>) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-async fn import(client: &Client, file: &Path, dry_run: bool) -> Result<Code, Failure> {
-    let body = json!({ "yaml": read(file)?, "dryRun": dry_run });
-    let answer = client.api.post("/api/alert-rules/import", &body).await?;
+async fn import(client: &Client, body: &Value) -> Result<Code, Failure> {
+    let answer = client.api.post("/api/alert-rules/import", body).await?;
     let rules = answer["rules"].as_array().cloned().unwrap_or_default();
     client.show(&answer, |_| {
         let row = |rule: &Value| {

@@ -14,8 +14,8 @@ use rounds_core::connector::Role;
 use rounds_core::service::RuleDraft;
 use serde_json::Value;
 
-use crate::accounts::TeamView;
 use super::look::{Look, look, number};
+use crate::accounts::TeamView;
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields, crop};

@@ -6,7 +6,6 @@ mod look;
 mod show;
 mod sparks;
 
-
 use axum::routing::{get, post};
 use rounds_core::alert::{AlertRule, Condition, Severity};
 use rounds_core::{AlertRuleId, ConnectorId};
