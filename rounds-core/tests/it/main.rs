@@ -4,6 +4,7 @@
 mod agent;
 mod alert_walk;
 mod broken;
+mod connector_checks;
 mod dead_letters;
 mod decisions;
 mod digest;

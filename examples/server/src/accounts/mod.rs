@@ -5,6 +5,7 @@ mod access;
 mod service_accounts;
 mod sessions;
 mod settings;
+mod setup;
 mod teams;
 mod users;
 
@@ -19,6 +20,7 @@ pub use access::{GrantDraft, GrantView, PermissionView, RoleView, SubjectDraft};
 pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 pub use sessions::SignedIn;
 pub use settings::{LlmDraft, LlmView};
+pub use setup::{SetupProgress, SetupStep, StepState};
 pub use teams::TeamView;
 pub use users::{UserChange, UserDraft, UserView};
 

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::{Redirect, Response};
 use rounds_core::PlanId;
+use rounds_core::access::Action;
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, RequestStatus, Step};
 use rounds_core::service::{Listed, PlanFilter};
 
@@ -50,6 +51,8 @@ struct ActionsPage {
     counts: [String; 3],
     status: String,
     older: Option<String>,
+    /// Where the setup goes on, when it is unfinished and the person may.
+    setup: Option<String>,
 }
 
 impl ActionsPage {
@@ -93,6 +96,7 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
         let status = wanted.map(|status| format!("&status={}", status.as_str())).unwrap_or_default();
         format!("/actions?tab=resolved{status}&after={next}")
     });
+    let setup = if waiting.is_empty() { unfinished_setup(&cx).await? } else { None };
     let mut shell = cx.shell("Action Center", "plans").live("plan");
     shell.spoken = format!("{} plans and {} steps wait for approval", counts[0], counts[1]);
     Ok(page(&ActionsPage {
@@ -105,6 +109,19 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
         counts,
         status,
         older,
+        setup,
+    }))
+}
+
+/// What the setup waits for, in words, for whoever may go on with it.
+async fn unfinished_setup(cx: &Cx) -> Result<Option<String>, PageError> {
+    if !cx.may_all(Action::SettingsWrite, "settings").await.yes() {
+        return Ok(None);
+    }
+    let progress = cx.state.accounts.setup_progress().await?;
+    Ok(progress.is_wanted().then(|| match progress.next() {
+        Some(step) => format!("Step {} of 5 is next: {}.", step.number(), super::setup::title(&step)),
+        None => "Every step is done; look at what is missing, and finish it.".into(),
     }))
 }
 

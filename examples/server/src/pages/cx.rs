@@ -285,6 +285,7 @@ fn done(word: &str) -> Option<&'static str> {
         "tested" => "The test passed.",
         "revoked" => "The token is revoked. It is dead at once.",
         "signed-out" => "You are signed out.",
+        "set-up" => "The setup is finished. The first alert rule is what is left to make.",
         "setup" => "The first admin is there. Sign in.",
         _ => return None,
     })

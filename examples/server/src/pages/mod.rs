@@ -17,6 +17,7 @@ mod pill;
 mod plan;
 mod session;
 mod settings;
+mod setup;
 mod when;
 mod words;
 
@@ -35,7 +36,6 @@ pub fn router() -> Router<AppState> {
         .route("/actions", get(actions::show))
         .route("/login", get(session::login_page).post(session::login))
         .route("/logout", post(session::logout))
-        .route("/setup", get(session::setup_page).post(session::setup))
         .route("/theme", post(session::theme))
         .route("/assets/{file}", get(assets::unversioned))
         .route("/assets/{version}/{file}", get(assets::versioned))
@@ -43,6 +43,7 @@ pub fn router() -> Router<AppState> {
         .merge(investigations::router())
         .merge(alert::router())
         .merge(settings::router())
+        .merge(setup::router())
         .merge(admin::router())
 }
 

@@ -18,3 +18,4 @@ mod recording;
 mod replicas;
 mod setup;
 mod support;
+mod wizard;
