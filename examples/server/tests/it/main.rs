@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod admin;
 mod cli;
 mod contract;
 mod dead_letters;

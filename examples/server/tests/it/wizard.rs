@@ -100,7 +100,7 @@ async fn the_wizard_goes_from_nobody_to_a_cluster_and_is_closed_for_ever_then() 
 
     // Another browser goes on where this one stopped.
     let elsewhere = server.sign_in("ada").await;
-    elsewhere.get("/setup").await.shows(200, &["Step 4 of 5", "Allowed namespaces"]);
+    elsewhere.get("/setup").await.shows(200, &["Step 4 of 5: Kubernetes connector"]);
     let kubeconfig = sandbox.kubeconfig();
     let cluster =
         [("name", "prod"), ("config.allowedNamespaces", "default\nkube-public"), ("secret", kubeconfig.as_str())];

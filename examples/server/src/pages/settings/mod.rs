@@ -327,8 +327,7 @@ pub(in crate::pages) fn kind_form(
     let mut fields = schema::fields(&registration.schema());
     for field in &mut fields {
         field.fill(&typed);
-        // The message quotes the key it is about.
-        let about = refused.filter(|error| error.message.contains(&format!("`{}`", field.name)));
+        let about = refused.filter(|error| is_about(&error.message, &field.name));
         field.wrong = about.map(|error| error.message.clone());
     }
     let name = typed.get("name").to_owned();
@@ -341,6 +340,12 @@ pub(in crate::pages) fn kind_form(
         secret: registration.secret(),
         typed,
     })
+}
+
+/// Whether a message is about this key of the config: it quotes it, or names it before what is wrong with it.
+fn is_about(message: &str, key: &str) -> bool {
+    let named = format!("{key}: ");
+    message.contains(&format!("`{key}`")) || message.starts_with(&named) || message.contains(&format!(": {named}"))
 }
 
 /// What a form says; or what is wrong with it, and the form with what was typed.
