@@ -64,6 +64,13 @@ async fn pictures_of_every_page() {
         ("dead-letters", "/settings/notifications/dead-letters".into()),
         ("service-accounts", "/admin/service-accounts".into()),
         ("users", "/admin/users".into()),
+        ("user", format!("/admin/users/{}", admin.id)),
+        ("teams", "/admin/teams".into()),
+        ("roles", "/admin/roles".into()),
+        ("setup-model", "/setup/model".into()),
+        ("setup-datasource", "/setup/datasource".into()),
+        ("setup-cluster", "/setup/cluster".into()),
+        ("setup-done", "/setup/done".into()),
         ("audit", "/admin/audit".into()),
     ];
     let mut wrong = Vec::new();

@@ -121,10 +121,7 @@ pub(super) async fn save(cx: Cx, Path(name): Path<String>, fields: Fields) -> Re
         None => connectors.create(&cx.who, wanted).await,
     };
     match saved {
-        Ok(saved) => {
-            try_out(&cx, saved.id).await?;
-            Ok(back(at))
-        }
+        Ok(saved) => tried(&cx, at, place, saved.id).await,
         Err(error) => {
             let error = PageError::from(error);
             let form = kind_form(&cx, place, &kind, found, fields, Some(&error))?;
@@ -134,25 +131,22 @@ pub(super) async fn save(cx: Cx, Path(name): Path<String>, fields: Fields) -> Re
 }
 
 /// Tests a connector. What comes of it is kept with it and shown on the step's page, a failure as well.
-async fn try_out(cx: &Cx, id: ConnectorId) -> Result<(), PageError> {
+async fn tried(cx: &Cx, at: SetupStep, place: Place, id: ConnectorId) -> Result<Response, PageError> {
     match cx.rounds().connectors().test(&cx.who, id).await {
-        Ok(_) | Err(Error::Port(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+        Ok(_) | Err(Error::Port(_)) => Ok(Redirect::to(&format!("{}#there", path_of(Some(at)))).into_response()),
+        // It could not even be tried: nothing is kept of that, so it is said here.
+        Err(error) => {
+            let progress = cx.state.accounts.open_setup(&cx.who).await?;
+            render(cx, at, place, progress, None, Some(error.into()))
+        }
     }
-}
-
-fn back(at: SetupStep) -> Response {
-    Redirect::to(&format!("{}#there", path_of(Some(at)))).into_response()
 }
 
 pub(super) async fn test(cx: Cx, Path(name): Path<String>, fields: Fields) -> Result<Response, PageError> {
     let (at, place) = step(&name)?;
-    let progress = cx.state.accounts.open_setup(&cx.who).await?;
+    cx.state.accounts.open_setup(&cx.who).await?;
     let Some(id) = fields.id("id")? else { return Err(PageError::invalid("id: a connector is expected")) };
-    match try_out(&cx, id).await {
-        Ok(()) => Ok(back(at)),
-        Err(error) => render(&cx, at, place, progress, None, Some(error)),
-    }
+    tried(&cx, at, place, id).await
 }
 
 pub(super) async fn remove(cx: Cx, Path(name): Path<String>, fields: Fields) -> Result<Response, PageError> {
