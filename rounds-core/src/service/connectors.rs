@@ -167,13 +167,16 @@ impl Connectors<'_> {
         self.may_write(who).await?;
         let tested = self.load(who, id).await?.value;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
-        let built = self.shared.live.build(&tested)?;
+        let built = self.shared.live.build(&tested);
         let check = async {
             match built {
-                Built::Execution(port) => port.check(&cx).await,
-                Built::Datasource(port) => port.check(&cx).await,
-                Built::Notifier(port) => port.check(&cx).await,
-                Built::Model(port) => port.check(&cx).await,
+                Ok(Built::Execution(port)) => port.check(&cx).await,
+                Ok(Built::Datasource(port)) => port.check(&cx).await,
+                Ok(Built::Notifier(port)) => port.check(&cx).await,
+                Ok(Built::Model(port)) => port.check(&cx).await,
+                // What cannot even be built here (no kubectl on this host, for one) failed its test like any other.
+                Err(Error::Port(error)) => Err(error),
+                Err(error) => Err(PortError::new(PortErrorKind::Invalid, error.to_string())),
             }
         };
         let result = guarded(self.shared, cx.timeout + SLACK, check).await.unwrap_or_else(|broken| {

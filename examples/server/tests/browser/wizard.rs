@@ -35,13 +35,14 @@ async fn walk(world: &World) {
 
     // A datasource that does not answer: what went wrong, what to try, and on.
     browser.sees("//p[contains(., 'Step 3 of 5')]").await;
-    browser.fill("#f-url", "http://away.test:9090").await;
+    let address = format!("http://{}.test:9090", world.name());
+    browser.fill("#f-url", &address).await;
     browser.press("Save and test").await;
     browser.sees("//section[@id='there']//p[contains(@class,'wrong')]").await;
     browser.sees(&text("What to try")).await;
     assert!(browser.has("//details[@id='change' and @open]").await, "the form is what is needed next");
     let kept = browser.client.find(Locator::Css("#f-url")).await.unwrap().prop("value").await.unwrap();
-    assert_eq!(kept.as_deref(), Some("http://away.test:9090"));
+    assert_eq!(kept, Some(address));
     browser.press("Continue without a passed test").await;
 
     // Left in the middle, and found again.

@@ -1,5 +1,7 @@
 //! The admin pages over HTTP, and the audit log's export and verification.
 
+#![allow(clippy::disallowed_methods, reason = "tests are clients of their own")]
+
 use serde_json::{Value, json};
 
 use crate::support::{self, Client, Server};

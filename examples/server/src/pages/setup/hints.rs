@@ -41,6 +41,9 @@ pub(super) fn hints(role: Role, error: &str) -> Vec<&'static str> {
     if says(&["404", "not found"]) {
         hints.push("Something answers there, but not this: check the path of the address, and what it serves.");
     }
+    if says(&["needs kubectl", "kubectl could not", "not a kubectl"]) {
+        hints.push("Rounds runs `kubectl` on its own host: install it there, or set KUBECTL to its path, and start Rounds again.");
+    }
     if says(&["kubeconfig", "secret"]) && role == Role::Execution {
         hints.push(
             "The kubeconfig must carry its data inline: `kubectl config view --raw --minify --flatten` prints such a one.",
