@@ -193,7 +193,7 @@ async fn a_connector_that_fails_its_test_is_kept_gone_on_with_or_removed_as_the_
     let draft = [("name", "m"), ("config.key", "x"), ("config.value", "1")];
     ada.form(&format!("{place}/continue"), &[]).await.shows(400, &["no connector yet"]);
     ada.form(&format!("{place}?kind=fixed"), &draft).await.goes_to("/setup/datasource#there");
-    let page = ada.get(place).await.shows(200, &["nobody answers at the other side", "not tested"]);
+    let page = ada.get(place).await.shows(200, &["nobody answers at the other side", "test not passed"]);
     ada.form(&format!("{place}/remove"), &[("id", &subject(&page))]).await.goes_to("/setup/datasource?done=deleted");
     let page = ada.get(place).await.shows(200, &["Save and test"]);
     assert!(!page.contains("id=\"there\""));

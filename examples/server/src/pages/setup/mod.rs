@@ -103,9 +103,9 @@ impl Steps<'_> {
     fn pill(&self, step: SetupStep) -> Pill {
         match self.progress.state(step) {
             StepState::Open => word("open", Tone::Neutral),
-            StepState::Untested => word("not tested", Tone::Warn),
+            StepState::Untested => word("test not passed", Tone::Warn),
             StepState::Done => word("done", Tone::Ok),
-            StepState::Accepted => word("test failed", Tone::Warn),
+            StepState::Accepted => word("test not passed", Tone::Warn),
             StepState::Skipped => word("skipped", Tone::Neutral),
         }
     }
