@@ -195,6 +195,9 @@ impl Db {
             Some(row) => unsigned("a count", row.try_get("", "count")?)?,
             None => 0,
         };
+        if let Some(before) = query.before {
+            matching.and_where(Expr::col("seq").lt(signed(before)));
+        }
         matching
             .columns(["seq", "previous", "hash", "entry"])
             .order_by("seq", Order::Desc)

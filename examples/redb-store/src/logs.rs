@@ -131,15 +131,19 @@ impl File {
 
     pub(crate) fn audit(&self, query: &AuditQuery) -> Result<AuditPage, Fail> {
         let log = self.read()?.open_table(AUDIT)?;
-        let (mut rows, mut total) = (Vec::new(), 0);
+        let (mut rows, mut total, mut passed) = (Vec::new(), 0, 0);
         for found in lines(&log, &query.org, 0)?.rev() {
             let (seq, line) = found?;
             let row = line.row(seq)?;
             if query.matches(&row.entry) {
-                if total >= query.offset && rows.len() < query.limit as usize {
+                total += 1;
+                if query.before.is_some_and(|before| seq >= before) {
+                    continue;
+                }
+                if passed >= query.offset && rows.len() < query.limit as usize {
                     rows.push(row);
                 }
-                total += 1;
+                passed += 1;
             }
         }
         Ok(AuditPage { rows, total })

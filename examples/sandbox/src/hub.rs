@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{cluster::Cluster, faults::Faults, metrics::history::History, requests::RequestLog};
+use crate::{access::Access, cluster::Cluster, faults::Faults, metrics::history::History, requests::RequestLog};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -12,6 +12,7 @@ pub(crate) struct Hub {
     pub(crate) history: Mutex<History>,
     pub(crate) requests: RequestLog,
     pub(crate) faults: Faults,
+    pub(crate) access: Access,
     /// The bearer token clients must send; none over plain HTTP, where kubectl sends none.
     pub(crate) token: Option<String>,
     pub(crate) api_address: String,

@@ -20,6 +20,7 @@
 //! It decides nothing by magic names: which images exist and what they do is said through
 //! [`Registry`], how much load arrives through [`Workload`], which requests fail through [`FaultRule`].
 
+mod access;
 mod api;
 mod clock;
 mod cluster;

@@ -13,6 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Access,
     api,
     cluster::{
         Cluster,
@@ -129,6 +130,7 @@ impl Builder {
             history: Mutex::default(),
             requests: RequestLog::default(),
             faults: Faults::default(),
+            access: Access::default(),
             token,
             api_address: api_address.clone(),
             stop: stop.clone(),
@@ -387,6 +389,13 @@ impl Sandbox {
     /// Ends all faults.
     pub fn clear_faults(&self) {
         self.hub.faults.clear();
+    }
+
+    /// Takes a right away from the user of the kubeconfig: requests are refused with 403, and access reviews say so. The verb
+    /// is one of Kubernetes' (`get`, `list`, `patch`, …) or `*`, the resource a plural with or without a subresource
+    /// (`pods/log`), the namespace one or every.
+    pub fn forbid(&self, verb: &str, resource: &str, namespace: Option<&str>) {
+        self.hub.access.forbid(verb, resource, namespace);
     }
 
     /// Stops the servers and the controllers, and waits until they have.

@@ -32,6 +32,11 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) event.preventDefault();
   form.dataset.sent = "1";
+  // What takes longer than a second says that it is under way.
+  if (event.submitter?.dataset.wait) {
+    event.submitter.textContent = event.submitter.dataset.wait;
+    document.getElementById("live").textContent = event.submitter.dataset.wait;
+  }
   setTimeout(() => delete form.dataset.sent, 4000);
 });
 

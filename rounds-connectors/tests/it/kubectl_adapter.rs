@@ -137,6 +137,42 @@ async fn check_names_the_server_and_what_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_the_credentials_can_and_cannot_do_and_changes_nothing() {
+    let cluster = TestCluster::start().await;
+    let n = &cluster.namespace;
+    let Some(sandbox) = &cluster.sandbox else { return cluster.finish().await };
+    sandbox.forbid("patch", "deployments/scale", Some(n));
+    sandbox.forbid("delete", "pods", None);
+    let report = cluster.adapter().check(&cx()).await.unwrap();
+    let can = |what: &str| report.abilities.iter().find(|ability| ability.what == what && ability.place == *n).unwrap();
+    assert!(
+        can("list pods").ok && can("read the logs of pods").ok && can("roll back, restart and patch deployments").ok
+    );
+    assert!(!can("scale deployments").ok && !can("delete pods").ok);
+    assert!(can("scale deployments").detail.starts_with("patch deployments.apps/scale: no rule"), "{report:?}");
+    assert!(report.message.contains("2 are missing"), "{}", report.message);
+    assert_eq!(report.lack, None, "what a plan may lack fails no test");
+    assert!(report.facts["moreThanNeeded"].contains(n.as_str()), "Secrets can be read: {:?}", report.facts);
+    assert!(cluster.requests().iter().all(|request| !request.is_write()));
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_cannot_be_read_fails_the_test_which_tells_all_the_same_what_can() {
+    let cluster = TestCluster::start().await;
+    let Some(sandbox) = &cluster.sandbox else { return cluster.finish().await };
+    sandbox.forbid("list", "pods", Some(&cluster.namespace));
+    sandbox.forbid("get", "secrets", None);
+    let report = cluster.adapter().check(&cx()).await.unwrap();
+    let lack = report.lack.unwrap();
+    assert!(lack.contains(&cluster.namespace) && lack.contains("cannot list resource \"pods\""), "{lack}");
+    assert!(report.abilities.iter().any(|ability| ability.what == "list pods" && !ability.ok));
+    assert!(report.abilities.iter().any(|ability| ability.what == "delete pods" && ability.ok));
+    assert_eq!(report.facts.get("moreThanNeeded"), None);
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rule_12_no_file_is_left_and_no_error_shows_the_credentials() {
     let cluster = TestCluster::start().await;
     let run = cluster.files.path().join("run");

@@ -1,5 +1,7 @@
 //! Configured connectors, as rows.
 
+mod check;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -10,6 +12,8 @@ use serde_json::Value;
 use crate::access::Actor;
 use crate::id::{ConnectorId, OrgId, TeamId};
 use crate::time::Timestamp;
+
+pub use check::{Ability, CheckReport};
 
 /// Which port a connector implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,6 +91,9 @@ pub struct Connector {
     pub last_verified_at: Option<Timestamp>,
     /// What the last test said when it failed.
     pub last_verify_error: Option<String>,
+    /// What the last test reported, when the other side answered at all.
+    #[serde(default)]
+    pub last_check: Option<CheckReport>,
     /// Who made it.
     pub created_by: Actor,
     /// When it was made.

@@ -15,9 +15,10 @@ mod notifier;
 mod secrets;
 pub mod store;
 
+pub use crate::connector::{Ability, CheckReport};
 pub use crate::investigation::{Prices, Usage};
 pub use answers::{Answer, Answers, Inbound, Reply, ReplyTo, Seen, Wish};
-pub use call::{CallContext, CheckReport};
+pub use call::CallContext;
 pub use clock::{Clock, SystemClock};
 pub use datasource::{DataSet, Datasource, DatasourceInfo, Line, Point, Query, Series};
 pub use error::{PortError, PortErrorKind};

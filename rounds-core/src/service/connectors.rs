@@ -52,6 +52,7 @@ impl Connectors<'_> {
             status: ConnectorStatus::Unverified,
             last_verified_at: None,
             last_verify_error: None,
+            last_check: None,
             created_by: who.actor(),
             created_at: now,
             updated_at: now,
@@ -159,7 +160,7 @@ impl Connectors<'_> {
         .await
     }
 
-    /// Tests the connection and keeps the answer.
+    /// Tests the connection and keeps the answer, also that of a test that failed for what it lacks.
     ///
     /// # Errors
     /// `connectors:write` is missing, there is no such connector, or the test failed: [`Error::Port`] with what was
@@ -168,17 +169,27 @@ impl Connectors<'_> {
         self.may_write(who).await?;
         let tested = self.load(who, id).await?.value;
         let cx = CallContext::with_timeout(self.shared.settings.query_timeout);
-        let built = self.shared.live.build(&tested)?;
+        let built = self.shared.live.build(&tested);
         let check = async {
             match built {
-                Built::Execution(port) => port.check(&cx).await,
-                Built::Datasource(port) => port.check(&cx).await,
-                Built::Notifier(port) => port.check(&cx).await,
-                Built::Model(port) => port.check(&cx).await,
+                Ok(Built::Execution(port)) => port.check(&cx).await,
+                Ok(Built::Datasource(port)) => port.check(&cx).await,
+                Ok(Built::Notifier(port)) => port.check(&cx).await,
+                Ok(Built::Model(port)) => port.check(&cx).await,
+                // What cannot even be built here (no kubectl on this host, for one) failed its test like any other.
+                Err(Error::Port(error)) => Err(error),
+                Err(error) => Err(PortError::new(PortErrorKind::Invalid, error.to_string())),
             }
         };
         let result = guarded(self.shared, cx.timeout + SLACK, check).await.unwrap_or_else(|broken| {
             Err(PortError::new(PortErrorKind::Unavailable, format!("the connector did not answer: {broken}")))
+        });
+        let result = result.map(CheckReport::capped);
+        let report = result.as_ref().ok().cloned();
+        // The other side answered, and that does not suffice: a failed test, whose report is kept.
+        let result = result.and_then(|report| match report.lack {
+            Some(lack) => Err(PortError::new(PortErrorKind::Unauthorized, lack)),
+            None => Ok(report),
         });
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
         let mut tries = 0;
@@ -194,6 +205,7 @@ impl Connectors<'_> {
             next.last_verified_at = Some(self.shared.now());
             next.status = if result.is_ok() { ConnectorStatus::Ok } else { ConnectorStatus::Error };
             next.last_verify_error = result.as_ref().err().map(ToString::to_string);
+            next.last_check.clone_from(&report);
             let commit = self.told(who, &next, "test", outcome).update(next, found.version);
             if self.shared.settle(commit, &mut tries).await? {
                 break;
@@ -261,6 +273,7 @@ impl Connectors<'_> {
                 next.revision += 1;
                 next.status = ConnectorStatus::Unverified;
                 next.last_verify_error = None;
+                next.last_check = None;
             }
             let commit = self.told(who, &next, name, Outcome::Success).update(next.clone(), found.version);
             let commit = self.only_default(commit, &next).await?;

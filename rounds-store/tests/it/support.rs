@@ -189,6 +189,7 @@ pub(crate) fn connector(name: &str, secret: &str) -> Connector {
         status: ConnectorStatus::Unverified,
         last_verified_at: None,
         last_verify_error: None,
+        last_check: None,
         created_by: Actor::system(),
         created_at: now(),
         updated_at: now(),

@@ -48,7 +48,9 @@ pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
     let first = kinds.first()?;
     let mut list = Vec::new();
     for kind in &kinds {
-        let verbs = if kind.read_only {
+        let verbs = if kind.review {
+            json!(["create"])
+        } else if kind.read_only {
             json!(["get", "list", "watch"])
         } else {
             json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"])

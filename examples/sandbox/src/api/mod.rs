@@ -143,7 +143,9 @@ fn route(hub: &Arc<Hub>, incoming: &Incoming) -> Result<Response, ApiError> {
         ["healthz" | "livez" | "readyz", ..] => Ok(plain("ok")),
         ["api"] => Ok(json(200, &discovery::core_versions(&hub.api_address))),
         ["apis"] => Ok(json(200, &discovery::groups())),
-        ["apis", "authorization.k8s.io", version, review] if incoming.method == "POST" => access(version, review),
+        ["apis", "authorization.k8s.io", version, review] if incoming.method == "POST" => {
+            access(hub, version, review, &incoming.body)
+        }
         ["apis", group] => found(discovery::one_group(group)),
         ["api", version] => found(discovery::resources("", version)),
         ["apis", group, version] => found(discovery::resources(group, version)),
@@ -156,24 +158,29 @@ fn route(hub: &Arc<Hub>, incoming: &Incoming) -> Result<Response, ApiError> {
         ["openapi", "v2"] => Ok(json(200, &openapi::v2_json())),
         ["openapi", "v3"] => Ok(json(200, &openapi::v3_index())),
         ["openapi", "v3", rest @ ..] => found(openapi::v3(&rest.join("/"))),
-        ["api" | "apis", ..] => verbs::dispatch(hub, incoming, &path::Target::parse(&segments)?),
+        ["api" | "apis", ..] => {
+            let target = path::Target::parse(&segments)?;
+            hub.access.check(incoming, &target)?;
+            verbs::dispatch(hub, incoming, &target)
+        }
         _ => Err(ApiError::no_such_path()),
     }
 }
 
-/// Whoever has the token may do everything, so the question need not be read.
-fn access(version: &str, review: &str) -> Result<Response, ApiError> {
-    let everything = serde_json::json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
-    let (kind, status) = match review {
-        "selfsubjectaccessreviews" => ("SelfSubjectAccessReview", serde_json::json!({"allowed": true})),
-        "selfsubjectrulesreviews" => (
-            "SelfSubjectRulesReview",
-            serde_json::json!({"incomplete": false, "nonResourceRules": [], "resourceRules": everything}),
-        ),
+/// Reviews of one action answer as the requests would be. Those of all rules know no denials: the sandbox's are no rules.
+fn access(hub: &Hub, version: &str, review: &str, body: &[u8]) -> Result<Response, ApiError> {
+    let answer = match review {
+        "selfsubjectaccessreviews" => hub.access.review(version, body)?,
+        "selfsubjectrulesreviews" => {
+            let everything = serde_json::json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+            serde_json::json!({
+                "kind": "SelfSubjectRulesReview", "apiVersion": format!("authorization.k8s.io/{version}"), "metadata": {}, "spec": {},
+                "status": {"incomplete": true, "nonResourceRules": [], "resourceRules": everything},
+            })
+        }
         _ => return Err(ApiError::no_such_path()),
     };
-    let api = format!("authorization.k8s.io/{version}");
-    Ok(json(201, &serde_json::json!({"kind": kind, "apiVersion": api, "metadata": {}, "spec": {}, "status": status})))
+    Ok(json(201, &answer))
 }
 
 fn found(v: Option<Value>) -> Result<Response, ApiError> {

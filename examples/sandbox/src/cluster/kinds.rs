@@ -15,6 +15,8 @@ pub(crate) struct Kind {
     pub(crate) status: bool,
     pub(crate) scale: bool,
     pub(crate) read_only: bool,
+    /// Asked by creating it; nothing is kept.
+    pub(crate) review: bool,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             status: false,
             scale: false,
             read_only: false,
+            review: false,
         }
     }
     const fn cluster(mut self) -> Kind {
@@ -59,6 +62,11 @@ impl Kind {
     }
     const fn read_only(mut self) -> Kind {
         self.read_only = true;
+        self
+    }
+
+    const fn review(mut self) -> Kind {
+        (self.read_only, self.review) = (true, true);
         self
     }
 
@@ -121,6 +129,8 @@ kinds! {
     CLUSTERROLEBINDINGS = Kind::new(RBAC, V1, "clusterrolebindings", "ClusterRoleBinding").cluster();
     LEASES = Kind::new("coordination.k8s.io", V1, "leases", "Lease");
     EVENTS_V1 = Kind::new("events.k8s.io", V1, "events", "Event").short(&["ev"]).read_only();
+    ACCESS_REVIEWS =
+        Kind::new("authorization.k8s.io", V1, "selfsubjectaccessreviews", "SelfSubjectAccessReview").cluster().review();
     POD_METRICS = Kind::new("metrics.k8s.io", &["v1beta1"], "pods", "PodMetrics").read_only();
     NODE_METRICS = Kind::new("metrics.k8s.io", &["v1beta1"], "nodes", "NodeMetrics").cluster().read_only();
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "tests start kubectl and ask over HTTP as outsiders do")]
 
+mod access;
 mod controllers;
 mod dry_run;
 mod faults;

@@ -7,6 +7,7 @@ mod oidc;
 mod service_accounts;
 mod sessions;
 mod settings;
+mod setup;
 mod teams;
 mod users;
 
@@ -27,6 +28,7 @@ pub(crate) use oidc::{Trust, Vouched};
 pub use service_accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 pub use sessions::{SessionLimits, SessionView, SignedIn};
 pub use settings::{LlmDraft, LlmView};
+pub use setup::{SetupProgress, SetupStep, StepState};
 pub use teams::TeamView;
 pub use users::{UserChange, UserDraft, UserView};
 

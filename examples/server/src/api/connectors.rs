@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use rounds_core::access::Action;
 use rounds_core::connector::Role;
-use rounds_core::connector::{Connector, ConnectorStatus, StoredSecret};
+use rounds_core::connector::{Ability, CheckReport, Connector, ConnectorStatus, StoredSecret};
 use rounds_core::plugin::{Registry, SecretUse};
 use rounds_core::service::ConnectorDraft;
 use rounds_core::{ConnectorId, Error, OrgId, TeamId};
@@ -75,6 +75,8 @@ struct ConnectorView {
     status: ConnectorStatus,
     last_verified_at: Option<DateTime<Utc>>,
     last_verify_error: Option<String>,
+    /// What the last test reported, when the other side answered at all.
+    last_check: Option<CheckReport>,
     is_default: bool,
     owner_team_id: Option<TeamId>,
     created_by: String,
@@ -96,8 +98,16 @@ impl ConnectorView {
     const FIXED: &'static [&'static str] = &["id", "orgId", "role", "createdBy", "createdByLogin", "createdAt"];
 
     /// What is seen and not written: passed over.
-    const SEEN: &'static [&'static str] =
-        &["revision", "status", "lastVerifiedAt", "lastVerifyError", "updatedAt", "secretMissing", "hasSecret"];
+    const SEEN: &'static [&'static str] = &[
+        "revision",
+        "status",
+        "lastVerifiedAt",
+        "lastVerifyError",
+        "lastCheck",
+        "updatedAt",
+        "secretMissing",
+        "hasSecret",
+    ];
 
     fn new(connector: Connector, registry: &Registry) -> Self {
         let required = registry
@@ -115,6 +125,7 @@ impl ConnectorView {
             status: connector.status,
             last_verified_at: connector.last_verified_at,
             last_verify_error: connector.last_verify_error,
+            last_check: connector.last_check,
             is_default: connector.is_default,
             owner_team_id: connector.owner_team_id,
             created_by: connector.created_by.id,
@@ -291,13 +302,21 @@ struct TestAnswer {
     message: String,
     /// Facts worth showing: versions, what the credentials can do.
     facts: std::collections::BTreeMap<String, String>,
+    /// What the credentials can and cannot do.
+    abilities: Vec<Ability>,
 }
 
 async fn test(State(state): State<AppState>, who: Who, Id(id): Id<ConnectorId>) -> Result<Response, ApiError> {
     match state.rounds.connectors().test(&who.principal, id).await {
-        Ok(report) => Ok(Json(TestAnswer { ok: true, message: report.message, facts: report.facts }).into_response()),
+        Ok(report) => {
+            let CheckReport { message, facts, abilities, .. } = report;
+            Ok(Json(TestAnswer { ok: true, message, facts, abilities }).into_response())
+        }
         Err(error @ (Error::Port(_) | Error::Invalid(_))) => {
-            let answer = json!({ "ok": false, "code": error.code(), "message": error.to_string() });
+            let kept = state.rounds.connectors().get(&who.principal, id).await.ok();
+            let abilities = kept.and_then(|kept| kept.last_check).map(|report| report.abilities).unwrap_or_default();
+            let answer =
+                json!({ "ok": false, "code": error.code(), "message": error.to_string(), "abilities": abilities });
             Ok((StatusCode::BAD_REQUEST, Json(answer)).into_response())
         }
         Err(error) => Err(error.into()),

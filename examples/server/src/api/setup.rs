@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use rounds_core::connector::Role;
-use rounds_core::ports::StoreExt as _;
 use rounds_core::{OrgId, PrincipalId};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -41,7 +40,7 @@ pub(super) fn routes(api: Api) -> Api {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetupStatus {
-    /// There is an admin and a connector.
+    /// The wizard was finished, or there is an admin and a connector.
     pub configured: bool,
     /// There is, or was, an admin: the wizard makes none any more.
     pub has_admin: bool,
@@ -54,7 +53,7 @@ pub struct SetupStatus {
     pub has_notifications: bool,
     /// When the oldest admin was made.
     pub bootstrapped_at: Option<DateTime<Utc>>,
-    /// When the oldest connector was made.
+    /// When the wizard was finished, which closes it; otherwise when the oldest connector was made.
     pub configured_at: Option<DateTime<Utc>>,
 }
 
@@ -63,20 +62,20 @@ pub struct SetupStatus {
 /// # Errors
 /// The store cannot be read.
 pub async fn setup_status(state: &AppState) -> Result<SetupStatus, ApiError> {
-    let org = OrgId::default();
+    let progress = state.accounts.setup_progress().await?;
     let has_admin = state.accounts.has_users().await?;
-    let users = state.accounts.identity().users(&org).await?;
-    let connectors = state.rounds.store().connectors(&org).await?;
-    let configured = has_admin && !connectors.is_empty();
-    let oldest = connectors.iter().map(|found| found.value.created_at).min();
+    let users = state.accounts.identity().users(&OrgId::default()).await?;
+    let connectors = &progress.connectors;
+    let configured = progress.finished_at.is_some() || (has_admin && !connectors.is_empty());
+    let oldest = connectors.iter().map(|connector| connector.created_at).min();
     Ok(SetupStatus {
         configured,
         has_admin,
-        has_llm: connectors.iter().any(|found| found.value.role == Role::Model),
+        has_llm: progress.has(Role::Model),
         connector_count: connectors.len(),
-        has_notifications: connectors.iter().any(|found| found.value.role == Role::Notifier),
+        has_notifications: progress.has(Role::Notifier),
         bootstrapped_at: users.iter().filter(|user| user.is_server_admin).map(|user| user.created_at).min(),
-        configured_at: oldest.filter(|_| configured),
+        configured_at: progress.finished_at.or(oldest.filter(|_| configured)),
     })
 }
 

@@ -5,6 +5,7 @@ mod filter;
 use askama::Template;
 use axum::response::{Redirect, Response};
 use rounds_core::PlanId;
+use rounds_core::access::Action;
 use rounds_core::plan::{Plan, PlanStatus, RequestKind, RequestStatus, Step};
 use rounds_core::service::{Listed, PlanFilter};
 
@@ -76,6 +77,8 @@ struct ActionsPage {
     counts: [String; 3],
     /// The next page of the first list, and of the second.
     older: [Option<String>; 2],
+    /// Where the setup goes on, when it is unfinished and the person may.
+    setup: Option<String>,
 }
 
 impl ActionsPage {
@@ -135,6 +138,7 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
     };
     let mut shell = cx.shell("Action Center", "plans").live("plan");
     shell.spoken = format!("{} plans and {} steps wait for approval", counts[0], counts[1]);
+    let setup = if waiting.plans.is_empty() { unfinished_setup(&cx).await? } else { None };
     Ok(page(&ActionsPage {
         shell,
         tab,
@@ -144,7 +148,20 @@ pub(super) async fn show(cx: Cx) -> Result<Response, PageError> {
         resolved: filter.rows(resolved.plans),
         counts,
         older,
+        setup,
         filter,
+    }))
+}
+
+/// What the setup waits for, in words, for whoever may go on with it.
+async fn unfinished_setup(cx: &Cx) -> Result<Option<String>, PageError> {
+    if !cx.may_all(Action::SettingsWrite, "settings").await.yes() {
+        return Ok(None);
+    }
+    let progress = cx.state.accounts.setup_progress().await?;
+    Ok(progress.is_wanted().then(|| match progress.next() {
+        Some(step) => format!("Step {} of 5 is next: {}.", step.number(), super::setup::title(&step)),
+        None => "Every step is done; look at what is missing, and finish it.".into(),
     }))
 }
 

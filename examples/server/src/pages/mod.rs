@@ -20,6 +20,7 @@ mod plan;
 mod routes;
 mod session;
 mod settings;
+mod setup;
 mod when;
 mod words;
 
@@ -41,7 +42,6 @@ pub fn router() -> Pages {
         .route("/login/oidc", get(oidc::begin))
         .route("/login/oidc/callback", get(oidc::callback))
         .route("/logout", post(session::logout))
-        .route("/setup", get(session::setup_page).post(session::setup))
         .route("/theme", post(session::theme))
         .route("/assets/{file}", get(assets::unversioned))
         .route("/assets/{version}/{*file}", get(assets::versioned))
@@ -49,6 +49,7 @@ pub fn router() -> Pages {
         .merge(investigations::router())
         .merge(alert::router())
         .merge(settings::router())
+        .merge(setup::router())
         .merge(admin::router())
         .merge(account::router())
 }

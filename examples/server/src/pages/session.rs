@@ -1,4 +1,4 @@
-//! Signing in and out, the first admin, and the choice of light or dark.
+//! Signing in and out, and the choice of light or dark.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -89,41 +89,4 @@ pub(super) async fn theme(peer: Peer, jar: CookieJar, fields: Fields) -> Respons
         .permanent()
         .build();
     (jar.add(cookie), Redirect::to(safe_next(fields.text("back")))).into_response()
-}
-
-#[derive(Template)]
-#[template(path = "setup.html")]
-struct SetupPage {
-    shell: Shell,
-    name: String,
-    login: String,
-    email: String,
-}
-
-pub(super) async fn setup_page(on: Anybody) -> Result<Response, PageError> {
-    if on.state.accounts.has_users().await? {
-        return Ok(Redirect::to("/login").into_response());
-    }
-    let shell = Shell::anonymous(&on.around, "Set up", "");
-    let empty = String::new;
-    Ok(page_with(StatusCode::OK, &SetupPage { shell, name: empty(), login: empty(), email: empty() }))
-}
-
-pub(super) async fn setup(on: Anybody, peer: Peer, jar: CookieJar, fields: Fields) -> Response {
-    let result = super::admin::first_admin(&on.state, &fields).await;
-    match result {
-        Ok(()) => {
-            // The first thing an admin does is look around: no second form with the same words.
-            let password = SecretString::from(fields.get("password"));
-            match sign_in(&on.state, &peer, fields.get("login").trim(), password).await {
-                Ok(cookie) => (jar.add(cookie), Redirect::to("/settings/datasources")).into_response(),
-                Err(_) => Redirect::to("/login?done=setup").into_response(),
-            }
-        }
-        Err(error) => {
-            let shell = Shell::anonymous(&on.around, "Set up", "").refused(Some(&error));
-            let get = |name: &str| fields.get(name).to_owned();
-            page_with(error.status, &SetupPage { shell, name: get("name"), login: get("login"), email: get("email") })
-        }
-    }
 }

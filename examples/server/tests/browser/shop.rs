@@ -11,8 +11,9 @@ use rounds_core::Timestamp;
 use rounds_core::investigation::{Findings, Proposal, ProposedStep, RootCause, Section};
 use rounds_core::plugin::{BuildContext, BuildError};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, ConnectorView, DataSet, Datasource, DatasourceInfo, DryRun,
-    ExecutionAdapter, FiredAlert, Investigator, Point, PortError, PortErrorKind, Query, ReadStep, Series, Toolbox,
+    Ability, AdapterInfo, ApprovedStep, CallContext, CheckReport, ConnectorView, DataSet, Datasource, DatasourceInfo,
+    DryRun, ExecutionAdapter, FiredAlert, Investigator, Point, PortError, PortErrorKind, Query, ReadStep, Series,
+    Toolbox,
 };
 use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Target, Tier};
 use schemars::JsonSchema;
@@ -239,7 +240,12 @@ impl ExecutionAdapter for Cluster {
     }
 
     async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
-        Ok(CheckReport::new("reached v1.33.1 as rounds"))
+        let can = |what: &str, ok: bool, asked: &str| Ability::new("shop", what, ok, asked);
+        Ok(CheckReport::new("reached v1.33.1 as rounds").with_abilities([
+            can("list pods", true, "list pods"),
+            can("roll back, restart and patch deployments", true, "patch deployments.apps"),
+            can("scale deployments", false, "patch deployments.apps/scale"),
+        ]))
     }
 }
 

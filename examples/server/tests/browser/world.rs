@@ -44,6 +44,16 @@ impl World {
         Self::start(true, Doctor).await
     }
 
+    /// A server without anybody, whose pages cannot load their scripts.
+    pub async fn empty_without_scripts() -> Self {
+        Self::start(false, Doctor).await
+    }
+
+    /// What tells its shop from those of other servers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     async fn start(scripts: bool, investigator: impl Investigator + 'static) -> Self {
         let name = format!("shop{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let shop = Shop::open(&name);

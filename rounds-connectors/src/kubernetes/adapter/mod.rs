@@ -1,5 +1,6 @@
 //! The adapter: reviews with the gate, runs kubectl, tells what happened.
 
+mod abilities;
 mod discovery;
 mod dry_run;
 mod inverse;
@@ -532,7 +533,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             return Err(unreachable_server(&answer));
         };
         facts.insert("serverVersion".into(), version.chars().take(60).collect());
-        let mut readable = Vec::new();
+        let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
         for namespace in &self.config.allowed_namespaces {
             let argv = [
                 "get".into(),
@@ -543,24 +544,46 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
                 timeout.clone(),
             ];
             let answer = self.run(&call, &argv, None, OUTPUT_CAP).await.map_err(not_run)?;
-            if !answer.succeeded() {
-                return Err(PortError::new(
-                    PortErrorKind::Unauthorized,
-                    format!(
-                        "the cluster answers, but pods in the namespace `{namespace}` cannot be read: {}",
-                        answer.complaint()
-                    ),
-                ));
+            if answer.succeeded() {
+                readable.push(namespace.as_str());
+            } else {
+                unreadable.push(format!("in the namespace `{namespace}`: {}", answer.complaint()));
             }
-            readable.push(namespace.as_str());
         }
         facts.insert("namespaces".into(), readable.join(", "));
-        let message = if readable.is_empty() {
+        let abilities = self.abilities(&call, &timeout).await;
+        if !abilities.too_much.is_empty() {
+            let said = format!(
+                "the credentials can read Secrets in {}; Rounds never does, so take that right away",
+                abilities.too_much.join(", ")
+            );
+            facts.insert("moreThanNeeded".into(), said);
+        }
+        if let Some(unknown) = abilities.unknown {
+            facts.insert("notKnown".into(), format!("what the credentials can do: {unknown}"));
+        }
+        let refused = abilities.found.iter().filter(|ability| !ability.ok).count();
+        let message = if self.config.allowed_namespaces.is_empty() {
             format!("Kubernetes {version} answers. allowedNamespaces is empty, so nothing may be read or changed.")
-        } else {
+        } else if readable.is_empty() {
+            format!("Kubernetes {version} answers; pods can be read in none of the allowed namespaces.")
+        } else if refused == 0 {
             format!("Kubernetes {version} answers; pods can be read in {}.", readable.join(", "))
+        } else {
+            format!(
+                "Kubernetes {version} answers; pods can be read in {}. Of {} rights that were asked for, {refused} are \
+                 missing: plans that need those will fail.",
+                readable.join(", "),
+                abilities.found.len()
+            )
         };
-        Ok(CheckReport::new(message).with_facts(facts))
+        let report = CheckReport::new(message).with_facts(facts).with_abilities(abilities.found);
+        Ok(match unreadable.as_slice() {
+            [] => report,
+            unreadable => {
+                report.lacking(format!("the cluster answers, but pods cannot be read {}", unreadable.join("; ")))
+            }
+        })
     }
 }
 

@@ -254,6 +254,7 @@ pub(super) fn connector(name: &str, secret: Option<StoredSecret>) -> Connector {
         status: ConnectorStatus::Unverified,
         last_verified_at: None,
         last_verify_error: None,
+        last_check: None,
         created_by: Actor::system(),
         created_at: at(0),
         updated_at: at(0),

@@ -126,6 +126,9 @@ pub async fn audit_rows_are_filtered_by_every_condition_together(store: AnyStore
     assert_eq!(seqs(&together).await, (vec![3], 1));
     let page = AuditQuery { offset: 1, limit: 2, ..all.clone() };
     assert_eq!(seqs(&page).await, (vec![3, 2], 4), "the total counts what is beyond the page too");
+    let older = AuditQuery { before: Some(3), limit: 1, ..all.clone() };
+    assert_eq!(seqs(&older).await, (vec![2], 4), "where a page begins is no condition");
+    assert_eq!(seqs(&AuditQuery { before: Some(1), ..all.clone() }).await, (vec![], 4));
     assert_eq!(seqs(&AuditQuery { offset: 9, ..all }).await, (vec![], 4));
 }
 

@@ -156,6 +156,9 @@ pub struct AuditQuery {
     pub from: Option<Timestamp>,
     /// Before this moment.
     pub to: Option<Timestamp>,
+    /// Only rows with a smaller number: those after the last of a page, whatever was appended meanwhile. It is a place, not a
+    /// condition: [`AuditPage::total`] counts as if it were absent.
+    pub before: Option<u64>,
     /// How many rows to pass over.
     pub offset: u64,
     /// At most this many; 1 to 1000.
@@ -175,6 +178,7 @@ impl AuditQuery {
             outcome: None,
             from: None,
             to: None,
+            before: None,
             offset: 0,
             limit: 100,
         }

@@ -292,7 +292,8 @@ impl Store for MemoryStore {
         let state = self.state();
         let matching: Vec<_> = state.audit(&query.org).filter(|row| query.matches(&row.entry)).collect();
         let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
-        let rows = matching.iter().skip(offset).take(query.limit as usize).map(|row| (*row).clone()).collect();
+        let before = matching.iter().filter(|row| query.before.is_none_or(|before| row.seq < before));
+        let rows = before.skip(offset).take(query.limit as usize).map(|row| (*row).clone()).collect();
         Ok(AuditPage { rows, total: matching.len() as u64 })
     }
 

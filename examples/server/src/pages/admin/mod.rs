@@ -1,7 +1,10 @@
-//! `/admin`: accounts, tokens and the audit log.
+//! `/admin`: accounts, what they may do, and the audit log.
 
 mod audit;
+mod roles;
 mod service_accounts;
+mod teams;
+mod user;
 mod users;
 
 use axum::response::Redirect;
@@ -15,11 +18,22 @@ pub(super) fn router() -> Pages {
     Pages::new()
         .route("/admin", get(home))
         .route("/admin/users", get(users::list).post(users::create))
-        .route("/admin/users/{id}/delete", post(users::delete))
+        .route("/admin/users/{id}", get(user::show).post(user::change))
+        .route("/admin/users/{id}/password", post(user::password))
+        .route("/admin/users/{id}/delete", post(user::delete))
+        .route("/admin/teams", get(teams::list).post(teams::create))
+        .route("/admin/teams/{id}/delete", post(teams::delete))
+        .route("/admin/teams/{id}/members", post(teams::add_member))
+        .route("/admin/teams/{id}/members/{member}/remove", post(teams::remove_member))
+        .route("/admin/roles", get(roles::show).post(roles::grant))
+        .route("/admin/roles/{grant}/take-back", post(roles::take_back))
         .route("/admin/service-accounts", get(service_accounts::list).post(service_accounts::create))
         .route("/admin/service-accounts/{id}/tokens", post(service_accounts::mint))
         .route("/admin/service-accounts/{id}/tokens/{token}/revoke", post(service_accounts::revoke))
+        .route("/admin/service-accounts/{id}/disabled", post(service_accounts::set_disabled))
+        .route("/admin/service-accounts/{id}/delete", post(service_accounts::delete))
         .route("/admin/audit", get(audit::show))
+        .route("/admin/audit/verify", post(audit::verify))
 }
 
 async fn home() -> Redirect {

@@ -11,7 +11,7 @@ use rounds_store::SqlIdentity;
 use secrecy::ExposeSecret as _;
 
 use super::users::ROLES;
-use crate::accounts::{ServiceAccountView, TokenMinted, TokenView};
+use crate::accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
@@ -123,6 +123,27 @@ pub(super) async fn revoke(
     let (id, token): (PrincipalId, TokenId) = (form::id(&id)?, form::id(&token)?);
     match cx.state.accounts.revoke_token(&cx.who, id, token).await {
         Ok(()) => Ok(Redirect::to("/admin/service-accounts?done=revoked").into_response()),
+        Err(error) => render(&cx, None, Some(error.into()), String::new()).await,
+    }
+}
+
+/// Shuts a service account out, or lets it in again; its tokens stay and are refused meanwhile.
+pub(super) async fn set_disabled(cx: Cx, Path(id): Path<String>, fields: Fields) -> Result<Response, PageError> {
+    let id: PrincipalId = form::id(&id)?;
+    let disabled = fields.ticked("isDisabled");
+    let change = ServiceAccountChange { is_disabled: Some(disabled), ..ServiceAccountChange::default() };
+    match cx.state.accounts.change_service_account(&cx.who, id, change).await {
+        Ok(_) => {
+            let word = if disabled { "disabled" } else { "enabled" };
+            Ok(Redirect::to(&format!("/admin/service-accounts?done={word}#sa-{id}")).into_response())
+        }
+        Err(error) => render(&cx, None, Some(error.into()), String::new()).await,
+    }
+}
+
+pub(super) async fn delete(cx: Cx, Path(id): Path<String>, _: Fields) -> Result<Response, PageError> {
+    match cx.state.accounts.delete_service_account(&cx.who, form::id(&id)?).await {
+        Ok(()) => Ok(Redirect::to("/admin/service-accounts?done=deleted").into_response()),
         Err(error) => render(&cx, None, Some(error.into()), String::new()).await,
     }
 }

@@ -1,7 +1,6 @@
 //! `/admin/users`: people, and the first of them.
 
 use askama::Template;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::access::{Action, OrgRole};
@@ -10,7 +9,7 @@ use secrecy::SecretString;
 use crate::accounts::{UserDraft, UserView};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
-use crate::pages::form::{self, Fields};
+use crate::pages::form::Fields;
 use crate::pages::pill::{Tone, word};
 use crate::state::AppState;
 
@@ -55,15 +54,8 @@ pub(super) async fn create(cx: Cx, fields: Fields) -> Result<Response, PageError
         Err(error) => Err(error),
     };
     match result {
-        Ok(_) => Ok(Redirect::to("/admin/users?done=created").into_response()),
+        Ok(made) => Ok(Redirect::to(&format!("/admin/users?done=created#u-{}", made.id)).into_response()),
         Err(error) => render(&cx, fields, Some(error)).await,
-    }
-}
-
-pub(super) async fn delete(cx: Cx, Path(id): Path<String>, _: Fields) -> Result<Response, PageError> {
-    match cx.state.accounts.delete_user(&cx.who, form::id(&id)?).await {
-        Ok(()) => Ok(Redirect::to("/admin/users?done=deleted").into_response()),
-        Err(error) => render(&cx, Fields::default(), Some(error.into())).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings: connectors of each role. The form of a kind is made from its JSON Schema.
 
 mod letters;
-mod schema;
+pub(in crate::pages) mod schema;
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,9 @@ use secrecy::SecretString;
 use super::cx::{Cx, May, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
-use super::pill::Toned as _;
+use super::pill::{Pill, Tone, Toned as _, word};
 use crate::pages::Pages;
+use crate::state::AppState;
 use schema::{Field, Input};
 
 pub(super) fn router() -> Pages {
@@ -37,15 +38,15 @@ pub(super) fn router() -> Pages {
 
 /// One page of settings: the connectors of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    path: &'static str,
-    title: &'static str,
-    one: &'static str,
-    role: Role,
-    empty: &'static str,
+pub(in crate::pages) struct Place {
+    pub(in crate::pages) path: &'static str,
+    pub(in crate::pages) title: &'static str,
+    pub(in crate::pages) one: &'static str,
+    pub(in crate::pages) role: Role,
+    pub(in crate::pages) empty: &'static str,
 }
 
-const PLACES: [Place; 4] = [
+pub(in crate::pages) const PLACES: [Place; 4] = [
     Place {
         path: "datasources",
         title: "Datasources",
@@ -82,37 +83,56 @@ fn place(path: &str) -> Result<Place, PageError> {
     found.ok_or_else(|| PageError::not_found(format!("there is no page /settings/{}", form::crop(path))))
 }
 
+/// What a connector may touch, where its kind has a say in that.
+pub(in crate::pages) fn namespaces(connector: &Connector) -> Option<String> {
+    let allowed = connector.config.get("allowedNamespaces")?.as_array()?;
+    let names: Vec<&str> = allowed.iter().filter_map(|name| name.as_str()).collect();
+    Some(if names.is_empty() { "none: nothing is permitted".into() } else { names.join(", ") })
+}
+
+/// The words of a fact's name: `serverVersion` → `Server version`.
+pub(in crate::pages) fn fact(name: &str) -> String {
+    schema::label(name)
+}
+
+/// Whether something is permitted, as a word with a shape.
+pub(in crate::pages) fn allowed(ok: &bool) -> Pill {
+    if *ok { word("yes", Tone::Ok) } else { word("no", Tone::Danger) }
+}
+
 /// A kind of connector, to choose from.
-struct Kind {
-    kind: &'static str,
-    title: &'static str,
+pub(in crate::pages) struct Kind {
+    pub(in crate::pages) kind: &'static str,
+    pub(in crate::pages) title: &'static str,
 }
 
 /// The form of one kind.
-struct KindForm {
-    kind: String,
-    title: String,
+pub(in crate::pages) struct KindForm {
+    pub(in crate::pages) kind: String,
+    pub(in crate::pages) title: String,
     /// The connector that is changed; `None`: a new one.
-    of: Option<Connector>,
-    fields: Vec<Field>,
-    secret: SecretUse,
-    typed: Fields,
+    pub(in crate::pages) of: Option<Connector>,
+    pub(in crate::pages) fields: Vec<Field>,
+    pub(in crate::pages) secret: SecretUse,
+    pub(in crate::pages) typed: Fields,
+    /// The name it has, or is offered.
+    pub(in crate::pages) name: String,
 }
 
 impl KindForm {
-    fn secret_help(&self) -> Option<&'static str> {
+    pub(in crate::pages) fn secret_help(&self) -> Option<&'static str> {
         match self.secret {
             SecretUse::Optional(help) | SecretUse::Required(help) => Some(help),
             _ => None,
         }
     }
 
-    fn secret_is_needed(&self) -> bool {
+    pub(in crate::pages) fn secret_is_needed(&self) -> bool {
         matches!(self.secret, SecretUse::Required(_)) && self.of.as_ref().is_none_or(|found| found.secret.is_none())
     }
 
     /// What is known of the secret there is; never the secret.
-    fn secret_there(&self) -> Option<String> {
+    pub(in crate::pages) fn secret_there(&self) -> Option<String> {
         match self.of.as_ref()?.secret.as_ref()? {
             StoredSecret::Inline(_) => {
                 Some("A secret is stored, encrypted. It is never shown; leave both empty to keep it.".into())
@@ -123,18 +143,18 @@ impl KindForm {
         }
     }
 
-    fn action(&self, place: &Place) -> String {
+    pub(in crate::pages) fn action(&self, place: &Place) -> String {
         match &self.of {
             Some(found) => format!("/settings/{}/{}", place.path, found.id),
             None => format!("/settings/{}?kind={}", place.path, self.kind),
         }
     }
 
-    fn is_default(&self) -> bool {
+    pub(in crate::pages) fn is_default(&self) -> bool {
         self.typed.ticked("isDefault")
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(in crate::pages) fn get(&self, name: &str) -> &str {
         self.typed.get(name)
     }
 }
@@ -174,10 +194,8 @@ impl SettingsPage {
         path == self.place.path
     }
 
-    fn namespaces(&self, connector: &Connector) -> Option<String> {
-        let allowed = connector.config.get("allowedNamespaces")?.as_array()?;
-        let names: Vec<&str> = allowed.iter().filter_map(|name| name.as_str()).collect();
-        Some(if names.is_empty() { "none: nothing is permitted".into() } else { names.join(", ") })
+    fn has_abilities(&self, connector: &Connector) -> bool {
+        connector.last_check.as_ref().is_some_and(|report| !report.abilities.is_empty())
     }
 }
 
@@ -216,14 +234,19 @@ async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Resp
 async fn edit(cx: Cx, Path((path, id)): Path<(String, String)>) -> Result<Response, PageError> {
     let place = place(&path)?;
     let found = find(&cx, place, &id).await?;
+    let form = stored_form(&cx, place, found)?;
+    render(&cx, place, Some(form), None).await
+}
+
+/// The form of a connector as it is.
+pub(in crate::pages) fn stored_form(cx: &Cx, place: Place, found: Connector) -> Result<KindForm, PageError> {
     let kind = found.kind.clone();
     let mut typed = schema::typed(&found.config);
     typed.push(("name".into(), found.name.clone()));
     if found.is_default {
         typed.push(("isDefault".into(), "1".into()));
     }
-    let form = kind_form(&cx, place, &kind, Some(found), Fields(typed), None)?;
-    render(&cx, place, Some(form), None).await
+    kind_form(cx, place, &kind, Some(found), Fields(typed), None)
 }
 
 async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) -> Result<Response, PageError> {
@@ -249,10 +272,14 @@ async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) 
     }
 }
 
+/// Tests a connector. What it found is on its own page, which follows when there is more to see than a word.
 async fn test(cx: Cx, Path((path, id)): Path<(String, String)>, _: Fields) -> Result<Response, PageError> {
     let place = place(&path)?;
     match cx.rounds().connectors().test(&cx.who, form::id(&id)?).await {
-        Ok(_) => Ok(Redirect::to(&format!("/settings/{path}?done=tested#c-{id}")).into_response()),
+        Ok(report) if report.abilities.is_empty() => {
+            Ok(Redirect::to(&format!("/settings/{path}?done=tested#c-{id}")).into_response())
+        }
+        Ok(_) => Ok(Redirect::to(&format!("/settings/{path}/{id}?done=tested")).into_response()),
         Err(error) => {
             let mut error = PageError::from(error);
             error.message = format!("The test failed: {}", error.message);
@@ -278,13 +305,13 @@ async fn find(cx: &Cx, place: Place, id: &str) -> Result<Connector, PageError> {
     Err(PageError::not_found(format!("there is no {} {id}", place.one)))
 }
 
-fn kinds(cx: &Cx, place: Place) -> Vec<Kind> {
+pub(in crate::pages) fn kinds(cx: &Cx, place: Place) -> Vec<Kind> {
     let connectors = cx.rounds().connectors();
     let of_role = connectors.kinds().iter().filter(|kind| kind.role() == place.role);
     of_role.map(|kind| Kind { kind: kind.kind(), title: kind.title() }).collect()
 }
 
-fn kind_form(
+pub(in crate::pages) fn kind_form(
     cx: &Cx,
     place: Place,
     kind: &str,
@@ -300,12 +327,13 @@ fn kind_form(
     let mut fields = schema::fields(&registration.schema());
     for field in &mut fields {
         field.fill(&typed);
-        // The message quotes the key it is about.
-        let about = refused.filter(|error| error.message.contains(&format!("`{}`", field.name)));
+        let about = refused.filter(|error| is_about(&error.message, &field.name));
         field.wrong = about.map(|error| error.message.clone());
     }
+    let name = typed.get("name").to_owned();
     Ok(KindForm {
         kind: kind.into(),
+        name,
         title: registration.title().into(),
         of,
         fields,
@@ -314,8 +342,14 @@ fn kind_form(
     })
 }
 
+/// Whether a message is about this key of the config: it quotes it, or names it before what is wrong with it.
+fn is_about(message: &str, key: &str) -> bool {
+    let named = format!("{key}: ");
+    message.contains(&format!("`{key}`")) || message.starts_with(&named) || message.contains(&format!(": {named}"))
+}
+
 /// What a form says; or what is wrong with it, and the form with what was typed.
-fn draft(
+pub(in crate::pages) fn draft(
     cx: &Cx,
     place: Place,
     kind: &str,

@@ -7,7 +7,7 @@ use crate::pages::form::{Fields, crop};
 
 /// How a value is typed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Input {
+pub(in crate::pages) enum Input {
     /// One line.
     Text,
     /// A whole number.
@@ -26,24 +26,24 @@ pub(super) enum Input {
 
 /// One field of a form.
 #[derive(Debug, Clone)]
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) label: String,
-    pub(super) help: String,
-    pub(super) input: Input,
-    pub(super) required: bool,
-    pub(super) value: String,
-    pub(super) wrong: Option<String>,
+pub(in crate::pages) struct Field {
+    pub(in crate::pages) name: String,
+    pub(in crate::pages) label: String,
+    pub(in crate::pages) help: String,
+    pub(in crate::pages) input: Input,
+    pub(in crate::pages) required: bool,
+    pub(in crate::pages) value: String,
+    pub(in crate::pages) wrong: Option<String>,
 }
 
 impl Field {
     /// The name its input is sent under.
-    pub(super) fn key(&self) -> String {
+    pub(in crate::pages) fn key(&self) -> String {
         format!("config.{}", self.name)
     }
 
     /// Shows what was typed; a field that was not sent keeps its default, unless it is a box that was not ticked.
-    pub(super) fn fill(&mut self, typed: &Fields) {
+    pub(in crate::pages) fn fill(&mut self, typed: &Fields) {
         let key = self.key();
         if typed.0.is_empty() {
             return;
@@ -57,16 +57,16 @@ impl Field {
         }
     }
 
-    pub(super) fn is_on(&self) -> bool {
+    pub(in crate::pages) fn is_on(&self) -> bool {
         self.value == "true"
     }
 
-    pub(super) fn is(&self, choice: &str) -> bool {
+    pub(in crate::pages) fn is(&self, choice: &str) -> bool {
         self.value == choice
     }
 
     /// What its kind of input is called in markup.
-    pub(super) fn step(&self) -> &'static str {
+    pub(in crate::pages) fn step(&self) -> &'static str {
         if self.input == Input::Integer { "1" } else { "any" }
     }
 }
@@ -98,7 +98,7 @@ pub(super) fn fields(schema: &Value) -> Vec<Field> {
 }
 
 /// `allowedNamespaces` → `Allowed namespaces`.
-fn label(name: &str) -> String {
+pub(in crate::pages) fn label(name: &str) -> String {
     let mut label = String::new();
     for (place, letter) in name.chars().enumerate() {
         match letter {
