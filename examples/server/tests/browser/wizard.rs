@@ -5,7 +5,7 @@ use fantoccini::Locator;
 use crate::driver::{Browser, button, disabled, text};
 use crate::world::{PASSWORD, World};
 
-async fn click(browser: &Browser, xpath: &str) {
+pub async fn click(browser: &Browser, xpath: &str) {
     browser.sees(xpath).await;
     browser.client.find(Locator::XPath(xpath)).await.unwrap().click().await.unwrap();
 }
@@ -22,6 +22,12 @@ async fn the_wizard_works_without_scripts() {
 
 async fn walk(world: &World) {
     let browser = Browser::open(390, 844).await;
+    set_up(world, &browser).await;
+    browser.close().await;
+}
+
+/// Walks through the wizard, to its end. Whoever does is `ada`, and signed in then.
+pub async fn set_up(world: &World, browser: &Browser) {
     browser.client.goto(&world.base).await.unwrap();
     browser.sees("//p[contains(., 'Step 1 of 5')]").await;
     for (field, value) in [("#name", "Ada"), ("#login", "ada"), ("#email", "ada@shop.example"), ("#password", PASSWORD)]
@@ -47,9 +53,9 @@ async fn walk(world: &World) {
 
     // Left in the middle, and found again.
     browser.sees("//p[contains(., 'Step 4 of 5')]").await;
-    click(&browser, "//a[.='Go on later']").await;
+    click(browser, "//a[.='Go on later']").await;
     browser.sees(&text("Step 4 of 5 is next")).await;
-    click(&browser, "//a[.='Continue setup']").await;
+    click(browser, "//a[.='Continue setup']").await;
     browser.fill("#f-cluster", world.name()).await;
     browser.fill("#f-allowedNamespaces", "shop").await;
     browser.fill("#secret", "a very secret kubeconfig").await;
@@ -60,7 +66,7 @@ async fn walk(world: &World) {
     assert!(!browser.client.source().await.unwrap().contains("a very secret kubeconfig"));
     let wide = "return document.documentElement.scrollWidth - window.innerWidth";
     assert!(browser.client.execute(wide, Vec::new()).await.unwrap().as_i64().unwrap_or(0) <= 0, "too wide for a phone");
-    click(&browser, "//section[@id='there']//a[.='Continue']").await;
+    click(browser, "//section[@id='there']//a[.='Continue']").await;
     browser.sees("//p[contains(., 'Step 5 of 5')]").await;
     browser.press("Skip").await;
 
@@ -74,5 +80,4 @@ async fn walk(world: &World) {
     browser.client.goto(&format!("{}/setup/cluster", world.base)).await.unwrap();
     browser.sees("//h1[.='Action Center']").await;
     assert!(!browser.has(&button("Save and test")).await, "closed for good");
-    browser.close().await;
 }

@@ -5,10 +5,10 @@
 mod access;
 mod access_table;
 mod accounts;
+mod admin;
 mod alert_pages;
 mod alerts;
 mod bounds;
-mod admin;
 mod cli;
 mod cli_client;
 mod contract;

@@ -90,7 +90,7 @@ pub(super) async fn password(cx: Cx, Path(id): Path<String>, fields: Fields) -> 
     let id: PrincipalId = form::id(&id)?;
     let change = UserChange { password: Some(SecretString::from(fields.get("password"))), ..UserChange::default() };
     match cx.state.accounts.change_user(&cx.who, id, change).await {
-        Ok(_) => Ok(Redirect::to(&format!("{}?done=password", path(id))).into_response()),
+        Ok(_) => Ok(Redirect::to(&format!("{}?done=password-reset", path(id))).into_response()),
         Err(error) => render(&cx, id, Fields::default(), Some(error.into())).await,
     }
 }

@@ -23,7 +23,6 @@ use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::{Pill, Tone, Toned as _, word};
 use crate::pages::Pages;
-use crate::state::AppState;
 use schema::{Field, Input};
 
 pub(super) fn router() -> Pages {
