@@ -67,15 +67,16 @@ fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value 
         parameters.extend(query_parameters(generator, query));
     }
     let mut answer = json!({ "description": "It was done." });
+    let text = json!({ "schema": { "type": "string" } });
     let content = match op.answer {
-        Answer::Nothing => None,
-        Answer::Json(schema) => Some(("application/json", json!({ "schema": schema(generator) }))),
-        Answer::Events => Some(("text/event-stream", json!({ "schema": { "type": "string" } }))),
-        Answer::Lines => Some(("application/x-ndjson", json!({ "schema": { "type": "string" } }))),
-        Answer::Text => Some(("text/plain", json!({ "schema": { "type": "string" } }))),
+        Answer::Nothing => Value::Null,
+        Answer::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
+        Answer::Events => json!({ "text/event-stream": text }),
+        Answer::Lines => json!({ "application/x-ndjson": text, "text/csv": text }),
+        Answer::Text => json!({ "text/plain": text }),
     };
-    if let Some((kind, content)) = content {
-        answer["content"] = json!({ kind: content });
+    if !content.is_null() {
+        answer["content"] = content;
     }
     let mut responses = Map::new();
     responses.insert(op.status.to_string(), answer);
@@ -117,11 +118,12 @@ fn refusals(op: &Op) -> Vec<(u16, &'static str)> {
         (401, writes || !op.open, "Nobody is signed in."),
         (403, writes || !op.open, "It may not be done by whoever is signed in; the details name the missing action."),
         (404, names || op.path == "/metrics", "There is no such thing."),
+        (408, op.body.is_some(), "The body did not come in time."),
         (409, writes, "It changed or was decided meanwhile, or its state does not allow it."),
         (413, op.body.is_some(), "The body is too large."),
         (415, op.body.is_some(), "The body is not JSON."),
         (422, writes && op.body.is_some(), "The gate refuses a step; the details list why."),
-        (429, op.open && writes, "Too many attempts; Retry-After says when to try again."),
+        (429, writes || !op.open, "Too many attempts; Retry-After says when to try again."),
         (500, true, "A fault of the server; its log says why."),
         (502, writes && !op.open, "The system behind a connector did not answer, or answered with an error."),
         (503, true, "The server cannot do it now; Retry-After says when to try again."),

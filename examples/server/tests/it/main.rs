@@ -21,6 +21,7 @@ mod model_line;
 mod models;
 #[cfg(feature = "oidc")]
 mod oidc;
+mod owners;
 mod plans;
 mod recording;
 mod replicas;

@@ -10,18 +10,19 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use rounds_core::ConnectorId;
 use rounds_core::access::Action;
 use rounds_core::connector::Role;
 use rounds_core::connector::{Connector, StoredSecret};
 use rounds_core::plugin::SecretUse;
 use rounds_core::service::{Backlog, ConnectorDraft, Recipient};
+use rounds_core::{ConnectorId, TeamId};
 use secrecy::SecretString;
 
 use super::cx::{Cx, May, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::{Pill, Tone, Toned as _, word};
+use crate::accounts::TeamView;
 use crate::pages::Pages;
 use schema::{Field, Input};
 
@@ -171,6 +172,7 @@ struct SettingsPage {
     dead: u64,
     /// What waits for each channel, on the page of channels.
     backlog: BTreeMap<Option<Recipient>, Backlog>,
+    teams: Vec<TeamView>,
 }
 
 impl SettingsPage {
@@ -191,6 +193,10 @@ impl SettingsPage {
 
     fn is_at(&self, path: &str) -> bool {
         path == self.place.path
+    }
+
+    fn is_owner(&self, form: &KindForm, team: &TeamView) -> bool {
+        form.get("ownerTeamId") == team.id.to_string()
     }
 
     fn has_abilities(&self, connector: &Connector) -> bool {
@@ -220,10 +226,14 @@ async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Resp
         Ok(draft) => draft,
         Err((error, form)) => return render(&cx, place, form.map(|form| *form), Some(error)).await,
     };
-    match cx.rounds().connectors().create(&cx.who, draft).await {
+    let made = async {
+        let owner_team_id = owner(&cx, &fields, None).await?;
+        Ok(cx.rounds().connectors().create(&cx.who, ConnectorDraft { owner_team_id, ..draft }).await?)
+    };
+    match made.await {
         Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created#c-{}", made.id)).into_response()),
         Err(error) => {
-            let error = PageError::from(error);
+            let error: PageError = error;
             let form = kind_form(&cx, place, &kind, None, fields, Some(&error))?;
             render(&cx, place, Some(form), Some(error)).await
         }
@@ -245,6 +255,7 @@ pub(in crate::pages) fn stored_form(cx: &Cx, place: Place, found: Connector) -> 
     if found.is_default {
         typed.push(("isDefault".into(), "1".into()));
     }
+    typed.extend(found.owner_team_id.map(|team| ("ownerTeamId".into(), team.to_string())));
     kind_form(cx, place, &kind, Some(found), Fields(typed), None)
 }
 
@@ -259,19 +270,31 @@ async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) 
             return render(&cx, place, form, Some(error)).await;
         }
     };
-    // The form has no field for the owner; it stays.
-    draft.owner_team_id = found.owner_team_id;
-    match cx.rounds().connectors().update(&cx.who, found.id, draft).await {
+    let saved = async {
+        draft.owner_team_id = owner(&cx, &fields, found.owner_team_id).await?;
+        Ok(cx.rounds().connectors().update(&cx.who, found.id, draft).await?)
+    };
+    match saved.await {
         Ok(_) => Ok(Redirect::to(&format!("/settings/{path}?done=saved#c-{id}")).into_response()),
         Err(error) => {
-            let error = PageError::from(error);
+            let error: PageError = error;
             let form = kind_form(&cx, place, &kind, Some(found), fields, Some(&error))?;
             render(&cx, place, Some(form), Some(error)).await
         }
     }
 }
 
-/// Tests a connector. What it found is on its own page, which follows when there is more to see than a word.
+/// The team that was chosen; a form without the field keeps the one there is.
+async fn owner(cx: &Cx, fields: &Fields, kept: Option<TeamId>) -> Result<Option<TeamId>, PageError> {
+    if !fields.ticked("ownerTeamId") {
+        return Ok(kept);
+    }
+    let team: Option<TeamId> = fields.id("ownerTeamId")?;
+    let new = team.filter(|_| team != kept);
+    cx.state.accounts.check_owner(&cx.who, Action::ConnectorsWrite, new).await?;
+    Ok(team)
+}
+
 async fn test(cx: Cx, Path((path, id)): Path<(String, String)>, _: Fields) -> Result<Response, PageError> {
     let place = place(&path)?;
     match cx.rounds().connectors().test(&cx.who, form::id(&id)?).await {
@@ -395,6 +418,7 @@ async fn render(
             Role::Notifier => cx.rounds().backlog(&cx.who.org_id).await?,
             _ => BTreeMap::new(),
         },
+        teams: cx.state.accounts.teams(&cx.who).await.unwrap_or_default(),
         place,
     };
     Ok(page_with(status, &page))
