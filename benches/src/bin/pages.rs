@@ -17,6 +17,7 @@ use rounds_core::plan::{
 };
 use rounds_core::plugin::Registry;
 use rounds_core::ports::store::{Commit, Store as _};
+use rounds_core::ports::{Clock as _, SystemClock};
 use rounds_core::step::{ReviewedStep, Target, Tier};
 use rounds_core::{AlertRuleId, ConnectorId, OrgId, PlanId, RequestId, Timestamp};
 use rounds_server::accounts::UserDraft;
@@ -137,7 +138,7 @@ async fn measure(plans: usize, rules: usize) -> anyhow::Result<Vec<(&'static str
 }
 
 fn now() -> Timestamp {
-    chrono::Utc::now()
+    SystemClock.now()
 }
 
 fn agent() -> Actor {
@@ -163,7 +164,7 @@ fn a_plan(number: usize) -> Plan {
     let status = match number % 1_000 {
         1 => PlanStatus::PendingApproval,
         2 => PlanStatus::Failed,
-        n if n % 3 == 0 => PlanStatus::Rejected,
+        n if n.is_multiple_of(3) => PlanStatus::Rejected,
         _ => PlanStatus::Completed,
     };
     let (id, request) = (PlanId::new(), RequestId::new());
@@ -230,7 +231,7 @@ fn a_rule(number: usize) -> AlertRule {
         labels: [("service".to_owned(), format!("s{number}"))].into(),
         datasource_id: None,
         owner_team_id: None,
-        enabled: number % 10 != 0,
+        enabled: !number.is_multiple_of(10),
         created_by: agent(),
         created_at: now(),
         updated_at: now(),
