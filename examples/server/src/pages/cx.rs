@@ -291,6 +291,7 @@ fn done(word: &str) -> Option<&'static str> {
         "signed-out" => "You are signed out.",
         "granted" => "Granted. It counts from now on.",
         "taken-back" => "Taken back. It counts no more.",
+        "sessions-ended" => "Every session of theirs has ended.",
         "password-reset" => "The password is another, and every session of theirs has ended.",
         "set-up" => "The setup is finished. The first alert rule is what is left to make.",
         "setup" => "The first admin is there. Sign in.",

@@ -25,7 +25,7 @@ const SYSTEMS: [(&str, &str); 7] = [
 const CROPPED: usize = 60;
 
 /// `Firefox on Linux`; for what is no browser, the beginning of what it calls itself.
-pub(super) fn name(user_agent: &str) -> String {
+pub(in crate::pages) fn name(user_agent: &str) -> String {
     let find = |known: &[(&str, &'static str)]| {
         known.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
     };

@@ -1,6 +1,6 @@
 //! `/account`: what somebody signs in with. Their sessions, their password, tokens of their own.
 
-mod browser;
+pub(super) mod browser;
 
 use askama::Template;
 use axum::extract::Path;

@@ -20,6 +20,7 @@ pub(super) fn router() -> Pages {
         .route("/admin/users", get(users::list).post(users::create))
         .route("/admin/users/{id}", get(user::show).post(user::change))
         .route("/admin/users/{id}/password", post(user::password))
+        .route("/admin/users/{id}/sessions/end", post(user::end_sessions))
         .route("/admin/users/{id}/delete", post(user::delete))
         .route("/admin/teams", get(teams::list).post(teams::create))
         .route("/admin/teams/{id}/delete", post(teams::delete))

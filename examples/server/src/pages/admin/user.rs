@@ -9,7 +9,8 @@ use rounds_core::access::{Action, OrgRole};
 use secrecy::SecretString;
 
 use super::users::ROLES;
-use crate::accounts::{GrantView, SubjectDraft, TeamView, UserChange, UserView};
+use crate::accounts::{GrantView, SessionView, SubjectDraft, TeamView, UserChange, UserView};
+use crate::pages::account::browser;
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
@@ -22,6 +23,7 @@ struct UserPage {
     user: UserView,
     teams: Vec<TeamView>,
     grants: Vec<GrantView>,
+    sessions: Vec<SessionView>,
     may: May,
     fields: Fields,
     is_server_admin: bool,
@@ -45,6 +47,10 @@ impl UserPage {
 
     fn ticked(&self, name: &str, there: &bool) -> bool {
         if self.fields.0.is_empty() { *there } else { self.fields.ticked(name) }
+    }
+
+    fn browser(&self, session: &SessionView) -> String {
+        browser::name(session.user_agent.as_deref().unwrap_or_default())
     }
 
     fn pill(&self) -> Pill {
@@ -95,6 +101,15 @@ pub(super) async fn password(cx: Cx, Path(id): Path<String>, fields: Fields) -> 
     }
 }
 
+/// Signs them out everywhere.
+pub(super) async fn end_sessions(cx: Cx, Path(id): Path<String>, _: Fields) -> Result<Response, PageError> {
+    let id: PrincipalId = form::id(&id)?;
+    match cx.state.accounts.end_user_sessions(&cx.who, id).await {
+        Ok(()) => Ok(Redirect::to(&format!("{}?done=sessions-ended", path(id))).into_response()),
+        Err(error) => render(&cx, id, Fields::default(), Some(error.into())).await,
+    }
+}
+
 pub(super) async fn delete(cx: Cx, Path(id): Path<String>, _: Fields) -> Result<Response, PageError> {
     let id: PrincipalId = form::id(&id)?;
     match cx.state.accounts.delete_user(&cx.who, id).await {
@@ -110,6 +125,8 @@ async fn render(cx: &Cx, id: PrincipalId, fields: Fields, refused: Option<PageEr
     teams.retain(|team| team.members.contains(&id));
     let of = SubjectDraft::Text(format!("user:{id}"));
     let grants = accounts.grants(&cx.who, Some(&of)).await.unwrap_or_default();
+    // Their sessions are for whoever may see accounts; on one's own page they are under the account.
+    let sessions = accounts.user_sessions(&cx.who, id, None).await.unwrap_or_default();
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let mut shell = cx.shell(user.login.clone(), "admin").refused(refused.as_ref());
     shell.path = path(id);
@@ -117,6 +134,7 @@ async fn render(cx: &Cx, id: PrincipalId, fields: Fields, refused: Option<PageEr
         shell,
         teams,
         grants,
+        sessions,
         may: cx.may_all(Action::UsersWrite, "users").await,
         fields,
         is_server_admin: cx.who.server_admin,
