@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two sweeps of sessions that are over.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
 
+/// Requests of an address that prove nothing, in five minutes.
+const UNPROVED: u32 = 10;
 /// Requests with tokens that are none, from one address in five minutes.
 const DEAD_TOKENS: u32 = 100;
 
@@ -160,6 +162,7 @@ impl App {
             #[cfg(feature = "oidc")]
             oidc,
             dead_tokens: Throttle::new(DEAD_TOKENS, Duration::from_secs(300)),
+            unproved: Throttle::new(UNPROVED, Duration::from_secs(300)),
             metrics,
             stop,
         });

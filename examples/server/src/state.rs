@@ -35,6 +35,9 @@ pub struct Inner {
     pub oidc: Option<crate::oidc::Oidc>,
     /// Requests with bearer tokens that are none, by address.
     pub dead_tokens: Throttle<IpAddr>,
+    /// Who sent what is not proved to come from where it says, such as a click in Slack. Counted apart from sign-ins: rubbish
+    /// sent there neither uses up anybody's tries nor makes them forgotten.
+    pub unproved: Throttle<IpAddr>,
     /// Renders `/metrics`; absent when another recorder was there first.
     pub metrics: Option<PrometheusHandle>,
     /// Cancelled when the server stops: open streams end then.

@@ -1,15 +1,16 @@
 //! Connectors: configure, test, delete. Secrets go in and never come out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::drafts::ConnectorDraft;
 use super::error::Error;
 use super::guard::{SLACK, caught, guarded};
 use super::shared::Shared;
-use crate::access::{Action, Principal, Scope};
+use crate::access::{Action, ActorType, Denied, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
 use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, StoredSecret};
@@ -21,6 +22,32 @@ use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorK
 /// Connectors. Every method authorizes the principal itself.
 pub struct Connectors<'a> {
     pub(crate) shared: &'a Shared,
+}
+
+/// A secret that is kept goes where it was given for: another address wants it anew, or whoever may write a connector could
+/// have it sent to themselves.
+fn same_addresses(before: &Value, after: &Value) -> Result<(), Error> {
+    fn addresses<'a>(config: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match config {
+            Value::String(text) if text.contains("://") => {
+                found.insert(text);
+            }
+            Value::Array(values) => values.iter().for_each(|value| addresses(value, found)),
+            Value::Object(fields) => fields.values().for_each(|value| addresses(value, found)),
+            _ => {}
+        }
+    }
+    let (mut known, mut wanted) = (BTreeSet::new(), BTreeSet::new());
+    addresses(before, &mut known);
+    addresses(after, &mut wanted);
+    match wanted.difference(&known).next() {
+        Some(new) => Err(Error::Invalid(format!(
+            "config: `{}` is another address, and the secret that is stored was given for the one before: give the secret \
+             again with it",
+            new.chars().take(200).collect::<String>()
+        ))),
+        None => Ok(()),
+    }
 }
 
 impl Connectors<'_> {
@@ -57,6 +84,7 @@ impl Connectors<'_> {
             created_at: now,
             updated_at: now,
         };
+        self.may_answer(who, &connector, self.may_speak_for_others(who).await)?;
         let commit = self.told(who, &connector, "create", Outcome::Success).insert(connector.clone());
         let commit = self.only_default(commit, &connector).await?;
         self.shared.store.commit(commit).await?;
@@ -88,6 +116,7 @@ impl Connectors<'_> {
     pub async fn update(&self, who: &Principal, id: ConnectorId, draft: ConnectorDraft) -> Result<Connector, Error> {
         self.may_write(who).await?;
         let (_, secret) = self.check(&draft)?;
+        let speaks = self.may_speak_for_others(who).await;
         self.change(who, id, "update", |found: &Connector| {
             if draft.kind != found.kind {
                 return Err(Error::Invalid(format!(
@@ -95,12 +124,16 @@ impl Connectors<'_> {
                     draft.kind, found.kind
                 )));
             }
+            if secret.is_none() && found.secret.is_some() {
+                same_addresses(&found.config, &draft.config)?;
+            }
             let mut next = found.clone();
             next.name.clone_from(&draft.name);
             next.config.clone_from(&draft.config);
             next.secret = secret.clone().or_else(|| found.secret.clone());
             next.is_default = draft.is_default;
             next.owner_team_id = draft.owner_team_id;
+            self.may_answer(who, &next, speaks.clone())?;
             // A power is granted to a connector by its name, so another name is another connector.
             let same = next.name == found.name && next.config == found.config && secret.is_none();
             Ok((next, !same))
@@ -148,6 +181,7 @@ impl Connectors<'_> {
         if let StoredSecret::Reference(reference) = &secret {
             self.shared.live.check_reference(reference)?;
         }
+        let speaks = self.may_speak_for_others(who).await;
         self.change(who, id, "set_secret", |found: &Connector| {
             if let SecretUse::None = self.shared.live.registry.get(&found.kind)?.secret() {
                 return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", found.kind)));
@@ -155,6 +189,7 @@ impl Connectors<'_> {
             self.check_secret(&found.kind, &found.name, Some(&secret))?;
             let mut next = found.clone();
             next.secret = Some(secret.clone());
+            self.may_answer(who, &next, speaks.clone())?;
             Ok((next, true))
         })
         .await
@@ -280,6 +315,38 @@ impl Connectors<'_> {
             if self.shared.settle(commit, &mut tries).await? {
                 return Ok(next);
             }
+        }
+    }
+
+    /// Whether somebody may say who decides through a channel: its config maps users of the channel to accounts, and its
+    /// secret proves them, so whoever writes it could decide as anybody. That is for people who may write accounts.
+    async fn may_speak_for_others(&self, who: &Principal) -> Result<(), Denied> {
+        if who.is_agent || who.kind != ActorType::User {
+            let scope = Scope::all("users");
+            return Err(Denied::Missing { login: who.login.clone(), action: Action::UsersWrite, scope });
+        }
+        self.shared.authorize(who, Action::UsersWrite, &[Scope::all("users")]).await
+    }
+
+    /// Refuses a channel that can be answered to whoever may not speak for others.
+    fn may_answer(&self, who: &Principal, next: &Connector, speaks: Result<(), Denied>) -> Result<(), Error> {
+        if next.role != Role::Notifier || speaks.is_ok() {
+            return Ok(());
+        }
+        let live = &self.shared.live;
+        let cx = BuildContext::new(&next.name, live.handle(next.secret.as_ref()), Arc::clone(&live.host));
+        let built = caught(|| live.registry.build(&next.kind, cx.with_id(next.id), next.config.clone()));
+        match built {
+            Ok(Ok(Built::Notifier(port))) if port.answers().is_some() => {
+                tracing::warn!(
+                    login = who.login,
+                    connector = next.name,
+                    "a channel that decides was not theirs to write"
+                );
+                Ok(speaks?)
+            }
+            // What cannot be built answers nobody.
+            _ => Ok(()),
         }
     }
 

@@ -46,7 +46,7 @@ impl LiveConnectors {
         found.ok_or_else(|| format!("unknown secret scheme `{scheme}://`; known schemes: {}", known()))
     }
 
-    fn handle(&self, secret: Option<&StoredSecret>) -> SecretHandle {
+    pub fn handle(&self, secret: Option<&StoredSecret>) -> SecretHandle {
         match secret {
             None => SecretHandle::none(),
             Some(StoredSecret::Inline(secret)) => SecretHandle::inline(secret.clone()),

@@ -235,6 +235,7 @@ impl Accounts {
     pub async fn revoke_token(&self, who: &Principal, id: PrincipalId, token: TokenId) -> Result<(), ApiError> {
         self.may(who, Action::ServiceAccountsWrite).await?;
         let account = self.program(who, id).await?;
+        at_most_own_role(who, account.role, Action::ServiceAccountsWrite)?;
         self.revoke(who, &account, token).await
     }
 

@@ -210,6 +210,7 @@ impl Accounts {
         self.may(who, Action::UsersWrite).await?;
         let found = self.user(who, id).await?;
         only_admins_make_admins(who, found.is_server_admin)?;
+        at_most_own_role(who, found.role, Action::UsersWrite)?;
         let entry = self.entry(who, "user.delete", ("user", id.to_string())).with("login", found.login);
         Ok(self.identity.delete_account(id, &[entry]).await?)
     }

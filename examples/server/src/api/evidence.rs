@@ -91,7 +91,7 @@ async fn series(
     };
     let now = state.rounds.now();
     let from = params.from.unwrap_or_else(|| middle(&investigation, reading, fired_at) - TimeDelta::minutes(30));
-    let to = params.to.unwrap_or_else(|| (from + TimeDelta::hours(1)).min(now));
+    let to = params.to.unwrap_or_else(|| from.checked_add_signed(TimeDelta::hours(1)).unwrap_or(now).min(now));
     let found = state.rounds.investigations().series(who, id, reading, from, to).await?;
     let condition = match investigation.rule_id() {
         Some(rule) => match state.rounds.alerts().get(who, rule).await {

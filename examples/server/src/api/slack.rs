@@ -25,8 +25,6 @@ use crate::state::AppState;
 
 /// Slack's payloads hold the whole message; more than this is none of its.
 const LARGEST: usize = 256 * 1024;
-/// What counts failures that name no login.
-const NOBODY: &str = "slack signatures";
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(
@@ -53,9 +51,9 @@ async fn interaction(
     let heard = match state.rounds.channels().verify(channel, &inbound(&parts.headers, &body)).await {
         Ok(heard) => heard,
         // Which of them it is, is nobody's business who cannot prove where they come from.
-        Err(Error::NotFound { .. }) => return Err(unproved(&state, &peer).await),
+        Err(Error::NotFound { .. }) => return Err(unproved(&state, &peer)),
         Err(Error::Port(error)) if error.kind == PortErrorKind::Unauthorized => {
-            return Err(unproved(&state, &peer).await);
+            return Err(unproved(&state, &peer));
         }
         Err(error) => return Err(error.into()),
     };
@@ -83,13 +81,10 @@ fn inbound(headers: &HeaderMap, body: &Bytes) -> Inbound {
 
 /// A failure is counted against its address. What is signed is never refused for being one of many, so nobody can lock
 /// Slack out by sending rubbish from where it seems to come from.
-async fn unproved(state: &AppState, peer: &Peer) -> ApiError {
+fn unproved(state: &AppState, peer: &Peer) -> ApiError {
     tracing::warn!(address = %peer.address, "something that is not proved to come from Slack was refused");
-    // The address stands in the login's place, too: one that fails does not use up the tries of others.
-    let login = format!("{NOBODY} {}", peer.address);
-    match state.logins.attempt(&login, peer.address, || state.rounds.now()).await {
-        Ok(attempt) => {
-            attempt.failed(state.rounds.now());
+    match state.unproved.count(&peer.address, state.rounds.now()) {
+        Ok(()) => {
             let message = "this is not proved to come from Slack just now: the connector, its signing secret, the signature \
                            or the time does not fit";
             ApiError::new(StatusCode::FORBIDDEN, "bad_signature", message)

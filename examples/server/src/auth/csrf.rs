@@ -82,8 +82,9 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 /// Checks a write that a cookie authenticates: the token that came back must be the cookie's.
 pub(crate) fn check(headers: &HeaderMap, echoed: Option<&str>) -> Result<(), ApiError> {
     let refused = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, "csrf", message));
-    // Browsers say where a request comes from; another site has no business with a session of this one.
-    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+    // Browsers say where a request comes from; another site has no business with a session of this one, and neither has a
+    // neighbour under the same domain, which could plant a cookie of ours.
+    if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return refused("the request comes from another site");
     }
     let Some(cookie) = cookie(headers) else {

@@ -38,6 +38,7 @@ pub fn router() -> Pages {
     Pages::new()
         .route("/", get(actions::home))
         .route("/actions", get(actions::show))
+        .route("/plans", get(actions::home))
         .route("/login", get(session::login_page).post(session::login))
         .route("/login/oidc", get(oidc::begin))
         .route("/login/oidc/callback", get(oidc::callback))

@@ -26,6 +26,10 @@ mod with {
 
     pub(in crate::pages) async fn begin(on: Anybody, peer: Peer, jar: CookieJar) -> Result<Response, PageError> {
         let oidc = on.state.oidc.as_ref().ok_or_else(absent)?;
+        // Whoever comes first makes the first admin, and that is nobody whom a provider sends.
+        if !on.state.accounts.has_users().await? {
+            return Ok(Redirect::to("/setup").into_response());
+        }
         let next = safe_next(on.around.param("next"));
         match oidc.begin(next, peer.secure, on.around.now).await {
             Ok((to, cookie)) => Ok((jar.add(cookie), Redirect::to(&to)).into_response()),
@@ -35,6 +39,9 @@ mod with {
 
     pub(in crate::pages) async fn callback(on: Anybody, peer: Peer, jar: CookieJar) -> Result<Response, PageError> {
         let oidc = on.state.oidc.as_ref().ok_or_else(absent)?;
+        if !on.state.accounts.has_users().await? {
+            return Ok(Redirect::to("/setup").into_response());
+        }
         let cookie = jar.get(FLOW_COOKIE).map(|cookie| cookie.value().to_owned());
         // Once, whatever comes of it.
         let jar = jar.add(Oidc::over(peer.secure));

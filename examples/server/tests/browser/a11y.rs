@@ -13,9 +13,10 @@ use crate::world::World;
 const AXE: &str = include_str!("axe/axe.min.js");
 
 /// Pages that show nothing of their own.
-const NOT_PAGES: [&str; 8] = [
+const NOT_PAGES: [&str; 9] = [
     "/",
     "/alerts/sparks",
+    "/plans",
     "/settings",
     "/admin",
     "/assets/{file}",

@@ -101,7 +101,7 @@ async fn plans_are_listed_shown_approved_step_by_step_and_watched_to_their_end()
     assert!(listed.contains(id) && listed.contains("Bring it back"), "{listed}");
     assert!(!shell.run(&["plans", "list", "--namespace", "db"]).await.expect(0).contains(id));
     let shown = shell.run(&["plans", "show", id]).await.expect(0);
-    for part in ["fake scale app/web", "touches app/", digest, "write"] {
+    for part in ["fake scale app/web", "runs on cluster", "touches app/", digest, "write"] {
         assert!(shown.contains(part), "`{part}` is missing:\n{shown}");
     }
     assert_eq!(shell.run(&["plans", "show", id, "--json"]).await.json()["digest"], digest);

@@ -1,4 +1,4 @@
-//! Owner teams and the filters of the Action Center, over HTTP.
+//! Owner teams, the filters of the Action Center, and where a connector's secret goes, over HTTP.
 
 use serde_json::json;
 
@@ -82,5 +82,23 @@ async fn nothing_is_given_to_a_team_that_is_not_there() {
     admin.delete(&format!("/api/teams/{team}")).await.expect(204);
     let found = admin.put(&path, json!({ "name": "renamed" })).await.expect(200);
     assert_eq!(found["connector"]["ownerTeamId"], json!(team));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_kept_is_not_sent_to_another_address() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let draft = json!({ "type": "fake", "name": "x", "config": { "key": "https://one.example" }, "secret": "a key" });
+    let made = admin.post("/api/connectors", draft).await.expect(201);
+    let path = format!("/api/connectors/{}", made["connector"]["id"].as_str().unwrap());
+    admin.put(&path, json!({ "name": "renamed" })).await.expect(200);
+    let other = json!({ "config": { "key": "https://elsewhere.example" } });
+    let refused = admin.put(&path, other.clone()).await.refused(400, "bad_request");
+    assert!(refused.contains("https://elsewhere.example") && refused.contains("give the secret again"), "{refused}");
+    assert_eq!(admin.get(&path).await.expect(200)["connector"]["config"]["key"], "https://one.example");
+    let mut again = other;
+    again["secret"] = json!("a key");
+    admin.put(&path, again).await.expect(200);
     server.stop().await;
 }

@@ -352,3 +352,36 @@ async fn the_channel_of_another_organisation_decides_nothing_here() {
     assert_eq!(world.status(&plan).await, "pending_approval");
     world.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_write_accounts_may_not_say_who_decides_through_a_channel() {
+    let world = World::new().await;
+    let boss = world.server.user(&world.admin, "boss", "Admin").await;
+    let secret = json!({ "botToken": TOKEN, "signingSecret": SIGNING }).to_string();
+    let draft = json!({ "type": "slack", "name": "mine", "config": config(&world.url), "secret": secret });
+    let path = format!("/api/connectors/{}", world.channel);
+    let users = json!({ "users": { "U9": "root" } });
+    let mut other = config(&world.url);
+    other["users"] = users["users"].clone();
+    for refused in [
+        boss.post("/api/connectors", draft.clone()).await,
+        boss.put(&path, json!({ "config": other })).await,
+        boss.post(&format!("{path}/secret"), json!({ "secret": secret })).await,
+    ] {
+        let message = refused.refused(403, "forbidden");
+        assert!(message.contains("users:write"), "{message}");
+    }
+    // A program may not at all, whatever its role and grants.
+    let account = json!({ "name": "bot", "role": "Admin" });
+    let account = world.admin.post("/api/serviceaccounts", account).await.expect(201);
+    let account = account["id"].as_str().unwrap();
+    let grant = json!({ "subject": format!("serviceaccount:{account}"), "action": "users:write" });
+    world.admin.post("/api/access-control/grants", grant).await.expect(201);
+    let minted = world.admin.post(&format!("/api/serviceaccounts/{account}/tokens"), json!({ "name": "t" })).await;
+    let bot = world.server.anonymous().with_bearer(minted.expect(201)["key"].as_str().unwrap());
+    bot.post("/api/connectors", draft).await.refused(403, "forbidden");
+    // What answers nobody is a channel like any other.
+    let hook = json!({ "type": "webhook", "name": "hook", "config": { "url": world.url }, "secret": SIGNING });
+    boss.post("/api/connectors", hook).await.expect(201);
+    world.server.stop().await;
+}

@@ -118,7 +118,9 @@ fn report(found: &Value) -> String {
     // A String takes everything: nothing to handle.
     let _ = writeln!(text, "{}\n", field(found, "summary"));
     if let Some(cause) = found["rootCause"]["summary"].as_str() {
-        let _ = writeln!(text, "Cause: {} (confidence: {})\n", clean(cause), field(&found["rootCause"], "confidence"));
+        let how_sure = found["rootCause"]["confidence"].as_str();
+        let how_sure = how_sure.map(|level| format!(" (confidence: {})", clean(level))).unwrap_or_default();
+        let _ = writeln!(text, "Cause: {}{how_sure}\n", clean(cause));
     }
     for section in found["sections"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let _ = writeln!(text, "{}", field(section, "title"));

@@ -111,7 +111,7 @@ impl PlansCommand {
         match self {
             Self::List(args) => list(client, &args).await,
             Self::Show { id } => {
-                let plan = get(client, &id).await?;
+                let plan = if client.json { get(client, &id).await? } else { get_named(client, &id).await? };
                 client.show(&plan, text)?;
                 Ok(Code::Done)
             }
@@ -168,12 +168,25 @@ async fn get(client: &Client, plan: &str) -> Result<Value, Failure> {
     client.api.get(&format!("/api/plans/{}", id(plan)?)).await
 }
 
+/// The same with the names of the connectors its steps run through, for people: the same namespace in another cluster is
+/// another place. Whoever may not list connectors sees their ids.
+async fn get_named(client: &Client, plan: &str) -> Result<Value, Failure> {
+    let mut found = get(client, plan).await?;
+    let Ok(known) = client.api.get("/api/connectors").await else { return Ok(found) };
+    let known = known["connectors"].as_array().cloned().unwrap_or_default();
+    for step in found["steps"].as_array_mut().into_iter().flatten() {
+        let named = known.iter().find(|connector| connector["id"] == step["connectorId"]);
+        step["connectorName"] = named.map_or(Value::Null, |connector| connector["name"].clone());
+    }
+    Ok(found)
+}
+
 fn steps(plan: &Value) -> &[Value] {
     plan["steps"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 async fn approve(client: &Client, args: &ApproveArgs) -> Result<Code, Failure> {
-    let plan = get(client, &args.id).await?;
+    let plan = get_named(client, &args.id).await?;
     if let Some(number) = args.step {
         let (step, request) = open_request(&plan, number)?;
         confirm(client, args.yes, &[step], || text_of_step(number, step))?;
@@ -412,6 +425,8 @@ fn text_of_step(number: usize, step: &Value) -> String {
     // A String takes everything: nothing to handle.
     let _ =
         writeln!(text, "{number}. {} ({}, {})", field(step, "commandText"), field(step, "tier"), field(step, "status"));
+    let place = if step["connectorName"].is_string() { "connectorName" } else { "connectorId" };
+    let _ = writeln!(text, "   runs on {}", field(step, place));
     for target in step["targets"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let part = |name: &str| target[name].as_str().map(clean);
         let parts: Vec<String> = [part("namespace"), part("kind"), part("name")].into_iter().flatten().collect();
