@@ -17,7 +17,7 @@ use rounds_core::ports::{
 use self::answer::{Bounds, BuildInfo, QueryData};
 use self::request::Api;
 pub use config::{Auth, PrometheusConfig};
-pub use promql::lint;
+pub use promql::{can_be_parsed, lint};
 
 /// Prometheus refuses ranges with more points than this per series; saying so beforehand costs no round trip.
 const MAX_POINTS: u128 = 11_000;

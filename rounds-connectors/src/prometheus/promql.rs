@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 64;
 /// ```
 #[must_use]
 pub fn lint(expr: &str) -> Option<String> {
-    if !fits(expr) {
+    if !can_be_parsed(expr) {
         return None;
     }
     parse(expr).err().map(|error| format!("this may not be PromQL: {error}"))
@@ -32,7 +32,7 @@ pub fn lint(expr: &str) -> Option<String> {
 /// The labels that the selectors of an expression pin with `=`: after an aggregation they are all that is left of
 /// where the numbers came from. A label that two selectors pin differently is left out.
 pub(crate) fn pinned_labels(expr: &str) -> BTreeMap<String, String> {
-    if !fits(expr) {
+    if !can_be_parsed(expr) {
         return BTreeMap::new();
     }
     let Ok(expr) = parse(expr) else { return BTreeMap::new() };
@@ -47,7 +47,9 @@ pub(crate) fn pinned_labels(expr: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn fits(expr: &str) -> bool {
+/// Whether an expression is short and flat enough for a parser that recurses. What is not goes to the server as it is.
+#[must_use]
+pub fn can_be_parsed(expr: &str) -> bool {
     let mut depth = 0_usize;
     expr.len() <= MAX_TEXT
         && expr.chars().all(|c| {

@@ -84,7 +84,7 @@ impl Connectors<'_> {
             created_at: now,
             updated_at: now,
         };
-        self.may_answer(who, &connector, self.may_speak_for_others(who).await)?;
+        self.may_answer(who, &connector, self.may_speak_for_others(who, role).await)?;
         let commit = self.told(who, &connector, "create", Outcome::Success).insert(connector.clone());
         let commit = self.only_default(commit, &connector).await?;
         self.shared.store.commit(commit).await?;
@@ -115,8 +115,8 @@ impl Connectors<'_> {
     /// As [`create`](Self::create), there is none, or the kind would change.
     pub async fn update(&self, who: &Principal, id: ConnectorId, draft: ConnectorDraft) -> Result<Connector, Error> {
         self.may_write(who).await?;
-        let (_, secret) = self.check(&draft)?;
-        let speaks = self.may_speak_for_others(who).await;
+        let (role, secret) = self.check(&draft)?;
+        let speaks = self.may_speak_for_others(who, role).await;
         self.change(who, id, "update", |found: &Connector| {
             if draft.kind != found.kind {
                 return Err(Error::Invalid(format!(
@@ -181,7 +181,8 @@ impl Connectors<'_> {
         if let StoredSecret::Reference(reference) = &secret {
             self.shared.live.check_reference(reference)?;
         }
-        let speaks = self.may_speak_for_others(who).await;
+        let role = self.load(who, id).await?.value.role;
+        let speaks = self.may_speak_for_others(who, role).await;
         self.change(who, id, "set_secret", |found: &Connector| {
             if let SecretUse::None = self.shared.live.registry.get(&found.kind)?.secret() {
                 return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", found.kind)));
@@ -320,7 +321,11 @@ impl Connectors<'_> {
 
     /// Whether somebody may say who decides through a channel: its config maps users of the channel to accounts, and its
     /// secret proves them, so whoever writes it could decide as anybody. That is for people who may write accounts.
-    async fn may_speak_for_others(&self, who: &Principal) -> Result<(), Denied> {
+    /// Nobody decides through anything but a channel, so for other roles nobody is asked.
+    async fn may_speak_for_others(&self, who: &Principal, role: Role) -> Result<(), Denied> {
+        if role != Role::Notifier {
+            return Ok(());
+        }
         if who.is_agent || who.kind != ActorType::User {
             let scope = Scope::all("users");
             return Err(Denied::Missing { login: who.login.clone(), action: Action::UsersWrite, scope });
@@ -330,7 +335,7 @@ impl Connectors<'_> {
 
     /// Refuses a channel that can be answered to whoever may not speak for others.
     fn may_answer(&self, who: &Principal, next: &Connector, speaks: Result<(), Denied>) -> Result<(), Error> {
-        if next.role != Role::Notifier || speaks.is_ok() {
+        if speaks.is_ok() {
             return Ok(());
         }
         let live = &self.shared.live;

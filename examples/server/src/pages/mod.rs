@@ -14,6 +14,7 @@ mod diff;
 mod error;
 mod form;
 mod investigations;
+mod minted;
 mod oidc;
 mod pill;
 mod plan;

@@ -8,11 +8,8 @@ use promql_parser::parser::token::{
     T_POW, T_QUANTILE, T_STDDEV, T_STDVAR, T_SUB, T_SUM,
 };
 use promql_parser::parser::{BinaryExpr, Expr, LabelModifier, parse};
+use rounds_connectors::prometheus::can_be_parsed;
 use rounds_core::alert::Operator;
-
-/// The parser's tree is walked by recursion; a longer text is imported whole.
-const MAX_TEXT: usize = 2_048;
-const MAX_DEPTH: usize = 64;
 
 /// A condition that is true when the expression answers anything.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +27,7 @@ pub(super) struct Split {
 /// It is no PromQL; the text says where.
 pub(super) fn split(expr: &str) -> Result<Split, String> {
     let expr = expr.trim();
-    if !fits(expr) {
+    if !can_be_parsed(expr) {
         return Ok(counted(expr, "it is too long to be taken apart"));
     }
     let parsed = parse(expr).map_err(|error| format!("this is not PromQL: {error}"))?;
@@ -66,19 +63,6 @@ fn counted(expr: &str, why: &str) -> Split {
         threshold: 0.0,
         note: Some(format!("{why}, so the value is how many series it answers")),
     }
-}
-
-fn fits(expr: &str) -> bool {
-    let mut depth = 0_usize;
-    expr.len() <= MAX_TEXT
-        && expr.chars().all(|c| {
-            match c {
-                '(' | '[' | '{' => depth += 1,
-                ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            depth <= MAX_DEPTH
-        })
 }
 
 fn bare(mut expr: &Expr) -> &Expr {

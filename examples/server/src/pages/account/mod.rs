@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use rounds_core::TokenId;
 use rounds_core::access::Principal;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::cx::{Cx, Shell, page_with};
@@ -20,6 +20,7 @@ use super::routes::Pages;
 use crate::accounts::{SessionView, TokenView};
 use crate::api::change_password;
 use crate::auth::{Peer, Via, Who};
+use crate::pages::minted::Minted;
 
 pub(super) fn router() -> Pages {
     Pages::new()
@@ -31,12 +32,6 @@ pub(super) fn router() -> Pages {
         .route("/account/tokens/{id}/revoke", post(revoke))
 }
 
-/// A token's text, on its way to the one page that shows it.
-struct Shown {
-    name: String,
-    key: String,
-}
-
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
@@ -45,7 +40,7 @@ struct AccountPage {
     email: Option<String>,
     sessions: Vec<SessionView>,
     tokens: Vec<TokenView>,
-    minted: Option<Shown>,
+    minted: Option<Minted>,
     /// What was typed into the form of tokens.
     name: String,
 }
@@ -116,7 +111,7 @@ async fn mint(cx: Cx, fields: Fields) -> Result<Response, PageError> {
     .await;
     match result {
         Ok(minted) => {
-            let shown = Shown { name: minted.name, key: minted.key.expose_secret().to_owned() };
+            let shown = Minted::from(minted);
             render(&cx, Some(shown), None, String::new()).await
         }
         Err(error) => render(&cx, None, Some(error), fields.get("name").to_owned()).await,
@@ -133,7 +128,7 @@ async fn revoke(cx: Cx, Path(id): Path<String>, _: Fields) -> Result<Response, P
 
 async fn render(
     cx: &Cx,
-    minted: Option<Shown>,
+    minted: Option<Minted>,
     refused: Option<PageError>,
     name: String,
 ) -> Result<Response, PageError> {

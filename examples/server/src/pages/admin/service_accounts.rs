@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::access::{Action, OrgRole};
 use rounds_core::{PrincipalId, TokenId};
 use rounds_store::SqlIdentity;
-use secrecy::ExposeSecret as _;
 
 use super::users::ROLES;
 use crate::accounts::{ServiceAccountChange, ServiceAccountView, TokenMinted, TokenView};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
+use crate::pages::minted::Minted;
 use crate::pages::pill::{Pill, Tone, word};
 
 struct Row {
@@ -46,11 +46,10 @@ fn token_pill(token: &TokenView) -> Pill {
     }
 }
 
-/// A token's text, on its way to the one page that shows it.
+/// A token that was just made, and of which account.
 struct Shown {
     account: PrincipalId,
-    name: String,
-    key: String,
+    token: Minted,
 }
 
 #[derive(Template)]
@@ -108,7 +107,7 @@ pub(super) async fn mint(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
     .await;
     match result {
         Ok(minted) => {
-            let shown = Shown { account: id, name: minted.name, key: minted.key.expose_secret().to_owned() };
+            let shown = Shown { account: id, token: minted.into() };
             render(&cx, Some(shown), None, String::new()).await
         }
         Err(error) => render(&cx, None, Some(error), String::new()).await,

@@ -4,13 +4,13 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::access::Action;
-use secrecy::ExposeSecret as _;
 
 use super::{Steps, open, path_of, title};
 use crate::accounts::{SetupProgress, SetupStep, StepState};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::Fields;
+use crate::pages::minted::Minted;
 use crate::pages::pill::{Pill, Tone, word};
 
 /// A line of the checklist.
@@ -24,19 +24,13 @@ struct Item {
     link: Option<(String, &'static str)>,
 }
 
-/// A token's text, on its way to the one page that shows it.
-struct Shown {
-    name: String,
-    key: String,
-}
-
 #[derive(Template)]
 #[template(path = "setup_done.html")]
 struct DonePage {
     shell: Shell,
     progress: SetupProgress,
     items: Vec<Item>,
-    minted: Option<Shown>,
+    minted: Option<Minted>,
     may: May,
     /// Why the setup cannot be finished yet.
     waits: Option<String>,
@@ -72,7 +66,7 @@ pub(super) async fn mint(cx: Cx, _: Fields) -> Result<Response, PageError> {
     let progress = cx.state.accounts.open_setup(&cx.who).await?;
     match cx.state.accounts.mint_token(&cx.who, cx.state.agent, "made in the setup", None).await {
         Ok(minted) => {
-            let shown = Shown { name: minted.name, key: minted.key.expose_secret().to_owned() };
+            let shown = Minted::from(minted);
             render(&cx, progress, Some(shown), None).await
         }
         Err(error) => render(&cx, progress, None, Some(error.into())).await,
@@ -90,7 +84,7 @@ pub(super) async fn finish(cx: Cx, _: Fields) -> Result<Response, PageError> {
 async fn render(
     cx: &Cx,
     progress: SetupProgress,
-    minted: Option<Shown>,
+    minted: Option<Minted>,
     refused: Option<PageError>,
 ) -> Result<Response, PageError> {
     let mut items: Vec<Item> =
