@@ -158,12 +158,34 @@ impl Client {
     /// # Errors
     /// It may not be called, nobody answered, or it took too long.
     pub(crate) async fn send(&self, what: &str, request: RequestBuilder) -> Result<Response, PortError> {
-        let request = request.build().map_err(|error| send_error(what, &error.without_url()))?;
-        if let Some(guard) = &self.guard {
-            guard.check(request.url()).map_err(|why| refused(what, &why))?;
-        }
-        self.inner.execute(request).await.map_err(|error| send_error(what, &error.without_url()))
+        self.deliver(what, request).await.map_err(|undelivered| undelivered.error)
     }
+
+    /// As [`send`](Self::send), for requests with an effect: says whether anything of it can have left this host.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn deliver(&self, what: &str, request: RequestBuilder) -> Result<Response, Undelivered> {
+        let unsent = |error: PortError| Undelivered { error, sent: false };
+        let request = request.build().map_err(|error| unsent(send_error(what, &error.without_url())))?;
+        if let Some(guard) = &self.guard {
+            guard.check(request.url()).map_err(|why| unsent(refused(what, &why)))?;
+        }
+        self.inner.execute(request).await.map_err(|error| {
+            // Name, TCP and TLS come before the first byte of the request.
+            let sent = !error.is_connect();
+            Undelivered { error: send_error(what, &error.without_url()), sent }
+        })
+    }
+}
+
+/// Why there was no answer.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    /// For people.
+    pub(crate) error: PortError,
+    /// Whether the request, or a part of it, may have reached the other side.
+    pub(crate) sent: bool,
 }
 
 fn refused(what: &str, why: &str) -> PortError {

@@ -1,6 +1,8 @@
 //! Channels that tell people: signed webhooks for programs, and Slack.
 
+#[cfg(feature = "slack")]
 mod slack;
+#[cfg(feature = "webhook")]
 mod webhook;
 
 use hmac::Mac as _;
@@ -10,7 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use url::Url;
 
+#[cfg(feature = "slack")]
 pub use slack::{Slack, SlackConfig};
+#[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookConfig};
 
 type HmacSha256 = hmac::Hmac<Sha256>;
