@@ -8,6 +8,8 @@
 mod http;
 mod remote;
 
+#[cfg(feature = "alert-rules")]
+pub mod alert_rules;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "models")]

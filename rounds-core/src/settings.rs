@@ -27,6 +27,11 @@ pub struct Settings {
     pub query_timeout: Duration,
     /// After how many intervals without a series an alert ends with `no_data`. Default: 5.
     pub no_data_intervals: u32,
+    /// How many label sets of one rule may be pending or firing at a time; more are a warning on the rule. Default: 100.
+    pub series_per_rule: usize,
+    /// After how long without a notice an alert that another evaluates counts as over. Its source tells it again every few
+    /// hours while it fires (Alertmanager: `repeat_interval`, 4 h by default). Default: a day.
+    pub external_alert_stale: Duration,
     /// How long a plan, and a request on a step, waits for a decision. Default: a day.
     pub plan_approval_ttl: Duration,
     /// How often expiry is swept. Default: 60 s.
@@ -73,6 +78,8 @@ impl Default for Settings {
             concurrent_evaluations: 64,
             query_timeout: Duration::from_secs(30),
             no_data_intervals: 5,
+            series_per_rule: 100,
+            external_alert_stale: Duration::from_secs(86_400),
             plan_approval_ttl: Duration::from_secs(86_400),
             plan_expiry_sweep: Duration::from_secs(60),
             concurrent_plans: 16,
@@ -113,6 +120,7 @@ impl Settings {
         let durations = [
             ("evaluator_refresh", self.evaluator_refresh),
             ("query_timeout", self.query_timeout),
+            ("external_alert_stale", self.external_alert_stale),
             ("plan_approval_ttl", self.plan_approval_ttl),
             ("plan_expiry_sweep", self.plan_expiry_sweep),
             ("step_timeout", self.step_timeout),
@@ -133,6 +141,7 @@ impl Settings {
         let counts = [
             ("queries_per_datasource", self.queries_per_datasource),
             ("concurrent_evaluations", self.concurrent_evaluations),
+            ("series_per_rule", self.series_per_rule),
             ("concurrent_plans", self.concurrent_plans),
             ("concurrent_investigations", self.concurrent_investigations),
             ("investigation_attempts", self.investigation_attempts as usize),

@@ -216,6 +216,9 @@ fn a_plan(number: usize) -> Plan {
 
 fn a_rule(number: usize) -> AlertRule {
     AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: OrgId::default(),
         name: format!("Error rate of service {number}"),
@@ -225,6 +228,7 @@ fn a_rule(number: usize) -> AlertRule {
             operator: Operator::Gt,
             threshold: 0.01,
             for_duration_sec: 300,
+            keep_firing_for_sec: 0,
         },
         evaluation_interval_sec: 60,
         severity: Severity::Warning,

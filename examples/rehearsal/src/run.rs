@@ -186,8 +186,12 @@ async fn queue(incident: &Incident, store: &SqlStore, org: &OrgId, by: &Actor) -
         operator: alert.operator,
         threshold: alert.threshold,
         for_duration_sec: alert.for_sec,
+        keep_firing_for_sec: 0,
     };
     let rule = AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: org.clone(),
         name: alert.name.clone(),

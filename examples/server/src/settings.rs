@@ -36,6 +36,8 @@ Environment:
   INVESTIGATION_RUNS_PER_RULE_PER_DAY                       runs a rule starts by itself    [100]
   AUTO_INVESTIGATION_SA_TOKEN   the one token investigations run with       [the newest live one]
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
+  ROUNDS_SERIES_PER_RULE        label sets of a rule that may fire at a time [100]
+  ROUNDS_EXTERNAL_ALERT_STALE_MS  after how long unheard of an Alertmanager's alert is over [86400000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
   PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
   ROUNDS_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET (or _FILE), _REDIRECT_URL, and more   sign-in by OpenID Connect
@@ -212,6 +214,10 @@ impl ServerSettings {
             alert_evaluator: env.flag("ALERT_EVALUATOR_ENABLED", default.alert_evaluator)?,
             auto_investigation: env.flag("AUTO_INVESTIGATION_ENABLED", default.auto_investigation)?,
             evaluator_refresh: env.millis("ALERT_EVALUATOR_REFRESH_MS", default.evaluator_refresh)?,
+            series_per_rule: spending::count(&env, "ROUNDS_SERIES_PER_RULE", 100, 10_000)?
+                .try_into()
+                .unwrap_or(default.series_per_rule),
+            external_alert_stale: env.millis("ROUNDS_EXTERNAL_ALERT_STALE_MS", default.external_alert_stale)?,
             plan_approval_ttl: env.millis("PLAN_APPROVAL_TTL_MS", default.plan_approval_ttl)?,
             plan_expiry_sweep: env.millis("PLAN_EXPIRY_SWEEP_MS", default.plan_expiry_sweep)?,
             budget: spending::budget(&env)?,

@@ -125,9 +125,13 @@ impl World {
     pub fn alert(&self) -> FiredAlert {
         let now = self.now;
         FiredAlert {
+            annotations: Default::default(),
             investigation_id: InvestigationId::new(),
             attempt: 1,
             rule: Some(AlertRule {
+                series: Default::default(),
+                annotations: Default::default(),
+                source: None,
                 id: AlertRuleId::new(),
                 org_id: OrgId::new("main"),
                 name: "errors".into(),
@@ -137,6 +141,7 @@ impl World {
                     operator: Operator::Gt,
                     threshold: 0.5,
                     for_duration_sec: 60,
+                    keep_firing_for_sec: 0,
                 },
                 evaluation_interval_sec: 30,
                 severity: Severity::Critical,

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports))]
 
+#[cfg(feature = "alert-rules")]
+mod alert_rules;
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
 #[cfg(feature = "kubernetes")]

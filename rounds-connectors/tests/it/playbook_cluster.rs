@@ -125,6 +125,7 @@ async fn investigate(cluster: &TestCluster, labels: &[(&str, &str)]) -> Findings
     let labels: BTreeMap<String, String> =
         labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let alert = FiredAlert {
+        annotations: Default::default(),
         investigation_id: InvestigationId::new(),
         attempt: 1,
         rule: None,

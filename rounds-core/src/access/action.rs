@@ -66,6 +66,7 @@ actions! {
     PlansAutoEdit "plans:auto_edit" Nobody "Approve a plan so that no step needs an approval of its own.";
     AlertRulesRead "alert.rules:read" Viewer "List and view alert rules, their state, history and silences.";
     AlertRulesWrite "alert.rules:write" Editor "Create, change, enable, disable, silence and delete alert rules.";
+    AlertsReceive "alerts:receive" Editor "Hand in alerts that others evaluate, such as Alertmanager's.";
     InvestigationsRead "investigations:read" Viewer "List and view investigations and their reports.";
     InvestigationsCreate "investigations:create" Editor "Start an investigation.";
     ConnectorsRead "connectors:read" Viewer "List and view connectors; never their secrets.";

@@ -72,18 +72,23 @@ fn described(rule: &AlertRule, run: &Run<'_>) -> String {
     if !rule.description.is_empty() {
         text.push_str(&format!("{}\n", rule.description));
     }
-    text.push_str(&format!(
-        "condition: {} {} {} for {} s\nfiring since: {}\n",
-        condition.query,
-        condition.operator,
-        condition.threshold,
-        condition.for_duration_sec,
-        alert.firing_since.to_rfc3339(),
-    ));
+    match &rule.source {
+        Some(source) => text.push_str(&format!("evaluated by {source}: {}\n", condition.query)),
+        None => text.push_str(&format!(
+            "condition: {} {} {} for {} s\n",
+            condition.query, condition.operator, condition.threshold, condition.for_duration_sec
+        )),
+    }
+    text.push_str(&format!("firing since: {}\n", alert.firing_since.to_rfc3339()));
     if let Some(value) = alert.value {
         text.push_str(&format!("value: {value}\n"));
     }
-    for (what, labels) in [("label of the sample", &alert.labels), ("label of the rule", &rule.labels)] {
+    let parts = [
+        ("label of the sample", &alert.labels),
+        ("label of the rule", &rule.labels),
+        ("annotation", &alert.annotations),
+    ];
+    for (what, labels) in parts {
         for (name, value) in labels {
             text.push_str(&format!("{what}: {name}={value:?}\n"));
         }

@@ -155,6 +155,33 @@ pub fn backtest(rule: &AlertRule, seen: &[(Timestamp, Observation)], no_data_int
     found
 }
 
+/// The backtests of several label sets as one: everything that happened, in order of time, and the values of the one that
+/// would have fired for the longest.
+#[must_use]
+pub fn backtests(each: Vec<Backtest>) -> Backtest {
+    let mut all = Backtest::default();
+    let shown = each.iter().max_by_key(|one| (one.summary.firing_sec, one.summary.samples));
+    all.timeline = shown.map(|one| one.timeline.clone()).unwrap_or_default();
+    let order = [AlertState::Firing, AlertState::Pending, AlertState::Resolved, AlertState::Normal];
+    let state = order.into_iter().find(|state| each.iter().any(|one| one.summary.state == *state));
+    all.summary.state = state.unwrap_or_default();
+    all.summary.missing = each.iter().map(|one| one.summary.missing).min().unwrap_or_default();
+    for one in each {
+        all.marks.extend(one.marks);
+        all.spans.extend(one.spans);
+        all.summary.fired += one.summary.fired;
+        all.summary.firing_sec += one.summary.firing_sec;
+        all.summary.pending_only += one.summary.pending_only;
+        all.summary.samples += one.summary.samples;
+        let first = [all.summary.first_fired_at, one.summary.first_fired_at];
+        all.summary.first_fired_at = first.into_iter().flatten().min();
+        all.summary.last_fired_at = all.summary.last_fired_at.max(one.summary.last_fired_at);
+    }
+    all.marks.sort_by_key(|mark| mark.at);
+    all.spans.sort_by_key(|span| (span.from, span.to));
+    all
+}
+
 /// What the evaluator takes for a gap: more than three intervals between two samples.
 fn gap(rule: &AlertRule, last: Timestamp, at: Timestamp) -> Option<Mark> {
     (elapsed(last, at) > rule.interval() * 3).then_some(Mark {

@@ -65,7 +65,7 @@ impl fmt::Display for Operator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Condition {
-    /// PromQL. Aggregate to one series: of several, the first in label order counts.
+    /// PromQL. When it answers several series, [`AlertRule::series`] says what counts.
     pub query: String,
     /// How the value is compared.
     pub operator: Operator,
@@ -74,6 +74,22 @@ pub struct Condition {
     /// How long it must hold before the alert fires, in seconds; 0: at once.
     #[serde(default)]
     pub for_duration_sec: u64,
+    /// How long it goes on firing after it last held, in seconds; 0: it resolves at once. Prometheus calls it
+    /// `keep_firing_for`: it keeps an alert that flaps from resolving in between.
+    #[serde(default)]
+    pub keep_firing_for_sec: u64,
+}
+
+/// What a rule makes of an answer of several series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeriesMode {
+    /// One alert: the first series in label order counts, and a warning says that there are more.
+    #[default]
+    First,
+    /// One alert for each label set: its own state, history, cooldown and investigation. A label set that the query no
+    /// longer answers ends as a series without data does.
+    Each,
 }
 
 /// How bad it is.
@@ -93,6 +109,22 @@ pub enum Severity {
     High,
     /// Somebody is woken.
     Critical,
+}
+
+impl Severity {
+    /// The severity behind the words that people use for them in labels: `page` is critical, `error` is high.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "critical" | "page" | "emergency" => Self::Critical,
+            "high" | "error" | "major" => Self::High,
+            "warning" | "warn" => Self::Warning,
+            "medium" => Self::Medium,
+            "low" | "minor" => Self::Low,
+            "info" | "information" | "none" => Self::Info,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Severity {
@@ -128,6 +160,17 @@ pub struct AlertRule {
     pub severity: Severity,
     /// Labels, for routing and to find the workload.
     pub labels: BTreeMap<String, String>,
+    /// What Prometheus calls annotations: texts for people, such as `summary` and `runbook_url`, in which
+    /// `{{ $labels.name }}` and `{{ $value }}` stand for what fires. See [`annotated`](super::annotated).
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// What it makes of several series.
+    #[serde(default)]
+    pub series: SeriesMode,
+    /// Who evaluates it, when that is not Rounds: the name of the source whose notices say what fires, such as
+    /// `alertmanager`. Its condition is then what the source said of it, and nobody asks a datasource.
+    #[serde(default)]
+    pub source: Option<String>,
     /// The datasource; `None`: the organisation's default.
     pub datasource_id: Option<ConnectorId>,
     /// The team that owns it.
@@ -165,7 +208,9 @@ impl AlertRule {
         if self.name.trim().is_empty() || self.name.len() > 200 {
             return invalid("name", "a name of 1 to 200 bytes is expected".into());
         }
-        if self.condition.query.trim().is_empty() || self.condition.query.len() > Self::TEXT_MAX {
+        // What another evaluates need not be known here.
+        let needs_query = self.source.is_none();
+        if (needs_query && self.condition.query.trim().is_empty()) || self.condition.query.len() > Self::TEXT_MAX {
             return invalid("condition.query", format!("PromQL of 1 to {} bytes is expected", Self::TEXT_MAX));
         }
         if !self.condition.threshold.is_finite() {
@@ -175,15 +220,27 @@ impl AlertRule {
             let found = self.condition.for_duration_sec;
             return invalid("condition.forDurationSec", format!("found {found}; 0 to 604800 (7 days) is accepted"));
         }
+        if self.condition.keep_firing_for_sec > 7 * 86_400 {
+            let found = self.condition.keep_firing_for_sec;
+            return invalid("condition.keepFiringForSec", format!("found {found}; 0 to 604800 (7 days) is accepted"));
+        }
         if !(1..=86_400).contains(&self.evaluation_interval_sec) {
             let found = self.evaluation_interval_sec;
             return invalid("evaluationIntervalSec", format!("found {found}; 1 to 86400 (a day) is accepted"));
         }
-        let text: usize = self.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if self.labels.len() > 64 || text > Self::TEXT_MAX {
-            return invalid("labels", "at most 64 labels of 16 KiB together are accepted".into());
+        for (field, texts) in [("labels", &self.labels), ("annotations", &self.annotations)] {
+            let text: usize = texts.iter().map(|(name, value)| name.len() + value.len()).sum();
+            if texts.len() > 64 || text > Self::TEXT_MAX {
+                return invalid(field, format!("at most 64 {field} of 16 KiB together are accepted"));
+            }
         }
         Ok(())
+    }
+
+    /// Whether it has an alert for each label set.
+    #[must_use]
+    pub fn is_each(&self) -> bool {
+        self.series == SeriesMode::Each || self.source.is_some()
     }
 
     /// Between two evaluations.
@@ -196,6 +253,6 @@ impl AlertRule {
     /// before says nothing about the new one, and its instance starts over.
     #[must_use]
     pub fn watches_the_same(&self, other: &Self) -> bool {
-        self.condition == other.condition && self.datasource_id == other.datasource_id
+        self.condition == other.condition && self.datasource_id == other.datasource_id && self.series == other.series
     }
 }

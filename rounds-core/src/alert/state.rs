@@ -80,7 +80,8 @@ pub enum Observation {
     Failed(String),
 }
 
-/// One thing that a rule watches, and what was seen of it. Today a rule has one.
+/// One thing that a rule watches, and what was seen of it: the rule as a whole, or one label set of a rule that has an
+/// alert for each. Of such a rule, the instance of the whole says when it is due, and sums up the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertInstance {
@@ -90,6 +91,9 @@ pub struct AlertInstance {
     pub rule_id: AlertRuleId,
     /// Its organisation.
     pub org_id: OrgId,
+    /// Which label set it is, by its fingerprint; `None`: the rule as a whole.
+    #[serde(default)]
+    pub series: Option<String>,
     /// The state.
     pub state: AlertState,
     /// Since when.
@@ -108,6 +112,16 @@ pub struct AlertInstance {
     pub last_value: Option<f64>,
     /// The labels of the last sample.
     pub last_labels: BTreeMap<String, String>,
+    /// What its source said of it, of an alert that another evaluates.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// When the condition last held.
+    #[serde(default)]
+    pub last_true_at: Option<Timestamp>,
+    /// The newest episode that is over, by its beginning, of an alert that another evaluates: a late notice of it is known
+    /// by that.
+    #[serde(default)]
+    pub ended_episode: Option<Timestamp>,
     /// What the last evaluation failed with; `None` after one that worked.
     pub last_error: Option<String>,
     /// What a reader should know: several series were folded to one.
@@ -185,14 +199,18 @@ impl AlertInstance {
             id: AlertInstanceId::new(),
             rule_id: rule.id,
             org_id: rule.org_id.clone(),
+            series: None,
             state: if rule.enabled { AlertState::Normal } else { AlertState::Disabled },
             state_changed_at: now,
             pending_since: None,
             firing_since: None,
-            next_evaluation_at: rule.enabled.then_some(now),
+            next_evaluation_at: (rule.enabled && rule.source.is_none()).then_some(now),
             last_evaluated_at: None,
             last_value: None,
             last_labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            last_true_at: None,
+            ended_episode: None,
             last_error: None,
             warning: None,
             last_sample_at: None,
@@ -201,6 +219,12 @@ impl AlertInstance {
             investigated: None,
             silenced: false,
         }
+    }
+
+    /// A new instance of one label set: normal, nothing seen. It is never due by itself: its rule is.
+    #[must_use]
+    pub fn of_series(rule: &AlertRule, key: String, now: Timestamp) -> Self {
+        Self { series: Some(key), next_evaluation_at: None, ..Self::new(rule, now) }
     }
 }
 
@@ -237,6 +261,7 @@ pub fn evaluate(
             next.empty_answers = before.empty_answers.saturating_add(1);
             let gone_for = elapsed(before.last_sample_at.unwrap_or(before.state_changed_at), now);
             let gone = next.empty_answers >= no_data_intervals && gone_for >= rule.interval() * no_data_intervals;
+            let gone = gone && !is_kept(rule, before, now);
             let to = match before.state {
                 AlertState::Pending if gone => AlertState::Normal,
                 AlertState::Firing if gone => AlertState::Resolved,
@@ -259,6 +284,9 @@ pub fn evaluate(
         format!("the query answers {series} series; only the first in label order counts: aggregate it to one")
     });
     let holds = rule.condition.operator.holds(value, rule.condition.threshold);
+    if holds {
+        next.last_true_at = Some(now);
+    }
     let to = match (before.state, holds) {
         (AlertState::Normal | AlertState::Resolved, true) => {
             next.pending_since = Some(now);
@@ -275,6 +303,7 @@ pub fn evaluate(
             }
         }
         (AlertState::Pending, false) => AlertState::Normal,
+        (AlertState::Firing, false) if is_kept(rule, before, now) => AlertState::Firing,
         (AlertState::Firing, false) => AlertState::Resolved,
         (AlertState::Firing, true) | (AlertState::Normal | AlertState::Resolved, false) | (AlertState::Disabled, _) => {
             before.state
@@ -286,6 +315,13 @@ pub fn evaluate(
     moved(rule, next, to, Reason::Condition, Some(value), now)
 }
 
+/// Whether an alert goes on firing because its condition held a moment ago.
+fn is_kept(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> bool {
+    let last = before.last_true_at.or(before.firing_since);
+    let keep = rule.condition.keep_firing_for_sec;
+    before.state == AlertState::Firing && last.is_some_and(|last| elapsed(last, now).as_secs_f64() < keep as f64)
+}
+
 /// The rule's query or condition changed: what was seen before says nothing.
 #[must_use]
 pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evaluation {
@@ -295,6 +331,7 @@ pub fn reset(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalua
     next.last_error = None;
     next.warning = None;
     next.last_sample_at = None;
+    next.last_true_at = None;
     next.empty_answers = 0;
     let to = match before.state {
         AlertState::Disabled => AlertState::Disabled,
@@ -339,8 +376,8 @@ pub fn enable(rule: &AlertRule, before: &AlertInstance, now: Timestamp) -> Evalu
     moved(rule, next, AlertState::Normal, Reason::Enabled, None, now)
 }
 
-/// The one place that writes `state`.
-fn moved(
+/// The one place that writes `state`, but for the summary of a rule with several label sets.
+pub(super) fn moved(
     rule: &AlertRule,
     mut next: AlertInstance,
     to: AlertState,

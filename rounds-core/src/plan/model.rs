@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApprovalRequest, RequestKind, RequestStatus, Verification};
 use crate::access::{Actor, Scope};
 use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, StepId, TeamId};
-use crate::step::{ReviewedStep, Tier};
+use crate::step::{ReviewedStep, StepSpec, Tier};
 use crate::time::Timestamp;
 
 /// Where a plan is.
@@ -308,6 +308,19 @@ impl Plan {
     #[must_use]
     pub fn open_request(&self, kind: RequestKind) -> Option<&ApprovalRequest> {
         self.requests.iter().find(|request| request.kind == kind && request.status == RequestStatus::Pending)
+    }
+
+    /// Whether one of its steps changes when the alert that it is to end fires. To silence it changes nothing about that.
+    #[must_use]
+    pub fn changes_its_rule(&self) -> bool {
+        let Some(rule) = self.linked_alert_rule_id else { return false };
+        let is_own = |step: &Step| {
+            let params = &step.review.params;
+            step.review.kind == StepSpec::ALERT_RULE_WRITE
+                && params["rule"] == rule.to_string().as_str()
+                && params["set"].is_object()
+        };
+        self.steps.iter().any(is_own)
     }
 
     /// The most harm any step can do.

@@ -306,6 +306,9 @@ fn end(plan: &mut Plan, status: PlanStatus, at: Timestamp, by: Option<&Actor>, r
     plan.resolution = resolution;
     if status == PlanStatus::Completed {
         plan.verification.begin(plan.linked_alert_rule_id.is_some(), at);
+        if plan.changes_its_rule() {
+            plan.verification.says_nothing(at);
+        }
     } else {
         plan.verification.status = VerificationStatus::NotApplicable;
     }

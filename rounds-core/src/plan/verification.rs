@@ -71,6 +71,15 @@ impl Verification {
         };
     }
 
+    /// The plan changed the very rule that would have to say whether it helped.
+    pub(super) fn says_nothing(&mut self, at: Timestamp) {
+        if self.status == VerificationStatus::Watching {
+            self.status = VerificationStatus::Inconclusive;
+            self.settled_at = Some(at);
+            self.reason = Some("the plan changed the alert rule itself, so its silence proves nothing".into());
+        }
+    }
+
     fn settled(mut self, status: VerificationStatus, at: Timestamp, reason: &str) -> Self {
         self.status = status;
         self.settled_at = Some(at);
@@ -93,6 +102,32 @@ pub struct AlertView {
 }
 
 impl AlertView {
+    /// What an instance says now. A rule with several alerts is true while one of them is; and of an alert that another
+    /// evaluates nothing is heard while it is over, so that is as good as a sample.
+    #[must_use]
+    pub fn at(rule: &crate::alert::AlertRule, instance: &AlertInstance, now: Timestamp) -> Self {
+        let on = matches!(instance.state, AlertState::Pending | AlertState::Firing);
+        if rule.source.is_some() {
+            return Self {
+                state: instance.state,
+                state_changed_at: instance.state_changed_at,
+                last_sample_at: Some(now),
+                // That its source fell silent is no end of it.
+                holds: (on || instance.last_sample_at >= Some(instance.state_changed_at)).then_some(on),
+            };
+        }
+        if rule.is_each() && instance.series.is_none() {
+            let answered = instance.last_error.is_none() && instance.last_sample_at.is_some();
+            return Self {
+                state: instance.state,
+                state_changed_at: instance.state_changed_at,
+                last_sample_at: instance.last_sample_at,
+                holds: answered.then_some(on),
+            };
+        }
+        Self::of(rule, instance)
+    }
+
     /// What an instance and its rule say.
     #[must_use]
     pub fn of(rule: &crate::alert::AlertRule, instance: &AlertInstance) -> Self {

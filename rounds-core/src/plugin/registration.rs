@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Outbound;
 use crate::connector::Role;
 use crate::id::ConnectorId;
-use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle};
+use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, OwnRules, SecretHandle};
 
 /// Whether a connector has a secret, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Host {
 }
 
 /// What a connector is built from, beside its config.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct BuildContext {
     /// The connector's id.
@@ -124,13 +124,33 @@ pub struct BuildContext {
     pub secret: SecretHandle,
     /// What the operator of the server offers.
     pub host: Arc<Host>,
+    /// The alert rules of the organisation that the connector belongs to; `None` when it is only checked, or built by hand.
+    pub rules: Option<Arc<dyn OwnRules>>,
+}
+
+impl fmt::Debug for BuildContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildContext")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("secret", &self.secret)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
 }
 
 impl BuildContext {
     /// A context for building by hand: tests, static setups.
     #[must_use]
     pub fn new(name: &str, secret: SecretHandle, host: Arc<Host>) -> Self {
-        Self { id: ConnectorId::new(), name: name.into(), secret, host }
+        Self { id: ConnectorId::new(), name: name.into(), secret, host, rules: None }
+    }
+
+    /// The same context with the alert rules of its organisation.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Arc<dyn OwnRules>) -> Self {
+        self.rules = Some(rules);
+        self
     }
 
     /// The same context for a connector that already has an id.

@@ -27,6 +27,8 @@ pub struct FiredAlert {
     pub value: Option<f64>,
     /// The labels of the sample that fired.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// What the rule, or the source that evaluates it, says to people about what fires, with its places filled in.
+    pub annotations: std::collections::BTreeMap<String, String>,
     /// What a person asked, when one did.
     pub question: Option<String>,
 }

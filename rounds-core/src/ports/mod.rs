@@ -12,6 +12,7 @@ mod identity;
 mod investigator;
 mod model;
 mod notifier;
+mod own_rules;
 mod secrets;
 pub mod store;
 
@@ -30,5 +31,6 @@ pub use investigator::{
 };
 pub use model::{Completion, CompletionRequest, Message, Model, ModelInfo, StopReason, ToolCall, ToolSpec};
 pub use notifier::{Asked, Notice, NoticeKind, Notifier, Place};
+pub use own_rules::{OwnRules, RuleSettings, RuleWrite};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

@@ -10,13 +10,14 @@ use super::error::Error;
 use super::evaluator::transition;
 use super::guard::{SLACK, guarded};
 use super::investigations::{Queued, queue};
+use super::series;
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{
     AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Silence, disable, enable, remove, reset,
 };
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertRuleId, ConnectorId, InvestigationId, SilenceId};
+use crate::id::{AlertInstanceId, AlertRuleId, ConnectorId, InvestigationId, PlanId, SilenceId};
 use crate::investigation::{Investigation, InvestigationStatus, Trigger};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, DataSet, EventSubject, PortError, PortErrorKind, Query};
@@ -32,8 +33,10 @@ pub struct Alerts<'a> {
 pub struct RuleView {
     /// The rule.
     pub rule: AlertRule,
-    /// What was seen; `None` before its first evaluation.
+    /// What was seen of the rule as a whole; `None` before its first evaluation.
     pub instance: Option<AlertInstance>,
+    /// Its label sets that are or were on, of a rule that has an alert for each: what fires first, then in label order.
+    pub series: Vec<AlertInstance>,
     /// Whether rules are evaluated at all.
     pub evaluated: bool,
 }
@@ -83,6 +86,9 @@ impl Alerts<'_> {
             evaluation_interval_sec: draft.evaluation_interval_sec,
             severity: draft.severity,
             labels: draft.labels,
+            annotations: draft.annotations,
+            series: draft.series,
+            source: None,
             datasource_id: draft.datasource_id,
             owner_team_id: draft.owner_team_id,
             enabled,
@@ -102,7 +108,7 @@ impl Alerts<'_> {
             .audit(self.entry(who, "alert_rule.create", &rule))
             .event(self.event(&rule, "created"));
         self.shared.store.commit(commit).await?;
-        Ok(self.view(rule, Some(instance)))
+        Ok(self.view(rule, Some(instance), Vec::new()))
     }
 
     /// Makes a rule, or changes the one of that name to this: for programs that bring their rules along and start more than
@@ -142,7 +148,8 @@ impl Alerts<'_> {
         self.may_read(who).await?;
         let rule = self.load(who, id).await?.value;
         let instance = self.shared.store.instance_of(id).await?.map(|found| found.value);
-        Ok(self.view(rule, instance))
+        let series = if rule.is_each() { series::of_rule(self.shared, id).await? } else { Vec::new() };
+        Ok(self.view(rule, instance, series.into_iter().map(|found| found.value).collect()))
     }
 
     /// Every rule of the organisation with its state, oldest first.
@@ -154,13 +161,19 @@ impl Alerts<'_> {
         let of = |kind| ListQuery { org: Some(who.org_id.clone()), ..ListQuery::new(kind) };
         let rules: Vec<Versioned<AlertRule>> = self.shared.store.all(of(RecordKind::AlertRule)).await?;
         let instances: Vec<Versioned<AlertInstance>> = self.shared.store.all(of(RecordKind::AlertInstance)).await?;
-        let mut by_rule: BTreeMap<AlertRuleId, AlertInstance> =
-            instances.into_iter().map(|found| (found.value.rule_id, found.value)).collect();
+        let mut by_rule: BTreeMap<AlertRuleId, (Option<AlertInstance>, Vec<AlertInstance>)> = BTreeMap::new();
+        for Versioned { value, .. } in instances {
+            let (whole, series) = by_rule.entry(value.rule_id).or_default();
+            match value.series {
+                None => *whole = Some(value),
+                Some(_) => series.push(value),
+            }
+        }
         Ok(rules
             .into_iter()
             .map(|found| {
-                let instance = by_rule.remove(&found.value.id);
-                self.view(found.value, instance)
+                let (whole, series) = by_rule.remove(&found.value.id).unwrap_or_default();
+                self.view(found.value, whole, series)
             })
             .collect())
     }
@@ -171,7 +184,18 @@ impl Alerts<'_> {
     /// As [`create`](Self::create), and there is no such rule.
     pub async fn update(&self, who: &Principal, id: AlertRuleId, draft: RuleDraft) -> Result<RuleView, Error> {
         self.may_write(who).await?;
-        self.change(who, id, "alert_rule.update", |rule: &AlertRule, instance: &AlertInstance, now| {
+        self.overwrite(who, id, draft, None).await
+    }
+
+    /// Changes a rule for whoever may do it: a person who was authorized, or a step that was approved.
+    pub(super) async fn overwrite(
+        &self,
+        who: &Principal,
+        id: AlertRuleId,
+        draft: RuleDraft,
+        plan: Option<PlanId>,
+    ) -> Result<RuleView, Error> {
+        self.change(who, id, ("alert_rule.update", plan), |rule: &AlertRule, instance: &AlertInstance, now| {
             let draft = draft.clone();
             let next = AlertRule {
                 name: draft.name,
@@ -180,20 +204,21 @@ impl Alerts<'_> {
                 evaluation_interval_sec: draft.evaluation_interval_sec,
                 severity: draft.severity,
                 labels: draft.labels,
+                annotations: draft.annotations,
+                series: draft.series,
                 datasource_id: draft.datasource_id,
                 owner_team_id: draft.owner_team_id,
                 updated_at: now,
                 ..rule.clone()
             };
-            let evaluation = if next.watches_the_same(rule) {
+            if next.watches_the_same(rule) {
                 // Its interval may be another one.
-                let due = next.enabled.then_some(now);
+                let due = (next.enabled && next.source.is_none()).then_some(now).or(instance.next_evaluation_at);
                 let instance = AlertInstance { next_evaluation_at: due, ..instance.clone() };
-                Evaluation { instance, history: None }
-            } else {
-                reset(&next, instance, now)
-            };
-            (next, evaluation)
+                return (next, Evaluation { instance, history: None }, None);
+            }
+            let evaluation = reset(&next, instance, now);
+            (next, evaluation, Some(reset as End))
         })
         .await
     }
@@ -205,10 +230,13 @@ impl Alerts<'_> {
     pub async fn set_enabled(&self, who: &Principal, id: AlertRuleId, enabled: bool) -> Result<RuleView, Error> {
         self.may_write(who).await?;
         let action = if enabled { "alert_rule.enable" } else { "alert_rule.disable" };
-        self.change(who, id, action, |rule: &AlertRule, instance: &AlertInstance, now| {
+        self.change(who, id, (action, None), |rule: &AlertRule, instance: &AlertInstance, now| {
             let next = AlertRule { enabled, updated_at: now, ..rule.clone() };
-            let evaluation = if enabled { enable(&next, instance, now) } else { disable(&next, instance, now) };
-            (next, evaluation)
+            let (evaluation, end) = match enabled {
+                true => (enable(&next, instance, now), None),
+                false => (disable(&next, instance, now), Some(disable as End)),
+            };
+            (next, evaluation, end)
         })
         .await
     }
@@ -222,9 +250,14 @@ impl Alerts<'_> {
         let mut tries = 0;
         loop {
             let found = self.load(who, id).await?;
+            let rule = &found.value;
+            let now = self.shared.now();
             let mut commit = Commit::new();
             let instance = self.shared.store.instance_of(id).await?;
-            if let Some(firing) = instance.as_ref().filter(|instance| instance.value.state == AlertState::Firing) {
+            if rule.is_each() {
+                commit = series::ended(self.shared, rule, |one| remove(rule, one, now)).await?;
+            } else if let Some(firing) = instance.as_ref().filter(|instance| instance.value.state == AlertState::Firing)
+            {
                 // Whoever was told that it fires is told that it no longer does.
                 let ended = remove(&found.value, &firing.value, self.shared.now());
                 let silences = self.shared.store.silences(&who.org_id).await?;
@@ -251,6 +284,11 @@ impl Alerts<'_> {
     pub async fn fork(&self, who: &Principal, id: AlertRuleId, name: Option<String>) -> Result<RuleView, Error> {
         self.may_write(who).await?;
         let rule = self.load(who, id).await?.value;
+        if let Some(source) = &rule.source {
+            return Err(Error::Invalid(format!(
+                "{source} evaluates this rule: what it asks is not known here to be copied"
+            )));
+        }
         let draft = RuleDraft {
             name: name.unwrap_or_else(|| format!("{} (copy)", rule.name)),
             description: rule.description,
@@ -258,6 +296,8 @@ impl Alerts<'_> {
             evaluation_interval_sec: rule.evaluation_interval_sec,
             severity: rule.severity,
             labels: rule.labels,
+            annotations: rule.annotations,
+            series: rule.series,
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,
         };
@@ -335,11 +375,26 @@ impl Alerts<'_> {
     /// # Errors
     /// `investigations:create` is missing, or there is no such rule.
     pub async fn investigate(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<Queued, Error> {
+        self.investigate_series(who, id, None, force).await
+    }
+
+    /// As [`investigate`](Self::investigate), about one label set of a rule that has an alert for each. Without one it is what
+    /// fires for the longest.
+    ///
+    /// # Errors
+    /// As [`investigate`](Self::investigate), and the rule has no such label set.
+    pub async fn investigate_series(
+        &self,
+        who: &Principal,
+        id: AlertRuleId,
+        series: Option<AlertInstanceId>,
+        force: bool,
+    ) -> Result<Queued, Error> {
         let scopes = [Scope::all("investigations")];
         self.shared.authorize(who, Action::InvestigationsCreate, &scopes).await?;
         let mut tries = 0;
         loop {
-            let (queued, commit) = self.request(who, id, force).await?;
+            let (queued, commit) = self.request(who, id, series, force).await?;
             let Some(commit) = commit else { return Ok(queued) };
             // The evaluator writes the instance at every tick, so losing to it is nothing to tell a person of.
             if self.shared.settle(commit, &mut tries).await? {
@@ -349,9 +404,15 @@ impl Alerts<'_> {
     }
 
     /// What asking for an investigation leads to: nothing to commit when there is one already.
-    async fn request(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<(Queued, Option<Commit>), Error> {
+    async fn request(
+        &self,
+        who: &Principal,
+        id: AlertRuleId,
+        series: Option<AlertInstanceId>,
+        force: bool,
+    ) -> Result<(Queued, Option<Commit>), Error> {
         let rule = self.load(who, id).await?.value;
-        let found = self.shared.store.instance_of(id).await?;
+        let found = self.asked_about(&rule, series).await?;
         let firing = found.as_ref().filter(|found| found.value.state == AlertState::Firing);
         if !force && let Some(existing) = self.existing(who, id, firing.map(|found| &found.value)).await? {
             return Ok((Queued { investigation_id: existing, existing: true }, None));
@@ -379,6 +440,27 @@ impl Alerts<'_> {
         Ok((Queued { investigation_id, existing: false }, Some(commit)))
     }
 
+    /// The instance that a person asks about.
+    async fn asked_about(
+        &self,
+        rule: &AlertRule,
+        series: Option<AlertInstanceId>,
+    ) -> Result<Option<Versioned<AlertInstance>>, Error> {
+        if let Some(one) = series {
+            let found = self.shared.store.instance(one).await?;
+            let found = found.filter(|found| found.value.rule_id == rule.id);
+            return found.map(Some).ok_or_else(|| Error::not_found("alert instance", one));
+        }
+        if rule.is_each() {
+            let firing = series::of_rule(self.shared, rule.id).await?.into_iter();
+            let firing = firing.filter(|found| found.value.state == AlertState::Firing);
+            if let Some(longest) = firing.min_by_key(|found| (found.value.firing_since, found.value.id)) {
+                return Ok(Some(longest));
+            }
+        }
+        Ok(self.shared.store.instance_of(rule.id).await?)
+    }
+
     async fn existing(
         &self,
         who: &Principal,
@@ -396,14 +478,23 @@ impl Alerts<'_> {
         };
         let store = &self.shared.store;
         let under_way = store.list(&of(&[InvestigationStatus::Queued, InvestigationStatus::Running])).await?;
-        if let Some(record) = under_way.records.into_iter().next() {
+        for record in under_way.records {
             let found: Investigation = record.value.try_into()?;
-            return Ok(Some(found.id));
+            // Another label set of the rule is another alert.
+            let other = match (&found.trigger, firing.filter(|firing| firing.series.is_some())) {
+                (Trigger::Alert { instance_id, .. }, Some(firing)) => *instance_id != firing.id,
+                _ => false,
+            };
+            if !other {
+                return Ok(Some(found.id));
+            }
         }
         let Some(since) = firing.and_then(|instance| instance.firing_since) else { return Ok(None) };
         for record in store.list(&of(&[InvestigationStatus::Completed])).await?.records {
             let found: Investigation = record.value.try_into()?;
-            if matches!(&found.trigger, Trigger::Alert { firing_since, .. } if *firing_since == since) {
+            let same = |instance: AlertInstanceId| firing.is_some_and(|firing| firing.id == instance);
+            if matches!(&found.trigger, Trigger::Alert { firing_since, instance_id, .. } if *firing_since == since && same(*instance_id))
+            {
                 return Ok(Some(found.id));
             }
         }
@@ -478,8 +569,8 @@ impl Alerts<'_> {
         &self,
         who: &Principal,
         id: AlertRuleId,
-        action: &str,
-        change: impl Fn(&AlertRule, &AlertInstance, Timestamp) -> (AlertRule, Evaluation),
+        (action, plan): (&str, Option<PlanId>),
+        change: impl Fn(&AlertRule, &AlertInstance, Timestamp) -> (AlertRule, Evaluation, Option<End>),
     ) -> Result<RuleView, Error> {
         let mut tries = 0;
         loop {
@@ -489,8 +580,22 @@ impl Alerts<'_> {
                 Some(found) => (found.value, Some(found.version)),
                 None => (AlertInstance::new(&found.value, now), None),
             };
-            let (rule, evaluation) = change(&found.value, &instance, now);
+            let (rule, mut evaluation, end) = change(&found.value, &instance, now);
+            if let Some(source) = found.value.source.as_deref().filter(|_| !rule.watches_the_same(&found.value)) {
+                return Err(Error::Invalid(format!(
+                    "{source} evaluates this rule: its condition, datasource and series are changed there; description, \
+                     severity, labels, owner and whether it is on are accepted here"
+                )));
+            }
             self.check(&rule).await?;
+            let mut series_ended = Commit::new();
+            if found.value.is_each() {
+                // What its label sets went through is in their own rows.
+                evaluation.history = None;
+                if let Some(end) = end {
+                    series_ended = series::ended(self.shared, &rule, |one| end(&rule, one, now)).await?;
+                }
+            }
             let silences = match &evaluation.history {
                 Some(_) => self.shared.store.silences(&who.org_id).await?,
                 None => Vec::new(),
@@ -501,18 +606,30 @@ impl Alerts<'_> {
                 Some(version) => commit.update(instance.clone(), version),
                 None => commit.insert(instance.clone()),
             };
-            let commit = commit
-                .audit(self.entry(who, action, &rule))
-                .event(self.event(&rule, "updated"))
-                .update(rule.clone(), found.version);
+            let mut entry = self.entry(who, action, &rule);
+            if let Some(plan) = plan {
+                entry = entry.with("planId", plan.to_string());
+            }
+            let mut commit =
+                commit.audit(entry).event(self.event(&rule, "updated")).update(rule.clone(), found.version);
+            commit.absorb(series_ended);
             if self.shared.settle(commit, &mut tries).await? {
-                return Ok(self.view(rule, Some(instance)));
+                return self.get_changed(rule, instance).await;
             }
         }
     }
 
+    async fn get_changed(&self, rule: AlertRule, instance: AlertInstance) -> Result<RuleView, Error> {
+        let series = if rule.is_each() { series::of_rule(self.shared, rule.id).await? } else { Vec::new() };
+        Ok(self.view(rule, Some(instance), series.into_iter().map(|found| found.value).collect()))
+    }
+
     async fn check(&self, rule: &AlertRule) -> Result<(), Error> {
         rule.validate().map_err(|error| Error::Invalid(error.to_string()))?;
+        if rule.source.is_some() {
+            // There is no query to ask, and no datasource.
+            return Ok(());
+        }
         if let Some(id) = rule.datasource_id {
             // Naming a datasource that is not there would only show at the next evaluation.
             let store = self.shared.store.as_ref();
@@ -547,8 +664,16 @@ impl Alerts<'_> {
         found.filter(|found| found.value.org_id == who.org_id).ok_or_else(|| Error::not_found("alert rule", id))
     }
 
-    fn view(&self, rule: AlertRule, instance: Option<AlertInstance>) -> RuleView {
-        RuleView { rule, instance, evaluated: self.shared.settings.alert_evaluator }
+    fn view(&self, rule: AlertRule, instance: Option<AlertInstance>, mut series: Vec<AlertInstance>) -> RuleView {
+        let order = |state| match state {
+            AlertState::Firing => 0,
+            AlertState::Pending => 1,
+            AlertState::Resolved => 2,
+            AlertState::Normal | AlertState::Disabled => 3,
+        };
+        series.sort_by(|a, b| order(a.state).cmp(&order(b.state)).then_with(|| a.last_labels.cmp(&b.last_labels)));
+        let evaluated = self.shared.settings.alert_evaluator || rule.source.is_some();
+        RuleView { rule, instance, series, evaluated }
     }
 
     pub(super) async fn may_read(&self, who: &Principal) -> Result<(), Error> {
@@ -570,6 +695,9 @@ impl Alerts<'_> {
         self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, name, data)
     }
 }
+
+/// How the label sets of a rule end when a person changes it.
+type End = fn(&AlertRule, &AlertInstance, Timestamp) -> Evaluation;
 
 fn no_answer(broken: &str) -> PortError {
     PortError::new(PortErrorKind::Unavailable, format!("the datasource did not answer: {broken}"))

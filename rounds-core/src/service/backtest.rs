@@ -1,12 +1,13 @@
 //! Backtests: a rule over the past of its datasource. Nothing is stored and nothing starts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::alerts::Alerts;
 use super::drafts::RuleDraft;
 use super::error::Error;
 use crate::access::Principal;
-use crate::alert::{AlertRule, Backtest, Observation, backtest};
+use crate::alert::{AlertRule, Backtest, Observation, backtest, backtests, series_key};
 use crate::id::AlertRuleId;
 use crate::ports::{DataSet, Point, Series};
 use crate::time::{Timestamp, after_ms, elapsed};
@@ -29,7 +30,8 @@ pub struct BacktestReport {
     pub step_sec: u64,
     /// Whether that is more than the rule's own interval, because the range is long.
     pub coarser: bool,
-    /// How many series the query answered: of several, the first in label order counts at each evaluation.
+    /// How many series the query answered: of several, the first in label order counts at each evaluation, unless the rule
+    /// has an alert for each.
     pub series_count: usize,
     /// Whether the datasource left something out.
     pub truncated: bool,
@@ -101,7 +103,7 @@ impl Alerts<'_> {
         let step = Duration::from_secs(step_sec);
         let answer = self.range(who, &rule.condition.query, rule.datasource_id, from, to, step).await?;
         let mut warnings = answer.warnings.clone();
-        if answer.series.len() > 1 {
+        if answer.series.len() > 1 && !rule.is_each() {
             warnings.push(format!(
                 "the query answers {} series; only the first in label order counts at each evaluation: aggregate it to \
                  one",
@@ -117,7 +119,24 @@ impl Alerts<'_> {
             // A gap is counted in the intervals that there are here.
             rule.evaluation_interval_sec = step_sec;
         }
-        let seen = folded(&answer, from, to, step);
+        let no_data = self.shared.settings.no_data_intervals;
+        let backtest = if rule.is_each() {
+            let mut sets: BTreeMap<String, Vec<Series>> = BTreeMap::new();
+            for series in &answer.series {
+                sets.entry(series_key(&series.labels)).or_default().push(series.clone());
+            }
+            let most = self.shared.settings.series_per_rule;
+            if sets.len() > most {
+                warnings.push(format!("the query answers {} label sets; {most} of them were replayed", sets.len()));
+            }
+            let replayed = sets
+                .into_values()
+                .take(most)
+                .map(|series| backtest(&rule, &folded(&DataSet::of_series(series), from, to, step), no_data));
+            backtests(replayed.collect())
+        } else {
+            backtest(&rule, &folded(&answer, from, to, step), no_data)
+        };
         Ok(BacktestReport {
             from,
             to,
@@ -126,7 +145,7 @@ impl Alerts<'_> {
             series_count: answer.series.len(),
             truncated: answer.truncated,
             warnings,
-            backtest: backtest(&rule, &seen, self.shared.settings.no_data_intervals),
+            backtest,
         })
     }
 }
@@ -167,8 +186,6 @@ fn folded(answer: &DataSet, from: Timestamp, to: Timestamp, step: Duration) -> V
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 //! Whether one runs is decided when its turn comes, from rows: is there a live token, does the episode still last,
 //! was the rule investigated a moment ago. A crash resumes the same investigation with the next attempt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -21,7 +22,7 @@ use super::shared::{Shared, millis, mutated};
 use super::toolbox::{Bearings, Bench};
 use super::undo;
 use crate::access::{Action, Principal, Scope};
-use crate::alert::{AlertInstance, AlertRule, AlertState};
+use crate::alert::{AlertInstance, AlertRule, AlertState, annotated};
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::{AlertRuleId, InvestigationId, OrgId};
 use crate::investigation::{
@@ -170,11 +171,11 @@ impl Job {
         let mut found = found;
         let mut tries = 0;
         let (running, rule) = loop {
-            let (rule, instance) = match found.value.rule_id() {
-                Some(id) => (self.shared.store.rule(id).await?, self.shared.store.instance_of(id).await?),
-                None => (None, None),
+            let rule = match found.value.rule_id() {
+                Some(id) => self.shared.store.rule(id).await?.map(|rule| rule.value),
+                None => None,
             };
-            let rule = rule.map(|rule| rule.value);
+            let instance = self.shared.watched(&found.value).await?;
             if found.value.status == InvestigationStatus::Queued {
                 let watched = instance.as_ref().map(|instance| &instance.value);
                 if let Some(reason) = self.reason_to_skip(&found.value, rule.as_ref(), watched).await? {
@@ -211,7 +212,8 @@ impl Job {
             }
         };
         let (running, agent) = running;
-        let alert = fired(&running.value, rule);
+        let annotations = self.annotations(&running.value, rule.as_ref()).await?;
+        let alert = fired(&running.value, rule, annotations);
         let datasource = alert.rule.as_ref().and_then(|rule| rule.datasource_id);
         let (id, shared, limit) = (running.value.id, &self.shared, self.shared.settings.investigation_timeout);
         let started = shared.now();
@@ -273,6 +275,22 @@ impl Job {
                 () = self.shared.clock.sleep(self.shared.settings.poll_interval) => {}
             }
         }
+    }
+
+    /// What is said to people about what fires.
+    async fn annotations(
+        &self,
+        investigation: &Investigation,
+        rule: Option<&AlertRule>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let Some(rule) = rule else { return Ok(BTreeMap::new()) };
+        if rule.source.is_some() {
+            let instance = self.shared.watched(investigation).await?;
+            return Ok(instance.map(|found| found.value.annotations).unwrap_or_default());
+        }
+        let Trigger::Alert { value, labels, .. } = &investigation.trigger else { return Ok(rule.annotations.clone()) };
+        let filled = |text: &String| annotated(text, labels, *value);
+        Ok(rule.annotations.iter().map(|(name, text)| (name.clone(), filled(text))).collect())
     }
 
     async fn reason_to_skip(
@@ -596,7 +614,7 @@ impl Job {
     }
 }
 
-fn fired(investigation: &Investigation, rule: Option<AlertRule>) -> FiredAlert {
+fn fired(investigation: &Investigation, rule: Option<AlertRule>, annotations: BTreeMap<String, String>) -> FiredAlert {
     let (firing_since, value, labels) = match &investigation.trigger {
         Trigger::Alert { firing_since, value, labels, .. } => (*firing_since, *value, labels.clone()),
         Trigger::Person { .. } => (investigation.created_at, None, Default::default()),
@@ -608,6 +626,7 @@ fn fired(investigation: &Investigation, rule: Option<AlertRule>) -> FiredAlert {
         firing_since,
         value,
         labels,
+        annotations,
         question: investigation.requested_by.is_some().then(|| investigation.question.clone()),
     }
 }

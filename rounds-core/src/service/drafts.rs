@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Timestamp;
-use crate::alert::{AlertRule, Condition, Operator, Severity};
+use crate::alert::{AlertRule, Condition, Operator, SeriesMode, Severity};
 use crate::id::{AlertRuleId, ConnectorId, TeamId};
 
 /// What an operator writes to make or change a connector. As JSON, its kind is `type` (`kind` is taken, too):
@@ -107,6 +107,13 @@ pub struct RuleDraft {
     /// Labels, for routing and to find the workload.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Texts for people, such as `summary` and `runbook_url`; `{{ $labels.name }}` and `{{ $value }}` stand for what fires.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// What it makes of several series: `first` (one alert; the first in label order counts) or `each` (an alert for each
+    /// label set).
+    #[serde(default)]
+    pub series: SeriesMode,
     /// The datasource; absent: the organisation's default.
     #[serde(default)]
     pub datasource_id: Option<ConnectorId>,
@@ -127,10 +134,18 @@ impl RuleDraft {
         Self {
             name: name.into(),
             description: String::new(),
-            condition: Condition { query: query.into(), operator, threshold, for_duration_sec: 0 },
+            condition: Condition {
+                query: query.into(),
+                operator,
+                threshold,
+                for_duration_sec: 0,
+                keep_firing_for_sec: 0,
+            },
             evaluation_interval_sec: default_interval(),
             severity: Severity::default(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            series: SeriesMode::First,
             datasource_id: None,
             owner_team_id: None,
         }
@@ -147,6 +162,20 @@ impl RuleDraft {
     #[must_use]
     pub fn with_interval(mut self, seconds: u64) -> Self {
         self.evaluation_interval_sec = seconds;
+        self
+    }
+
+    /// The same, with an alert for each label set.
+    #[must_use]
+    pub fn with_each_series(mut self) -> Self {
+        self.series = SeriesMode::Each;
+        self
+    }
+
+    /// The same, which goes on firing for so many seconds after its condition last held.
+    #[must_use]
+    pub fn with_keep_firing_for(mut self, seconds: u64) -> Self {
+        self.condition.keep_firing_for_sec = seconds;
         self
     }
 
@@ -175,6 +204,8 @@ impl From<&AlertRule> for RuleDraft {
             evaluation_interval_sec: rule.evaluation_interval_sec,
             severity: rule.severity,
             labels: rule.labels.clone(),
+            annotations: rule.annotations.clone(),
+            series: rule.series,
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,
         }

@@ -18,14 +18,18 @@ use tokio_util::task::TaskTracker;
 use super::error::Error;
 use super::guard::{SLACK, guarded, panic_text};
 use super::observe::woken;
+use super::series;
 use super::shared::{Shared, millis, mutated};
-use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Silence, evaluate};
+use crate::alert::{
+    AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Sample, SeriesLimits, Silence, annotated,
+    evaluate, evaluate_each,
+};
 use crate::id::{AlertRuleId, ConnectorId};
 use crate::investigation::{Investigation, Trigger};
 use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
-use crate::ports::{CallContext, EventSubject, NoticeKind, Query};
+use crate::ports::{CallContext, EventSubject, NoticeKind, Query, Series};
 use crate::time::{after_ms, elapsed};
 
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -85,9 +89,13 @@ async fn refresh(shared: &Shared) -> Result<(), StoreError> {
     let query = ListQuery { statuses: vec!["enabled".into()], ..ListQuery::new(RecordKind::AlertRule) };
     let rules: Vec<Versioned<AlertRule>> = shared.store.all(query).await?;
     let instances: Vec<Versioned<AlertInstance>> = shared.store.all(ListQuery::new(RecordKind::AlertInstance)).await?;
-    let known: HashMap<AlertRuleId, Versioned<AlertInstance>> =
-        instances.into_iter().map(|found| (found.value.rule_id, found)).collect();
-    for Versioned { value: rule, version } in rules {
+    let known: HashMap<AlertRuleId, Versioned<AlertInstance>> = instances
+        .into_iter()
+        .filter(|found| found.value.series.is_none())
+        .map(|found| (found.value.rule_id, found))
+        .collect();
+    // What another evaluates is due when its source has been silent for too long, and the intake says when.
+    for Versioned { value: rule, version } in rules.into_iter().filter(|rule| rule.value.source.is_none()) {
         let due = Some(shared.now());
         let commit = Commit::new().expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), version);
         let commit = match known.get(&rule.id) {
@@ -176,6 +184,9 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
         // The rule was deleted, and its instance with it or in a moment.
         return Ok(shared.store.release(lease).await?);
     };
+    if asked.source.is_some() {
+        return super::intake::overdue(shared, &asked, lease).await;
+    }
     let started = shared.now();
     if let Some(due) = claimed.next_evaluation_at {
         metrics::histogram!("rounds_alert_evaluation_lag_seconds").record(elapsed(due, started).as_secs_f64());
@@ -186,11 +197,11 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
         // Its instance is due anew; whoever claims it asks the new question.
         () = superseded(shared, &asked, wakes) => return Ok(shared.store.release(lease).await?),
     };
-    let result = if matches!(seen, Observation::Failed(_)) { "error" } else { "ok" };
+    let result = if seen.is_err() { "error" } else { "ok" };
     metrics::counter!("rounds_alert_evaluations_total", "result" => result).increment(1);
     metrics::histogram!("rounds_alert_evaluation_duration_seconds")
         .record(elapsed(started, shared.now()).as_secs_f64());
-    if let Observation::Failed(error) = &seen {
+    if let Err(error) = &seen {
         // Operators search for these words.
         tracing::warn!(rule = %asked.id, name = %asked.name, %error, "metric query failed");
     }
@@ -203,6 +214,26 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
             return Ok(shared.store.release(lease).await?);
         }
         let now = shared.now();
+        let rule_key = Key::new(RecordKind::AlertRule, asked.id.as_uuid());
+        if current.value.is_each() {
+            let known = series::of_rule(shared, asked.id).await?;
+            let before: Vec<AlertInstance> = known.iter().map(|found| found.value.clone()).collect();
+            let limits = SeriesLimits {
+                most: shared.settings.series_per_rule,
+                no_data_intervals: shared.settings.no_data_intervals,
+                // Until whoever verifies a plan by it is done.
+                followed: shared.settings.verification_deadline * 2 + shared.settings.verification_stable,
+            };
+            let next = evaluate_each(&current.value, &found.value, &before, seen.clone(), now, limits);
+            let silences = series::silences(shared, &current.value, next.matters()).await?;
+            let (commit, whole) = series::evaluated(shared, &current.value, &silences, &known, next);
+            let commit = commit.update(whole, found.version).expect(rule_key, current.version).releasing(lease);
+            if shared.settle(commit, &mut tries).await? {
+                return Ok(());
+            }
+            continue;
+        }
+        let seen = folded(&seen);
         let next = evaluate(&current.value, &found.value, &seen, now, shared.settings.no_data_intervals);
         // It fires, and a silence kept that from everybody. Only a sample says that it still does.
         let untold = next.instance.silenced && matches!(seen, Observation::Sample { .. });
@@ -212,7 +243,7 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
         let commit = commit
             .update(instance, found.version)
             // A rule that was changed or deleted meanwhile is not spoken for.
-            .expect(Key::new(RecordKind::AlertRule, asked.id.as_uuid()), current.version)
+            .expect(rule_key, current.version)
             .releasing(lease);
         if shared.settle(commit, &mut tries).await? {
             return Ok(());
@@ -233,27 +264,38 @@ async fn superseded(shared: &Shared, asked: &AlertRule, mut wakes: broadcast::Re
     }
 }
 
+/// What an answer is for a rule that has one alert: its first series in label order.
+fn folded(seen: &Result<Vec<Sample>, String>) -> Observation {
+    let samples = match seen {
+        Ok(samples) => samples,
+        Err(error) => return Observation::Failed(error.clone()),
+    };
+    match samples.iter().min_by(|a, b| a.labels.cmp(&b.labels)) {
+        Some(Sample { value, labels }) => {
+            Observation::Sample { value: *value, labels: labels.clone(), series: samples.len() }
+        }
+        None => Observation::Empty,
+    }
+}
+
 /// Asks the datasource; every failure is an observation.
-async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Observation {
+async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Result<Vec<Sample>, String> {
     let live = match shared.live.datasource(shared.store.as_ref(), &rule.org_id, rule.datasource_id).await {
         Ok(live) => live,
-        Err(error) => return Observation::Failed(error.to_string()),
+        Err(error) => return Err(error.to_string()),
     };
     // By the datasource that answers, however the rule names it.
     let slots = limits.of(live.row.id);
-    let Ok(_slot) = slots.acquire().await else { return Observation::Failed("the evaluator is going away".into()) };
+    let Ok(_slot) = slots.acquire().await else { return Err("the evaluator is going away".into()) };
     let cx = CallContext::with_timeout(shared.settings.query_timeout);
     let query = Query::Instant { expr: rule.condition.query.clone(), at: None };
     match guarded(shared, cx.timeout + SLACK, live.port.query(&cx, &query)).await {
-        Err(broken) => Observation::Failed(format!("the datasource did not answer: {broken}")),
-        Ok(Err(error)) => Observation::Failed(error.to_string()),
+        Err(broken) => Err(format!("the datasource did not answer: {broken}")),
+        Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(answer)) => {
-            let series = answer.series.len();
-            let first = answer.series.into_iter().min_by(|a, b| a.labels.cmp(&b.labels));
-            match first.and_then(|series| series.points.last().map(|point| (point.value, series.labels))) {
-                Some((value, labels)) => Observation::Sample { value, labels, series },
-                None => Observation::Empty,
-            }
+            let sample =
+                |series: Series| series.points.last().map(|point| Sample { value: point.value, labels: series.labels });
+            Ok(answer.series.into_iter().filter_map(sample).collect())
         }
     }
 }
@@ -278,8 +320,8 @@ pub(crate) fn transition(
             commit = investigated(shared, commit, rule, &mut instance, true);
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
             let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
-            let title = format!("{} is {}", rule.name, instance.state.as_str());
-            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, key, title);
+            let what = format!("is {}", instance.state.as_str());
+            commit = told(shared, commit, (rule, &instance), version, NoticeKind::AlertFiring, key, &what);
         }
         return (commit, instance);
     };
@@ -309,7 +351,9 @@ pub(crate) fn transition(
     }
     if let (Some((kind, what)), false) = (notice, silenced) {
         let key = format!("alert/{}/{}", rule.id, row.id);
-        commit = told(shared, commit, rule, version, kind, key, format!("{} {what}", rule.name));
+        // A reset has cleared the labels that the row keeps.
+        let labelled = AlertInstance { last_labels: row.labels.clone(), ..instance.clone() };
+        commit = told(shared, commit, (rule, &labelled), version, kind, key, what);
     }
     let commit = commit
         .event(shared.event(
@@ -351,19 +395,45 @@ fn investigated(
 fn told(
     shared: &Shared,
     commit: Commit,
-    rule: &AlertRule,
+    (rule, instance): (&AlertRule, &AlertInstance),
     version: u64,
     kind: NoticeKind,
     key: String,
-    title: String,
+    what: &str,
 ) -> Commit {
     let link = format!("/alerts/{}", rule.id);
-    let place = (rule.id.as_uuid(), version);
-    let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
+    // Each label set has an order of its own.
+    let about = instance.series.as_ref().map_or(rule.id.as_uuid(), |_| instance.id.as_uuid());
+    let title = match &instance.series {
+        None => format!("{} {what}", rule.name),
+        Some(_) => format!("{} {what}: {}", rule.name, shown(&instance.last_labels)),
+    };
+    let mut notice = shared.notice(&rule.org_id, (about, version), kind, key, title, body(rule, instance), link);
     notice.notice.severity = rule.severity.to_string();
     notice.notice.labels.clone_from(&rule.labels);
     notice.notice.owner_team_id = rule.owner_team_id;
     commit.insert(notice)
+}
+
+/// A label set in one line.
+fn shown(labels: &std::collections::BTreeMap<String, String>) -> String {
+    let named = labels.iter().filter(|(name, _)| !matches!(name.as_str(), "__name__" | "alertname"));
+    let text: Vec<String> = named.map(|(name, value)| format!("{name}={value}")).collect();
+    let text = text.join(", ");
+    let cut = text.floor_char_boundary(200);
+    if cut < text.len() { format!("{}…", &text[..cut]) } else { text }
+}
+
+/// What a rule says to people about what fires: its description and its annotations, with their places filled in.
+fn body(rule: &AlertRule, instance: &AlertInstance) -> String {
+    let texts = if rule.source.is_some() { &instance.annotations } else { &rule.annotations };
+    let texts = texts.iter().map(|(name, text)| match rule.source {
+        // Its source has filled them in.
+        Some(_) => format!("{name}: {text}"),
+        None => format!("{name}: {}", annotated(text, &instance.last_labels, instance.last_value)),
+    });
+    let description = Some(rule.description.clone()).filter(|text| !text.is_empty());
+    description.into_iter().chain(texts).collect::<Vec<_>>().join("\n")
 }
 
 fn queued(shared: &Shared, rule: &AlertRule, instance: &AlertInstance, after_silence: bool) -> Investigation {

@@ -428,9 +428,11 @@ async fn revive(shared: &Shared, lease: &Lease) -> Result<(), Error> {
 }
 
 async fn alert_fires(shared: &Shared, plan: &Plan) -> Result<Option<bool>, Error> {
-    let Some(rule) = plan.linked_alert_rule_id else { return Ok(None) };
-    let instance = shared.store.instance_of(rule).await?;
-    Ok(Some(instance.is_some_and(|instance| instance.value.state == AlertState::Firing)))
+    if plan.linked_alert_rule_id.is_none() {
+        return Ok(None);
+    }
+    let alert = shared.alert_of(plan).await?;
+    Ok(Some(alert.is_some_and(|(_, instance)| instance.state == AlertState::Firing)))
 }
 
 /// Nobody decided on a step: the sweeper says the same of a plan.

@@ -1,10 +1,12 @@
 //! Connectors that are built: from the stored row to the port behind it, one build per revision.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::error::Error;
 use super::guard::caught;
+use super::own_rules::RulesOf;
+use super::shared::Shared;
 use crate::connector::Role;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
@@ -24,11 +26,18 @@ pub(crate) struct LiveConnectors {
     pub host: Arc<Host>,
     pub resolvers: Vec<Arc<dyn SecretResolver>>,
     built: Mutex<HashMap<ConnectorId, (u64, Built)>>,
+    /// Whose alert rules connectors are given.
+    shared: Weak<Shared>,
 }
 
 impl LiveConnectors {
-    pub fn new(registry: Registry, host: Arc<Host>, resolvers: Vec<Arc<dyn SecretResolver>>) -> Self {
-        Self { registry, host, resolvers, built: Mutex::default() }
+    pub fn new(
+        registry: Registry,
+        host: Arc<Host>,
+        resolvers: Vec<Arc<dyn SecretResolver>>,
+        shared: Weak<Shared>,
+    ) -> Self {
+        Self { registry, host, resolvers, built: Mutex::default(), shared }
     }
 
     /// Checks that a reference can be resolved by somebody; resolves nothing.
@@ -65,7 +74,10 @@ impl LiveConnectors {
         {
             return Ok(port.clone());
         }
-        let cx = BuildContext::new(&row.name, self.handle(row.secret.as_ref()), Arc::clone(&self.host)).with_id(row.id);
+        let rules = Arc::new(RulesOf { shared: Weak::clone(&self.shared), org: row.org_id.clone() });
+        let cx = BuildContext::new(&row.name, self.handle(row.secret.as_ref()), Arc::clone(&self.host))
+            .with_id(row.id)
+            .with_rules(rules);
         // A panic in here would otherwise be that of whoever asked: the task of a rule, of a plan, of a notice.
         let port = caught(|| self.registry.build(&row.kind, cx, row.config.clone())).map_err(|panicked| {
             Error::Invalid(format!("connector {} ({}) could not be built: {panicked}", row.name, row.kind))

@@ -177,21 +177,21 @@ impl Builder {
     pub fn build(self) -> Result<Rounds, InvalidSetting> {
         self.settings.validate()?;
         sink::check_names(&self.sinks)?;
-        let shared = Shared {
+        let shared = Arc::new_cyclic(|shared| Shared {
             store: Arc::new(Metered(self.store)),
             clock: self.clock,
             authorizer: self.authorizer,
             identity: self.identity,
             investigator: self.investigator,
             sinks: self.sinks,
-            live: LiveConnectors::new(self.registry, Arc::new(self.host), self.resolvers),
+            live: LiveConnectors::new(self.registry, Arc::new(self.host), self.resolvers, shared.clone()),
             settings: self.settings,
             pinned_token: self.pinned_token,
             org: self.org,
             #[cfg(test)]
             mutation: self.mutation,
-        };
-        Ok(Rounds { shared: Arc::new(shared), events: broadcast::Sender::new(1024), without: self.without.into() })
+        });
+        Ok(Rounds { shared, events: broadcast::Sender::new(1024), without: self.without.into() })
     }
 }
 

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use super::error::Error;
 use super::live::LiveConnectors;
 use crate::access::{Action, Denied, Principal, Scope};
+use crate::alert::{AlertInstance, AlertRule};
 use crate::id::{NoticeId, OrgId, RequestId};
+use crate::investigation::{Investigation, Trigger};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
-use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError};
+use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError, StoreExt as _, Versioned};
 use crate::ports::{
     Asked, Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Place, Store,
 };
@@ -66,6 +68,31 @@ impl Shared {
             return Err(Denied::AgentsNeverDecide { login: who.login.clone(), action, scope: Scope::all("plans") });
         }
         self.authorizer.authorize(who, action, scopes).await
+    }
+
+    /// What an investigation is about: the very instance that fired, which may be one label set of its rule, or the rule as
+    /// a whole.
+    pub async fn watched(&self, about: &Investigation) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
+        match &about.trigger {
+            Trigger::Alert { instance_id, .. } => self.store.instance(*instance_id).await,
+            Trigger::Person { rule_id: Some(rule) } => self.store.instance_of(*rule).await,
+            Trigger::Person { rule_id: None } => Ok(None),
+        }
+    }
+
+    /// The alert that a plan is to end: that of its investigation, or the rule as a whole.
+    pub async fn alert_of(&self, plan: &Plan) -> Result<Option<(AlertRule, AlertInstance)>, StoreError> {
+        let Some(rule_id) = plan.linked_alert_rule_id else { return Ok(None) };
+        let Some(rule) = self.store.rule(rule_id).await? else { return Ok(None) };
+        let investigation = match plan.investigation_id {
+            Some(id) => self.store.investigation(id).await?.map(|found| found.value),
+            None => None,
+        };
+        let instance = match investigation.filter(|found| found.rule_id() == Some(rule_id)) {
+            Some(found) => self.watched(&found).await?,
+            None => self.store.instance_of(rule_id).await?,
+        };
+        Ok(instance.map(|instance| (rule.value, instance.value)))
     }
 
     /// Commits a decision. `false`: somebody else was faster, so read again and decide anew.

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::observe::woken;
 use super::shared::{Shared, millis};
 use crate::plan::{AlertView, Plan, PlanStatus, VerificationStatus, verify};
-use crate::ports::store::{Commit, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::ports::store::{Commit, ListQuery, RecordKind, StoreError, StoreExt as _, Versioned};
 
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut wakes = shared.store.wakes();
@@ -39,18 +39,12 @@ async fn look(shared: &Shared) -> Result<(), Error> {
         let mut next = found.value.clone();
         let stable_ms = millis(shared.settings.verification_stable);
         let mut deadline_ms = millis(shared.settings.verification_deadline);
-        let alert = match next.linked_alert_rule_id {
-            Some(id) => match (shared.store.rule(id).await?, shared.store.instance_of(id).await?) {
-                (Some(rule), Some(instance)) => {
-                    // A rule that is asked seldom needs the time for the samples that settle it.
-                    let samples_ms = millis(rule.value.interval()).saturating_mul(3);
-                    deadline_ms = deadline_ms.max(stable_ms.saturating_add(samples_ms));
-                    Some(AlertView::of(&rule.value, &instance.value))
-                }
-                _ => None,
-            },
-            None => None,
-        };
+        let alert = shared.alert_of(&next).await?.map(|(rule, instance)| {
+            // A rule that is asked seldom needs the time for the samples that settle it.
+            let samples_ms = millis(rule.interval()).saturating_mul(3);
+            deadline_ms = deadline_ms.max(stable_ms.saturating_add(samples_ms));
+            AlertView::at(&rule, &instance, shared.now())
+        });
         next.verification = verify(&next.verification, alert.as_ref(), shared.now(), stable_ms, deadline_ms);
         if next.verification == found.value.verification {
             continue;

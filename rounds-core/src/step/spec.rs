@@ -31,6 +31,9 @@ impl StepSpec {
     /// The step kind of a command line.
     pub const RUN_COMMAND: &'static str = "ops.run_command";
 
+    /// The step kind that changes one of Rounds' own alert rules; its parameters name the rule as `rule`.
+    pub const ALERT_RULE_WRITE: &'static str = "alert_rule.write";
+
     /// A step of a kind of the adapter's own, with the parameters that the kind defines.
     pub fn new(kind: impl Into<String>, params: Value) -> Self {
         Self { kind: kind.into(), params }

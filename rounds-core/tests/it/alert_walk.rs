@@ -17,11 +17,20 @@ const NO_DATA: u32 = 3;
 
 fn rule(for_duration_sec: u64) -> AlertRule {
     AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: OrgId::default(),
         name: "errors".into(),
         description: String::new(),
-        condition: Condition { query: "rate".into(), operator: Operator::Gt, threshold: 5.0, for_duration_sec },
+        condition: Condition {
+            query: "rate".into(),
+            operator: Operator::Gt,
+            threshold: 5.0,
+            for_duration_sec,
+            keep_firing_for_sec: 0,
+        },
         evaluation_interval_sec: INTERVAL,
         severity: Severity::High,
         labels: BTreeMap::from([("team".into(), "shop".into())]),

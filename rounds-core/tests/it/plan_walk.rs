@@ -7,7 +7,9 @@ use rounds_core::plan::{
     Plan, PlanEvent, PlanOutcome, PlanStatus, RequestKind, RequestStatus, StepFailure, StepResult, StepStatus,
     VerificationStatus, transition,
 };
-use rounds_core::{RequestId, Timestamp};
+use rounds_core::step::StepSpec;
+use rounds_core::{AlertRuleId, RequestId, Timestamp};
+use serde_json::json;
 
 use crate::plan_fixtures::{TTL, at, draft, drive, failed, interrupted, modify, output, person, proposed};
 
@@ -571,6 +573,30 @@ fn completion_begins_the_verification_and_nothing_else_does() {
                 assert_eq!((status, since), (VerificationStatus::Watching, Some(now)), "{name}");
             } else {
                 assert_eq!((status, since), (VerificationStatus::NotApplicable, None), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_changes_the_rule_of_its_alert_is_never_said_to_have_helped() {
+    for (params, expected) in [
+        (json!({ "rule": "own", "set": { "threshold": 9 } }), VerificationStatus::Inconclusive),
+        (json!({ "rule": "another", "set": { "threshold": 9 } }), VerificationStatus::Watching),
+        (json!({ "rule": "own", "silence": { "minutes": 5 } }), VerificationStatus::Watching),
+    ] {
+        for name in table().0 {
+            let (mut plan, now) = situation(&name);
+            let own = plan.linked_alert_rule_id.unwrap();
+            let rule = if params["rule"] == "own" { own } else { AlertRuleId::new() };
+            plan.steps[0].review.kind = StepSpec::ALERT_RULE_WRITE.into();
+            plan.steps[0].review.params = params.clone();
+            plan.steps[0].review.params["rule"] = json!(rule);
+            for (_, event) in events(&plan, now) {
+                let Ok(next) = transition(&plan, &event) else { continue };
+                if next.status == PlanStatus::Completed {
+                    assert_eq!(next.verification.status, expected, "{name}: {params}");
+                }
             }
         }
     }

@@ -52,11 +52,20 @@ impl Watched {
     /// A plan completed while its alert was firing.
     fn new() -> Self {
         let rule = AlertRule {
+            series: Default::default(),
+            annotations: Default::default(),
+            source: None,
             id: AlertRuleId::new(),
             org_id: OrgId::default(),
             name: "errors".into(),
             description: String::new(),
-            condition: Condition { query: "rate".into(), operator: Operator::Gt, threshold: 5.0, for_duration_sec: 0 },
+            condition: Condition {
+                query: "rate".into(),
+                operator: Operator::Gt,
+                threshold: 5.0,
+                for_duration_sec: 0,
+                keep_firing_for_sec: 0,
+            },
             evaluation_interval_sec: INTERVAL,
             severity: Severity::High,
             labels: BTreeMap::new(),

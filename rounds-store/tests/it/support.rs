@@ -152,11 +152,20 @@ pub(crate) fn entry(action: &str) -> AuditEntry {
 
 pub(crate) fn rule(name: &str) -> AlertRule {
     AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: org(),
         name: name.into(),
         description: String::new(),
-        condition: Condition { query: "up".into(), operator: Operator::Lt, threshold: 1.0, for_duration_sec: 0 },
+        condition: Condition {
+            query: "up".into(),
+            operator: Operator::Lt,
+            threshold: 1.0,
+            for_duration_sec: 0,
+            keep_firing_for_sec: 0,
+        },
         evaluation_interval_sec: 0,
         severity: Severity::High,
         labels: std::collections::BTreeMap::new(),

@@ -88,6 +88,8 @@ async fn read_store(state: &AppState) -> Result<(), rounds_core::Error> {
     for alert in AlertState::ALL {
         let count = rules.get(alert.as_str()).copied().unwrap_or_default();
         gauge!("rounds_alert_rules", "state" => alert.as_str()).set(count as f64);
+        let series = rules.get(&format!("series:{}", alert.as_str())).copied().unwrap_or_default();
+        gauge!("rounds_alert_series", "state" => alert.as_str()).set(series as f64);
     }
     let plans = store.count(RecordKind::Plan, Some(&org)).await?;
     for status in PlanStatus::ALL {

@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod evidence;
 mod health;
+mod intake;
 mod investigations;
 mod lenient;
 mod login;
@@ -43,6 +44,7 @@ pub fn api() -> Api {
         service_accounts::routes,
         access::routes,
         rules::routes,
+        intake::routes,
         connectors::routes,
         dead_letters::routes,
         investigations::routes,

@@ -56,7 +56,7 @@ pub(super) fn budget(env: &Env<'_>) -> Result<Budget, InvalidVariable> {
 }
 
 /// A whole number up to `most`, which `none` stands for.
-fn count(env: &Env<'_>, name: &'static str, default: u64, most: u64) -> Result<u64, InvalidVariable> {
+pub(super) fn count(env: &Env<'_>, name: &'static str, default: u64, most: u64) -> Result<u64, InvalidVariable> {
     let Some(text) = env.text(name)? else { return Ok(default) };
     let written = text.trim();
     if written == NONE {

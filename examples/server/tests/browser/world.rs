@@ -160,9 +160,17 @@ impl World {
     /// A rule that is evaluated every second.
     pub async fn rule(&self, name: &str, query: &str, threshold: f64, severity: Severity) -> AlertRuleId {
         let draft = RuleDraft {
+            annotations: Default::default(),
+            series: Default::default(),
             name: name.into(),
             description: "More than 5 % of requests fail. Orders are lost.".into(),
-            condition: Condition { query: query.into(), operator: Operator::Gt, threshold, for_duration_sec: 0 },
+            condition: Condition {
+                query: query.into(),
+                operator: Operator::Gt,
+                threshold,
+                for_duration_sec: 0,
+                keep_firing_for_sec: 0,
+            },
             evaluation_interval_sec: 1,
             severity,
             labels: [("namespace", "shop"), ("deployment", "checkout")]

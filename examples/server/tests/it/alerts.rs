@@ -58,8 +58,8 @@ async fn a_rule_file_is_imported_rule_by_rule_and_the_second_time_nothing_change
     let done = import(&admin, json!({ "yaml": FILE })).await;
     assert_eq!(outcomes(&done), expected("created"));
     let rules = &done["rules"];
-    assert!(rules[0]["warnings"][0].as_str().unwrap().contains("keep_firing_for: 10m"), "{rules}");
-    assert!(rules[1]["warnings"][0].as_str().unwrap().contains("how many series"), "{rules}");
+    assert_eq!(rules[0]["warnings"], json!([]), "{rules}");
+    assert_eq!(rules[1]["warnings"], json!([]), "{rules}");
     assert!(rules[2]["reason"].as_str().unwrap().contains("recording rule"), "{rules}");
     assert!(rules[3]["reason"].as_str().unwrap().starts_with("expr: this is not PromQL"), "{rules}");
     assert_eq!(rules[4]["reason"], "for: found `five minutes`; a duration such as 5m or 1h30m is expected");
@@ -68,10 +68,13 @@ async fn a_rule_file_is_imported_rule_by_rule_and_the_second_time_nothing_change
     assert_eq!((&made["severity"], &made["evaluationIntervalSec"]), (&json!("critical"), &json!(30)));
     assert_eq!(
         made["condition"],
-        json!({ "query": "sum(rate(errors_total[5m]))", "operator": ">", "threshold": 0.05, "forDurationSec": 300 })
+        json!({ "query": "sum(rate(errors_total[5m]))", "operator": ">", "threshold": 0.05, "forDurationSec": 300, "keepFiringForSec": 600 })
     );
     assert_eq!(made["labels"], json!({ "namespace": "shop", "rule_group": "shop" }));
-    assert_eq!(made["description"], "Too many errors\n\n{{ $value }} fail");
+    assert_eq!((&made["series"], &made["annotations"]["summary"]), (&json!("first"), &json!("Too many errors")));
+    assert_eq!(made["annotations"]["description"], "{{ $value }} fail");
+    let each = admin.get(&format!("/api/alert-rules/{}", rules[1]["ruleId"].as_str().unwrap())).await.expect(200);
+    assert_eq!((&each["series"], &each["condition"]["query"]), (&json!("each"), &json!("up")));
 
     assert_eq!(outcomes(&import(&admin, json!({ "yaml": FILE })).await), expected("unchanged"));
     // As it is, with the options in the query; and only what changed is changed.

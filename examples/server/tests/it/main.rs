@@ -16,6 +16,7 @@ mod dead_letters;
 mod errors;
 mod events;
 mod http;
+mod intake;
 mod investigations;
 mod model_line;
 mod models;

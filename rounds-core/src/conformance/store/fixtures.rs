@@ -43,6 +43,9 @@ pub(super) fn other_org() -> OrgId {
 
 pub(super) fn rule(name: &str) -> AlertRule {
     AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: org(),
         name: name.into(),
@@ -52,6 +55,7 @@ pub(super) fn rule(name: &str) -> AlertRule {
             operator: Operator::Gt,
             threshold: 0.1,
             for_duration_sec: 60,
+            keep_firing_for_sec: 0,
         },
         evaluation_interval_sec: 30,
         severity: Severity::High,
@@ -67,6 +71,10 @@ pub(super) fn rule(name: &str) -> AlertRule {
 
 pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
     AlertInstance {
+        series: None,
+        annotations: BTreeMap::from([("summary".into(), "it is down".into())]),
+        last_true_at: Some(at(2)),
+        ended_episode: Some(at(1)),
         id: AlertInstanceId::new(),
         rule_id,
         org_id: org(),

@@ -136,6 +136,15 @@ impl Commit {
         self.under(lease)
     }
 
+    /// And all that another one changes, tells and asks.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.changes.append(&mut other.changes);
+        self.audit.append(&mut other.audit);
+        self.events.append(&mut other.events);
+        self.leases.append(&mut other.leases);
+        self.released.append(&mut other.released);
+    }
+
     /// What no store takes: a record that is named twice. Stores ask this first.
     ///
     /// # Errors

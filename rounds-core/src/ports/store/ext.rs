@@ -4,7 +4,7 @@ use super::{AuditHead, Index, Key, ListQuery, Lookup, Record, RecordKind, Store,
 use crate::alert::{AlertInstance, AlertRule, Silence};
 use crate::audit::chain::{Broken, GENESIS};
 use crate::connector::Connector;
-use crate::id::{AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
+use crate::id::{AlertInstanceId, AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
 use crate::investigation::{Investigation, Spending};
 use crate::plan::Plan;
 
@@ -34,9 +34,19 @@ pub trait StoreExt: Store {
         self.get(Lookup::Unique(RecordKind::AlertRule, Index::unique_name(org, name))).await
     }
 
-    /// The instance of an alert rule.
+    /// The instance of an alert rule as a whole.
     async fn instance_of(&self, rule: AlertRuleId) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
         self.get(Lookup::Unique(RecordKind::AlertInstance, rule.to_string())).await
+    }
+
+    /// The instance of one label set of an alert rule, by its fingerprint.
+    async fn series_of(&self, rule: AlertRuleId, key: &str) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::AlertInstance, format!("{rule}/{key}"))).await
+    }
+
+    /// An alert instance, of a rule or of one of its label sets.
+    async fn instance(&self, id: AlertInstanceId) -> Result<Option<Versioned<AlertInstance>>, StoreError> {
+        self.get(Lookup::Key(Key::new(RecordKind::AlertInstance, id.as_uuid()))).await
     }
 
     /// An investigation.

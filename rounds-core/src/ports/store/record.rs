@@ -339,10 +339,17 @@ impl Record {
                 ..bare(&rule.org_id)
             },
             Self::AlertInstance(instance) => Index {
-                status: Some(instance.state.as_str().into()),
+                // Rules are counted by state, and a label set is no rule.
+                status: Some(match &instance.series {
+                    None => instance.state.as_str().into(),
+                    Some(_) => format!("series:{}", instance.state.as_str()).into(),
+                }),
                 parent: Some(instance.rule_id.as_uuid()),
-                // One instance per rule today: two evaluators must not make two.
-                unique: Some(instance.rule_id.to_string()),
+                // One of the rule itself and one of each label set: two evaluators must not make two.
+                unique: Some(match &instance.series {
+                    None => instance.rule_id.to_string(),
+                    Some(key) => format!("{}/{key}", instance.rule_id),
+                }),
                 due_at: instance.next_evaluation_at,
                 ..bare(&instance.org_id)
             },

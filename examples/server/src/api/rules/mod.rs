@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use rounds_core::access::Action;
 use rounds_core::alert::{AlertState, HistoryRow};
 use rounds_core::service::RuleDraft;
-use rounds_core::{AlertRuleId, InvestigationId};
+use rounds_core::{AlertInstanceId, AlertRuleId, InvestigationId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -150,6 +150,8 @@ async fn update(
         "evaluationIntervalSec": rule.evaluation_interval_sec,
         "severity": rule.severity,
         "labels": rule.labels,
+        "annotations": rule.annotations,
+        "series": rule.series,
         "datasourceId": rule.datasource_id,
         "ownerTeamId": rule.owner_team_id,
     });
@@ -207,6 +209,9 @@ struct InvestigateBody {
     /// Even when this firing was investigated already.
     #[serde(default)]
     force: bool,
+    /// One label set of the rule; absent: what fires for the longest.
+    #[serde(default)]
+    instance_id: Option<AlertInstanceId>,
 }
 
 /// The investigation that there is now.
@@ -227,7 +232,7 @@ async fn investigate(
     Id(id): Id<AlertRuleId>,
     Body(body): Body<InvestigateBody>,
 ) -> Result<Json<Investigating>, ApiError> {
-    let queued = state.rounds.alerts().investigate(&who.principal, id, body.force).await?;
+    let queued = state.rounds.alerts().investigate_series(&who.principal, id, body.instance_id, body.force).await?;
     Ok(Json(Investigating {
         investigation_id: queued.investigation_id,
         existing: queued.existing,

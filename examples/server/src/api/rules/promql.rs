@@ -1,7 +1,8 @@
 //! An alerting expression of Prometheus, as query, operator and threshold.
 //!
-//! Prometheus makes an alert of every series that an expression answers; a rule here watches one. So the query is made
-//! to answer the series that counts: the highest for `>`, the lowest for `<`, how many there are for everything else.
+//! Prometheus makes an alert of every series that an expression answers, and so does a rule here with `series: each`: the
+//! side of the comparison that is no number is what it asks. What is no comparison with a number (`a > 1 and b > 2`) is
+//! asked whole, and every label set that it answers counts.
 
 use promql_parser::parser::token::{
     T_ADD, T_AVG, T_COUNT, T_DIV, T_EQLC, T_GROUP, T_GTE, T_GTR, T_LSS, T_LTE, T_MAX, T_MIN, T_MOD, T_MUL, T_NEQ,
@@ -9,7 +10,7 @@ use promql_parser::parser::token::{
 };
 use promql_parser::parser::{BinaryExpr, Expr, LabelModifier, parse};
 use rounds_connectors::prometheus::can_be_parsed;
-use rounds_core::alert::Operator;
+use rounds_core::alert::{Operator, SeriesMode};
 
 /// A condition that is true when the expression answers anything.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,7 @@ pub(super) struct Split {
     pub(super) query: String,
     pub(super) operator: Operator,
     pub(super) threshold: f64,
+    pub(super) series: SeriesMode,
     /// How the expression was changed, for people.
     pub(super) note: Option<String>,
 }
@@ -28,40 +30,35 @@ pub(super) struct Split {
 pub(super) fn split(expr: &str) -> Result<Split, String> {
     let expr = expr.trim();
     if !can_be_parsed(expr) {
-        return Ok(counted(expr, "it is too long to be taken apart"));
+        return Ok(whole(expr, "it is too long to be taken apart"));
     }
     let parsed = parse(expr).map_err(|error| format!("this is not PromQL: {error}"))?;
-    let Expr::Binary(top) = bare(&parsed) else { return Ok(counted(expr, "it is no comparison with a number")) };
+    let Expr::Binary(top) = bare(&parsed) else { return Ok(whole(expr, "it is no comparison with a number")) };
     let Some((side, operator, threshold)) = compared(top) else {
-        return Ok(counted(expr, "it is no comparison with a number"));
+        return Ok(whole(expr, "it is no comparison with a number"));
     };
     let query = bare(side).to_string();
     // What is written anew must mean the same.
     if parse(&query).ok().as_ref() != Some(bare(side)) {
-        return Ok(counted(expr, "it could not be taken apart safely"));
+        return Ok(whole(expr, "it could not be taken apart safely"));
     }
     if is_single(side) {
-        return Ok(Split { query, operator, threshold, note: None });
+        return Ok(Split { query, operator, threshold, series: SeriesMode::First, note: None });
     }
-    let (query, which) = match operator {
-        Operator::Gt | Operator::Ge => (format!("topk(1, {query})"), "highest"),
-        Operator::Lt | Operator::Le => (format!("bottomk(1, {query})"), "lowest"),
-        Operator::Eq | Operator::Ne => {
-            return Ok(counted(expr, "several series may answer"));
-        }
-    };
-    let note = format!("several series may answer; the {which} counts, by {}", &query[..query.find(',').unwrap_or(0)]);
-    Ok(Split { query, operator, threshold, note: Some(note + ", …)") })
+    Ok(Split { query, operator, threshold, series: SeriesMode::Each, note: None })
 }
-
-/// True while the expression answers at least one series.
-fn counted(expr: &str, why: &str) -> Split {
+/// True for every label set that the expression answers: `group` makes each of them 1.
+fn whole(expr: &str, why: &str) -> Split {
     Split {
-        // Without the zero, an alert that is over would look like one without data. A comment ends with its line.
-        query: format!("count({expr}{}) or vector(0)", if expr.contains('#') { "\n" } else { "" }),
+        // A comment ends with its line.
+        query: format!("group without () ({expr}{})", if expr.contains('#') { "\n" } else { "" }),
         operator: Operator::Gt,
         threshold: 0.0,
-        note: Some(format!("{why}, so the value is how many series it answers")),
+        series: SeriesMode::Each,
+        note: Some(format!(
+            "{why}, so it is asked whole: the value is 1 for each label set that it answers, and one that it no longer answers \
+             ends as a series without data does"
+        )),
     }
 }
 
@@ -178,17 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn of_several_series_the_one_that_counts_is_asked_for_and_that_is_said() {
-        for (expr, query, operator, threshold) in [
-            ("rate(errors_total{job=\"a\"}[5m]) > 0.5", "topk(1, rate(errors_total{job=\"a\"}[5m]))", ">", 0.5),
-            ("sum by (pod) (free) < 3", "bottomk(1, sum by (pod) (free))", "<", 3.0),
-            ("up == 0", "count(up == 0) or vector(0)", ">", 0.0),
-            ("a > b", "count(a > b) or vector(0)", ">", 0.0),
-            ("a > 1 and b > 2", "count(a > 1 and b > 2) or vector(0)", ">", 0.0),
-            ("absent(up{job=\"x\"})", "count(absent(up{job=\"x\"})) or vector(0)", ">", 0.0),
-            ("a > bool 1", "count(a > bool 1) or vector(0)", ">", 0.0),
+    fn of_several_series_each_is_an_alert_and_what_is_no_comparison_is_asked_whole() {
+        for (expr, query, operator, threshold, noted) in [
+            ("rate(errors_total{job=\"a\"}[5m]) > 0.5", "rate(errors_total{job=\"a\"}[5m])", ">", 0.5, false),
+            ("sum by (pod) (free) < 3", "sum by (pod) (free)", "<", 3.0, false),
+            ("up == 0", "up", "==", 0.0, false),
+            ("a > b", "group without () (a > b)", ">", 0.0, true),
+            ("a > 1 and b > 2", "group without () (a > 1 and b > 2)", ">", 0.0, true),
+            ("absent(up{job=\"x\"})", "group without () (absent(up{job=\"x\"}))", ">", 0.0, true),
+            ("a > bool 1", "group without () (a > bool 1)", ">", 0.0, true),
         ] {
-            assert_eq!(parts(expr), (query.to_owned(), operator.to_owned(), threshold, true), "{expr}");
+            assert_eq!(parts(expr), (query.to_owned(), operator.to_owned(), threshold, noted), "{expr}");
+            assert_eq!(split(expr).unwrap().series, SeriesMode::Each, "{expr}");
         }
     }
 
@@ -203,7 +201,7 @@ mod tests {
         ] {
             let split = split(&format!("{side} > 1")).unwrap();
             // Taken apart, or left whole: never something else.
-            let whole = format!("count({side} > 1) or vector(0)");
+            let whole = format!("group without () ({side} > 1)");
             assert!(split.query == whole || parse(&split.query).unwrap() == parse(side).unwrap(), "{}", split.query);
         }
         let commented = split("a > b # why").unwrap().query;
@@ -216,7 +214,7 @@ mod tests {
         assert!(split("sum(rate(x[5m]) > 1").unwrap_err().contains("not PromQL"));
         assert!(split("").is_err());
         for long in [format!("{} > 1", "a + ".repeat(2_000) + "a"), "(".repeat(100) + "a" + &")".repeat(100) + " > 1"] {
-            assert_eq!(split(&long).unwrap().query, format!("count({long}) or vector(0)"));
+            assert_eq!(split(&long).unwrap().query, format!("group without () ({long})"));
         }
     }
 }

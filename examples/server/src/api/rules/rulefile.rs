@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use promql_parser::util::parse_duration;
-use rounds_core::alert::{Condition, Severity};
+use rounds_core::alert::{Condition, Severity, annotated};
 use rounds_core::service::RuleDraft;
 use serde::Deserialize;
 
@@ -147,19 +147,16 @@ fn draft(group: &Group, alert: &str, rule: &Rule, warnings: &mut Vec<String>) ->
     };
     let for_duration_sec = seconds("for", rule.for_duration.as_ref(), 0)?;
     let evaluation_interval_sec = seconds("interval", group.interval.as_ref(), 60)?.max(1);
-    if let Some(text) = &rule.keep_firing_for {
-        warnings
-            .push(format!("keep_firing_for: {text} is not supported: it resolves as soon as the condition is false"));
-    }
+    let keep_firing_for_sec = seconds("keep_firing_for", rule.keep_firing_for.as_ref(), 0)?;
     if group.limit.is_some_and(|limit| limit > 0) {
-        warnings.push("limit is not supported: a rule here watches one series".into());
+        warnings.push("limit is not imported: how many label sets a rule follows is a setting of the server".into());
     }
     if let Some(text) = &group.query_offset {
         warnings.push(format!("query_offset: {text} is not supported: write `offset` into the query"));
     }
     let mut labels = group.labels.clone();
     labels.extend(rule.labels.clone());
-    let severity = match labels.get("severity").map(|word| (word.clone(), severity(word))) {
+    let severity = match labels.get("severity").map(|word| (word.clone(), Severity::named(word))) {
         Some((_, Some(severity))) => {
             labels.remove("severity");
             severity
@@ -174,49 +171,31 @@ fn draft(group: &Group, alert: &str, rule: &Rule, warnings: &mut Vec<String>) ->
         None => Severity::Warning,
     };
     labels.insert(GROUP_LABEL.into(), group.name.clone());
-    let mut description = Vec::new();
     for (name, text) in &rule.annotations {
-        match name.as_str() {
-            "summary" | "description" | "message" => {}
-            "runbook_url" => {}
-            other => warnings.push(format!("annotations.{other} is not imported")),
-        }
-        if text.contains("{{") {
-            warnings.push(format!("annotations.{name}: its template is kept as text"));
+        let left = annotated(text, &BTreeMap::new(), Some(0.0));
+        if left.contains("{{") {
+            warnings.push(format!(
+                "annotations.{name}: of its templates {{{{ $labels.x }}}} and {{{{ $value }}}} are filled in, the others are kept as text"
+            ));
         }
     }
-    for name in ["summary", "description", "message"] {
-        description.extend(rule.annotations.get(name).map(|text| text.trim().to_owned()));
-    }
-    description.extend(rule.annotations.get("runbook_url").map(|url| format!("Runbook: {}", url.trim())));
-    description.dedup();
     Ok(RuleDraft {
         name: alert.trim().to_owned(),
-        description: description.join("\n\n"),
+        description: String::new(),
         condition: Condition {
             query: condition.query,
             operator: condition.operator,
             threshold: condition.threshold,
             for_duration_sec,
+            keep_firing_for_sec,
         },
         evaluation_interval_sec,
         severity,
         labels,
+        annotations: rule.annotations.clone(),
+        series: condition.series,
         datasource_id: None,
         owner_team_id: None,
-    })
-}
-
-/// The words that people use for them.
-fn severity(word: &str) -> Option<Severity> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "critical" | "page" | "emergency" => Severity::Critical,
-        "high" | "error" | "major" => Severity::High,
-        "warning" | "warn" => Severity::Warning,
-        "medium" => Severity::Medium,
-        "low" | "minor" => Severity::Low,
-        "info" | "information" | "none" => Severity::Info,
-        _ => return None,
     })
 }
 
@@ -270,6 +249,8 @@ fn named_apart(rules: Vec<(FileRule, Option<String>)>) -> Vec<FileRule> {
 
 #[cfg(test)]
 mod tests {
+    use rounds_core::alert::SeriesMode;
+
     use super::*;
 
     fn drafts(text: &str) -> Vec<RuleDraft> {
@@ -287,9 +268,10 @@ groups:
   - alert: ErrorsHigh
     expr: sum(rate(errors_total[5m])) > 0.05
     for: 5m
+    keep_firing_for: 2m
     labels: { severity: page, namespace: shop }
     annotations:
-      summary: Too many errors
+      summary: "Too many errors in {{ $labels.shop }}"
       description: More than 5 % fail.
       runbook_url: https://runbooks.example/errors
 "#;
@@ -302,10 +284,9 @@ groups:
             (rule.condition.query.as_str(), rule.condition.for_duration_sec),
             ("sum(rate(errors_total[5m]))", 300)
         );
-        assert_eq!(
-            rule.description,
-            "Too many errors\n\nMore than 5 % fail.\n\nRunbook: https://runbooks.example/errors"
-        );
+        assert_eq!((rule.condition.keep_firing_for_sec, rule.series), (120, SeriesMode::First));
+        assert_eq!(rule.annotations["summary"], "Too many errors in {{ $labels.shop }}");
+        assert_eq!(rule.annotations["runbook_url"], "https://runbooks.example/errors");
         let labels: Vec<_> = rule.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(labels, ["namespace=shop", "rule_group=shop", "team=shop"]);
     }

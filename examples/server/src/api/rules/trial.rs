@@ -71,8 +71,17 @@ struct PreviewBody(PreviewFields);
 
 impl<'de> Deserialize<'de> for PreviewBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let of_a_rule =
-            ["name", "description", "evaluationIntervalSec", "severity", "labels", "ownerTeamId", "enabled"];
+        let of_a_rule = [
+            "name",
+            "description",
+            "evaluationIntervalSec",
+            "severity",
+            "labels",
+            "annotations",
+            "series",
+            "ownerTeamId",
+            "enabled",
+        ];
         let others: Vec<&str> = of_a_rule.iter().chain(RuleView::FIXED).chain(RuleView::SEEN).copied().collect();
         lenient::without(deserializer, &others).map(Self)
     }
@@ -124,12 +133,13 @@ async fn preview(
     let (condition, only_value) = match (body.condition, body.query, body.operator, body.threshold) {
         (Some(condition), None, None, None) => (condition, false),
         (None, Some(query), Some(operator), Some(threshold)) => {
-            (Condition { query, operator, threshold, for_duration_sec }, false)
+            (Condition { query, operator, threshold, for_duration_sec, keep_firing_for_sec: 0 }, false)
         }
         // With NaN nothing but != holds, so a bare query never does.
-        (None, Some(query), None, None) => {
-            (Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec }, true)
-        }
+        (None, Some(query), None, None) => (
+            Condition { query, operator: Operator::Gt, threshold: f64::NAN, for_duration_sec, keep_firing_for_sec: 0 },
+            true,
+        ),
         _ => {
             return Err(ApiError::bad_request(
                 "one of condition and query is expected; beside query, operator and threshold or neither",

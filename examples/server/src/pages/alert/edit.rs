@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::AlertRuleId;
 use rounds_core::access::Action;
-use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
+use rounds_core::alert::{AlertRule, Condition, Operator, SeriesMode, Severity};
 use rounds_core::connector::Connector;
 use rounds_core::connector::Role;
 use rounds_core::service::RuleDraft;
@@ -242,11 +242,13 @@ pub(super) fn condition(fields: &Fields, wrong: &mut Wrong) -> Option<Condition>
     });
     let threshold = wrong.take(threshold);
     let for_duration_sec = wrong.take(fields.number("forDurationSec", "condition.forDurationSec"));
+    let keep_firing_for_sec = wrong.take(fields.number("keepFiringForSec", "condition.keepFiringForSec"));
     Some(Condition {
         query: query?,
         operator: operator?,
         threshold: threshold?,
         for_duration_sec: for_duration_sec?.unwrap_or(0),
+        keep_firing_for_sec: keep_firing_for_sec?.unwrap_or(0),
     })
 }
 
@@ -255,7 +257,8 @@ pub(super) fn draft(fields: &Fields, wrong: &mut Wrong) -> Option<RuleDraft> {
     let condition = condition(fields, wrong);
     let severity = serde_json::from_value(Value::String(fields.get("severity").into()));
     let severity = wrong.take(severity.map_err(|error| PageError::invalid(format!("severity: {error}"))));
-    let labels = wrong.take(labels(fields.get("labels")));
+    let labels = wrong.take(pairs("labels", fields.get("labels")));
+    let annotations = wrong.take(pairs("annotations", fields.get("annotations")));
     let interval = wrong.take(fields.number("evaluationIntervalSec", "evaluationIntervalSec"));
     let datasource_id = wrong.take(fields.id("datasourceId"));
     let owner_team_id = wrong.take(fields.id("ownerTeamId"));
@@ -266,30 +269,37 @@ pub(super) fn draft(fields: &Fields, wrong: &mut Wrong) -> Option<RuleDraft> {
         evaluation_interval_sec: interval?.unwrap_or(60),
         severity: severity?,
         labels: labels?,
+        annotations: annotations?,
+        series: if fields.ticked("each") { SeriesMode::Each } else { SeriesMode::First },
         datasource_id: datasource_id?,
         owner_team_id: owner_team_id?,
     })
 }
 
-fn labels(text: &str) -> Result<BTreeMap<String, String>, PageError> {
-    let mut labels = BTreeMap::new();
+/// Lines of name=value.
+fn pairs(field: &str, text: &str) -> Result<BTreeMap<String, String>, PageError> {
+    let mut pairs = BTreeMap::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let expected = "one name=value per line is expected";
         let (name, value) = line
             .split_once('=')
             .map(|(name, value)| (name.trim(), value.trim()))
             .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| PageError::invalid(format!("labels: found `{}`; {expected}", crop(line))))?;
-        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(PageError::invalid(format!("labels: found `{}` twice; {expected}", crop(name))));
+            .ok_or_else(|| PageError::invalid(format!("{field}: found `{}`; {expected}", crop(line))))?;
+        if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(PageError::invalid(format!("{field}: found `{}` twice; {expected}", crop(name))));
         }
     }
-    Ok(labels)
+    Ok(pairs)
 }
 
 /// A rule as its form shows it.
 fn typed(rule: &AlertRule) -> Fields {
-    let labels: Vec<String> = rule.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let lines = |pairs: &BTreeMap<String, String>| {
+        // One line each: a text of several lines is shown as one.
+        let lines = pairs.iter().map(|(name, value)| format!("{name}={}", value.replace('\n', " ")));
+        lines.collect::<Vec<_>>().join("\n")
+    };
     let fields = [
         ("name", rule.name.clone()),
         ("description", rule.description.clone()),
@@ -299,7 +309,10 @@ fn typed(rule: &AlertRule) -> Fields {
         ("forDurationSec", rule.condition.for_duration_sec.to_string()),
         ("evaluationIntervalSec", rule.evaluation_interval_sec.to_string()),
         ("severity", rule.severity.to_string()),
-        ("labels", labels.join("\n")),
+        ("labels", lines(&rule.labels)),
+        ("annotations", lines(&rule.annotations)),
+        ("each", if rule.series == SeriesMode::Each { "1".into() } else { String::new() }),
+        ("keepFiringForSec", rule.condition.keep_firing_for_sec.to_string()),
         ("datasourceId", rule.datasource_id.map(|id| id.to_string()).unwrap_or_default()),
         ("ownerTeamId", rule.owner_team_id.map(|id| id.to_string()).unwrap_or_default()),
     ];

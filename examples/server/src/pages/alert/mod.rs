@@ -32,6 +32,9 @@ pub(super) fn router() -> Pages {
 /// A rule that is only looked at.
 fn unsaved(cx: &Cx, condition: Condition, datasource_id: Option<ConnectorId>) -> AlertRule {
     AlertRule {
+        series: Default::default(),
+        annotations: Default::default(),
+        source: None,
         id: AlertRuleId::new(),
         org_id: cx.who.org_id.clone(),
         name: String::new(),

@@ -91,7 +91,8 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
         Err(error) => return Err(error.into()),
     };
     let chart = of_rule(cx, &view.rule, &history, cx.now - TimeDelta::hours(1), cx.now).await;
-    let timeline = timeline(&view, &history, cx.now);
+    // The states of several label sets are no line.
+    let timeline = if view.rule.is_each() { None } else { timeline(&view, &history, cx.now) };
     let mut shell = cx.shell(view.rule.name.clone(), "alerts").live(format!("alert:{id} investigation"));
     shell.path = format!("/alerts/{id}");
     shell.spoken = format!("alert {}", view.state().as_str());

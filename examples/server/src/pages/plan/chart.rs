@@ -27,6 +27,9 @@ pub(in crate::pages) async fn of_rule(
     start: Timestamp,
     end: Timestamp,
 ) -> AlertChart {
+    if let Some(source) = &rule.source {
+        return AlertChart { svg: None, why: format!("{source} evaluates this alert, so there are no values here.") };
+    }
     let step = ((end - start) / POINTS).max(TimeDelta::seconds(1)).to_std().unwrap_or(Duration::from_secs(15));
     let alerts = cx.rounds().alerts();
     let query = alerts.range(&cx.who, &rule.condition.query, rule.datasource_id, start, end, step);

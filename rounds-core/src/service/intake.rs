@@ -1,0 +1,336 @@
+//! Alerts that others evaluate: notices of Alertmanager, Grafana and the like, on their way into the line.
+//!
+//! Each name that a source tells of is a rule here, which nobody evaluates, and each fingerprint a label set of it. From
+//! there a fired alert goes on exactly as one of ours: the same history, silences, notices, cooldown and investigation.
+//! Sources tell at least once, so everything is idempotent by fingerprint and start; see [`notified`].
+
+use std::collections::BTreeMap;
+
+use super::alerts::Alerts;
+use super::error::Error;
+use super::series::{self, Changes};
+use super::shared::Shared;
+use crate::access::{Action, Principal, Scope};
+use crate::alert::{
+    AlertInstance, AlertRule, AlertState, Condition, Evaluation, Notified, Operator, RESOLVED_KEPT, SeriesMode,
+    Severity, notified, summarize, unheard,
+};
+use crate::audit::{AuditEntry, Outcome};
+use crate::id::AlertRuleId;
+use crate::ports::EventSubject;
+use crate::ports::store::{Commit, Key, Lease, RecordKind, StoreExt, Versioned};
+use crate::time::{Timestamp, after_ms};
+
+/// The most alerts of one message.
+pub const RECEIVED_MAX: usize = 1_000;
+
+/// One alert, as its source tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExternalAlert {
+    /// Its name: with the source, the rule it belongs to.
+    pub name: String,
+    /// What tells it from others of that name.
+    pub fingerprint: String,
+    /// What is said of it.
+    pub notified: Notified,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What its source asks, in PromQL or in its own words; empty when it does not say.
+    pub query: String,
+}
+
+/// What became of the alerts of one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// How many fire since this message.
+    pub fired: usize,
+    /// How many are over since this message.
+    pub resolved: usize,
+    /// How many said nothing new.
+    pub unchanged: usize,
+    /// What was not taken: the fingerprint, and why.
+    pub ignored: Vec<(String, String)>,
+}
+
+/// What one alert of a message led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Fired,
+    Resolved,
+    Unchanged,
+}
+
+impl Alerts<'_> {
+    /// Takes what a source tells of its alerts. The same message may come any number of times, from any number of senders:
+    /// it counts once. An alert that cannot be taken is named in the answer and keeps none of the others.
+    ///
+    /// # Errors
+    /// `alerts:receive` is missing, the source's name does not hold, there are more than [`RECEIVED_MAX`] alerts, or the store
+    /// failed: then the sender should send all of it again.
+    pub async fn receive(&self, who: &Principal, source: &str, alerts: &[ExternalAlert]) -> Result<Received, Error> {
+        self.shared.authorize(who, Action::AlertsReceive, &[Scope::all("alerts")]).await?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if source.is_empty() || source.len() > 64 || !source.chars().all(plain) {
+            let found: String = source.chars().take(80).collect();
+            return Err(Error::Invalid(format!(
+                "source: found {found:?}; 1 to 64 letters, digits, `-`, `_` and `.` are accepted"
+            )));
+        }
+        if alerts.len() > RECEIVED_MAX {
+            let found = alerts.len();
+            return Err(Error::Invalid(format!("found {found} alerts; at most {RECEIVED_MAX} are accepted at a time")));
+        }
+        let mut received = Received::default();
+        for alert in alerts {
+            match self.take(who, source, alert).await {
+                Ok(Taken::Fired) => received.fired += 1,
+                Ok(Taken::Resolved) => received.resolved += 1,
+                Ok(Taken::Unchanged) => received.unchanged += 1,
+                Err(Error::Invalid(why)) => {
+                    tracing::warn!(source, name = %alert.name, %why, "an alert was not taken");
+                    received.ignored.push((alert.fingerprint.chars().take(128).collect(), why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let counts = [
+            ("fired", received.fired),
+            ("resolved", received.resolved),
+            ("unchanged", received.unchanged),
+            ("ignored", received.ignored.len()),
+        ];
+        for (result, count) in counts {
+            metrics::counter!("rounds_alerts_received_total", "result" => result).increment(count as u64);
+        }
+        Ok(received)
+    }
+
+    async fn take(&self, who: &Principal, source: &str, alert: &ExternalAlert) -> Result<Taken, Error> {
+        check(alert)?;
+        let name = format!("{source}/{}", alert.name);
+        let mut tries = 0;
+        loop {
+            let known = self.shared.store.rule_named(&who.org_id, &name).await?;
+            if known.as_ref().is_some_and(|known| known.value.source.as_deref() != Some(source)) {
+                return Err(Error::Invalid(format!("a rule called {name} was made here: rename it")));
+            }
+            let (taken, commit) = match known {
+                Some(known) => self.told(known, alert).await?,
+                // That something unknown is over is no news.
+                None if alert.notified.resolved => return Ok(Taken::Unchanged),
+                None => self.first(who, source, name.clone(), alert).await?,
+            };
+            let Some(commit) = commit else { return Ok(taken) };
+            match self.shared.settle(commit, &mut tries).await {
+                Ok(true) => return Ok(taken),
+                // Another notice of the same rule was faster.
+                Ok(false) | Err(Error::Conflict { code: "name_taken", .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The first notice of a name: the rule comes to be with it.
+    async fn first(
+        &self,
+        who: &Principal,
+        source: &str,
+        name: String,
+        alert: &ExternalAlert,
+    ) -> Result<(Taken, Option<Commit>), Error> {
+        let now = self.shared.now();
+        let rule = AlertRule {
+            id: AlertRuleId::new(),
+            org_id: who.org_id.clone(),
+            name,
+            description: String::new(),
+            condition: Condition {
+                query: alert.query.clone(),
+                operator: Operator::Gt,
+                threshold: 0.0,
+                for_duration_sec: 0,
+                keep_firing_for_sec: 0,
+            },
+            evaluation_interval_sec: 60,
+            severity: alert.severity,
+            labels: BTreeMap::from([("alertname".to_owned(), alert.name.clone())]),
+            annotations: BTreeMap::new(),
+            series: SeriesMode::Each,
+            source: Some(source.to_owned()),
+            datasource_id: None,
+            owner_team_id: None,
+            enabled: true,
+            created_by: who.actor(),
+            created_at: now,
+            updated_at: now,
+        };
+        rule.validate().map_err(|error| Error::Invalid(error.to_string()))?;
+        let target = ("alert_rule", rule.id.to_string());
+        let entry = AuditEntry::new(now, &rule.org_id, &who.actor(), "alert_rule.create", target, Outcome::Success)
+            .with("name", rule.name.clone())
+            .with("source", source.to_owned());
+        let data = serde_json::json!({ "name": rule.name, "enabled": true });
+        let event = self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, "created", data);
+        let one = AlertInstance::of_series(&rule, alert.fingerprint.clone(), now);
+        let Some(evaluation) = notified(&rule, &one, &alert.notified, now) else { return Ok((Taken::Unchanged, None)) };
+        let silences = series::silences(self.shared, &rule, true).await?;
+        let mut changes = Changes::new(self.shared, &rule, &silences);
+        let one = changes.make(evaluation);
+        let mut whole = AlertInstance::new(&rule, now);
+        whole.last_sample_at = Some(now);
+        sum_up(self.shared, &mut whole, &[one], now);
+        let commit = changes.commit.insert(whole).insert(rule.clone()).audit(entry).event(event);
+        Ok((Taken::Fired, Some(commit)))
+    }
+
+    /// A notice of a name that is known.
+    async fn told(&self, known: Versioned<AlertRule>, alert: &ExternalAlert) -> Result<(Taken, Option<Commit>), Error> {
+        let shared = self.shared;
+        let rule = &known.value;
+        let now = shared.now();
+        let series = series::of_rule(shared, rule.id).await?;
+        let own = series.iter().find(|one| one.value.series.as_deref() == Some(alert.fingerprint.as_str()));
+        let before = match own {
+            Some(own) => own.value.clone(),
+            None => {
+                let on = series.iter().filter(|one| one.value.state == AlertState::Firing).count();
+                if on >= shared.settings.series_per_rule && !alert.notified.resolved {
+                    return Err(Error::Invalid(format!(
+                        "{on} alerts of this name fire already, and no more are followed at a time: group them at their \
+                         source, or raise the setting"
+                    )));
+                }
+                AlertInstance::of_series(rule, alert.fingerprint.clone(), now)
+            }
+        };
+        let Some(first) = notified(rule, &before, &alert.notified, now) else { return Ok((Taken::Unchanged, None)) };
+        let matters = first.history.is_some() || first.instance.silenced;
+        let silences = series::silences(shared, rule, matters).await?;
+        let mut changes = Changes::new(shared, rule, &silences);
+        let version = own.map_or(0, |own| own.version);
+        let (taken, last) = ends_and_begins(&mut changes, rule, first, &alert.notified, version, now);
+        let after = match own {
+            Some(own) => changes.change(last, own.version),
+            None => changes.make(last),
+        };
+        let mut all: Vec<AlertInstance> =
+            series.iter().filter(|one| one.value.id != after.id).map(|one| one.value.clone()).collect();
+        all.push(after);
+        let investigation = changes.investigation;
+        let mut commit = changes.commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), known.version);
+        commit = match shared.store.instance_of(rule.id).await? {
+            Some(mut whole) => {
+                whole.value.last_sample_at = Some(now);
+                sum_up(shared, &mut whole.value, &all, now);
+                whole.value.investigation_id = investigation.or(whole.value.investigation_id);
+                commit.update(whole.value, whole.version)
+            }
+            None => {
+                let mut whole = AlertInstance::new(rule, now);
+                whole.last_sample_at = Some(now);
+                sum_up(shared, &mut whole, &all, now);
+                commit.insert(whole)
+            }
+        };
+        Ok((taken, Some(commit)))
+    }
+}
+
+/// A new episode ends the one before it: its history and its notices come first, and the instance is stored once.
+fn ends_and_begins(
+    changes: &mut Changes<'_>,
+    rule: &AlertRule,
+    first: Evaluation,
+    seen: &Notified,
+    version: u64,
+    now: Timestamp,
+) -> (Taken, Evaluation) {
+    let what = |evaluation: &Evaluation| match &evaluation.history {
+        None => Taken::Unchanged,
+        Some(row) if row.to_state == AlertState::Firing => Taken::Fired,
+        Some(_) => Taken::Resolved,
+    };
+    if what(&first) == Taken::Resolved && !seen.resolved {
+        let between = changes.pass(first, version + 1);
+        if let Some(second) = notified(rule, &between, seen, now) {
+            return (what(&second), second);
+        }
+        return (Taken::Resolved, Evaluation { instance: between, history: None });
+    }
+    (what(&first), first)
+}
+
+/// The rule as a whole, and when its source has been silent for too long.
+fn sum_up(shared: &Shared, whole: &mut AlertInstance, series: &[AlertInstance], now: Timestamp) {
+    summarize(whole, series, now);
+    whole.last_evaluated_at = Some(now);
+    let stale = super::shared::millis(shared.settings.external_alert_stale);
+    let kept = super::shared::millis(RESOLVED_KEPT);
+    whole.next_evaluation_at = series
+        .iter()
+        .map(|one| match one.state {
+            AlertState::Firing => after_ms(one.last_sample_at.unwrap_or(one.state_changed_at), stale),
+            _ => after_ms(one.state_changed_at, kept),
+        })
+        .min();
+}
+
+/// What is due of a rule that another evaluates: alerts of which nothing was heard for too long are over, and those that are over
+/// for long are forgotten.
+pub(crate) async fn overdue(shared: &Shared, rule: &AlertRule, lease: &Lease) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        let (current, whole) = (shared.store.rule(rule.id).await?, shared.store.instance_of(rule.id).await?);
+        let (Some(current), Some(whole)) = (current, whole) else { return Ok(shared.store.release(lease).await?) };
+        let rule = &current.value;
+        let now = shared.now();
+        let known = series::of_rule(shared, rule.id).await?;
+        let silences = series::silences(shared, rule, true).await?;
+        let mut changes = Changes::new(shared, rule, &silences);
+        let mut left = Vec::new();
+        for Versioned { value, version } in known {
+            let forgotten =
+                value.state != AlertState::Firing && crate::time::elapsed(value.state_changed_at, now) >= RESOLVED_KEPT;
+            if let Some(ended) = unheard(rule, &value, shared.settings.external_alert_stale, now) {
+                left.push(changes.change(ended, version));
+            } else if forgotten {
+                changes.end(Evaluation { instance: value, history: None }, version);
+            } else {
+                left.push(value);
+            }
+        }
+        let mut next = whole.value;
+        sum_up(shared, &mut next, &left, now);
+        let commit = changes
+            .commit
+            .update(next, whole.version)
+            .expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), current.version)
+            .releasing(lease);
+        if shared.settle(commit, &mut tries).await? {
+            return Ok(());
+        }
+    }
+}
+
+fn check(alert: &ExternalAlert) -> Result<(), Error> {
+    let invalid = |message: String| Err(Error::Invalid(message));
+    if alert.name.trim().is_empty() || alert.name.len() > 130 {
+        return invalid(format!("alertname: found {} bytes; 1 to 130 are accepted", alert.name.len()));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if alert.fingerprint.is_empty() || alert.fingerprint.len() > 128 || !alert.fingerprint.chars().all(plain) {
+        return invalid("fingerprint: 1 to 128 letters, digits, `-`, `_`, `.` and `:` are accepted".into());
+    }
+    for (field, texts) in [("labels", &alert.notified.labels), ("annotations", &alert.notified.annotations)] {
+        let size: usize = texts.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if texts.len() > 64 || size > AlertRule::TEXT_MAX {
+            let max = AlertRule::TEXT_MAX;
+            return invalid(format!(
+                "{field}: found {} of {size} bytes together; at most 64 of {max} bytes are accepted",
+                texts.len()
+            ));
+        }
+    }
+    Ok(())
+}
