@@ -23,7 +23,7 @@ use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation
 use crate::id::{AlertRuleId, ConnectorId};
 use crate::investigation::{Investigation, Trigger};
 use crate::ports::store::{
-    ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
+    ClaimQuery, Commit, Key, Lasts, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
 use crate::ports::{CallContext, EventSubject, NoticeKind, Query};
 use crate::time::{after_ms, elapsed};
@@ -279,7 +279,7 @@ pub(crate) fn transition(
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
             let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
             let title = format!("{} is {}", rule.name, instance.state.as_str());
-            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, key, title);
+            commit = told(shared, commit, rule, &instance, version, NoticeKind::AlertFiring, key, title);
         }
         return (commit, instance);
     };
@@ -309,7 +309,7 @@ pub(crate) fn transition(
     }
     if let (Some((kind, what)), false) = (notice, silenced) {
         let key = format!("alert/{}/{}", rule.id, row.id);
-        commit = told(shared, commit, rule, version, kind, key, format!("{} {what}", rule.name));
+        commit = told(shared, commit, rule, &instance, version, kind, key, format!("{} {what}", rule.name));
     }
     let commit = commit
         .event(shared.event(
@@ -348,10 +348,12 @@ fn investigated(
 }
 
 /// And a notice about a rule.
+#[allow(clippy::too_many_arguments, reason = "a notice has that many parts")]
 fn told(
     shared: &Shared,
     commit: Commit,
     rule: &AlertRule,
+    instance: &AlertInstance,
     version: u64,
     kind: NoticeKind,
     key: String,
@@ -361,7 +363,11 @@ fn told(
     let place = (rule.id.as_uuid(), version);
     let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
     notice.notice.severity = rule.severity.to_string();
-    notice.notice.labels.clone_from(&rule.labels);
+    notice.notice.labels = rule.labels_with(&instance.last_labels);
+    if kind == NoticeKind::AlertFiring {
+        notice.lasts =
+            instance.firing_since.map(|firing_since| Lasts::Alert { instance_id: instance.id, firing_since });
+    }
     notice.notice.owner_team_id = rule.owner_team_id;
     commit.insert(notice)
 }
