@@ -111,7 +111,7 @@ impl FromStr for Matcher {
             .into_iter()
             .find_map(|(word, op)| rest.strip_prefix(word).map(|value| (op, value.trim_start())))
             .ok_or_else(|| invalid(expected))?;
-        let value = unquoted(value).map_err(|why| invalid(why))?.into_owned();
+        let value = unquoted(value).map_err(&invalid)?.into_owned();
         let regex = match op {
             Op::Equal | Op::NotEqual => None,
             Op::Matches | Op::MatchesNot => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::matcher::{Matcher, is_label_name};
 use crate::alert::Severity;
@@ -89,9 +90,9 @@ pub struct Routing {
 
 /// A routing that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("routing.{field}: {message}")]
+#[error("routing{}{field}: {message}", if field.is_empty() { "" } else { "." })]
 pub struct InvalidRouting {
-    /// The field, as JSON names it.
+    /// The field, as JSON names it, such as `matchers[0]`; empty: the whole.
     pub field: String,
     /// What was found and what would be accepted.
     pub message: String,
@@ -127,6 +128,19 @@ impl Topic<'_> {
 }
 
 impl Routing {
+    /// Reads one from JSON, as it is written by hand, and checks it.
+    ///
+    /// # Errors
+    /// The first field that does not hold, with what was found and what would be accepted.
+    pub fn read(value: Value) -> Result<Self, InvalidRouting> {
+        let read: Self = serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { String::new() } else { path };
+            InvalidRouting { field, message: error.into_inner().to_string() }
+        })?;
+        read.validate().map(|()| read)
+    }
+
     /// Whether it is the routing that hears everything, at once, and once.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -214,7 +228,7 @@ impl Routing {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -98,7 +98,7 @@ const AT_ONCE: usize = 50;
 /// A letter as it is stored.
 #[derive(Debug, Clone)]
 enum Letter {
-    Notice(OutboxNotice),
+    Notice(Box<OutboxNotice>),
     Event(EventLetter),
 }
 
@@ -145,12 +145,12 @@ impl Letter {
     /// The same, to be tried at once and as often as a new one.
     fn again(self, now: Timestamp) -> Self {
         match self {
-            Self::Notice(letter) => Self::Notice(OutboxNotice {
+            Self::Notice(letter) => Self::Notice(Box::new(OutboxNotice {
                 status: NoticeStatus::Pending,
                 attempts: 0,
                 next_attempt_at: now,
-                ..letter
-            }),
+                ..*letter
+            })),
             Self::Event(letter) => {
                 Self::Event(EventLetter { status: NoticeStatus::Pending, attempts: 0, next_attempt_at: now, ..letter })
             }
@@ -163,7 +163,7 @@ impl TryFrom<Record> for Letter {
 
     fn try_from(record: Record) -> Result<Self, StoreError> {
         match record {
-            Record::Notice(notice) => Ok(Self::Notice(*notice)),
+            Record::Notice(notice) => Ok(Self::Notice(notice)),
             other => EventLetter::try_from(other).map(Self::Event),
         }
     }
@@ -172,7 +172,7 @@ impl TryFrom<Record> for Letter {
 impl From<Letter> for Record {
     fn from(letter: Letter) -> Self {
         match letter {
-            Letter::Notice(notice) => notice.into(),
+            Letter::Notice(notice) => (*notice).into(),
             Letter::Event(letter) => letter.into(),
         }
     }
@@ -208,7 +208,7 @@ fn facts(letter: &DeadLetter) -> Value {
 /// The event of a notice that has just become a dead letter: pages show it without being asked. None tells of an event
 /// that could not be delivered: it would have to be delivered too.
 pub(crate) fn died(shared: &Shared, notice: &OutboxNotice) -> Option<Event> {
-    let letter = Letter::Notice(notice.clone()).view()?;
+    let letter = Letter::Notice(Box::new(notice.clone())).view()?;
     let org = &notice.notice.org_id;
     Some(shared.event(org, EventSubject::DeadLetter, letter.id, "dead", facts(&letter)))
 }

@@ -47,11 +47,7 @@ pub struct ConnectorDraft {
 /// Its errors name the field.
 fn routing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Routing>, D::Error> {
     let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
-    serde_path_to_error::deserialize(value).map(Some).map_err(|error| {
-        let path = error.path().to_string();
-        let at = if path == "." { String::new() } else { format!(".{path}") };
-        serde::de::Error::custom(format!("routing{at}: {}", error.into_inner()))
-    })
+    Routing::read(value).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {

@@ -5,6 +5,8 @@
 //! until the group's interval is over, so that what comes meanwhile waits for its end. Every replica finds the same row by
 //! its unique key, and each change expects its version: nothing is told twice or lost.
 
+use std::collections::HashMap;
+
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -18,7 +20,7 @@ use crate::ports::store::{
     Commit, Key, Lease, ListQuery, Lookup, Member, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt,
     Versioned,
 };
-use crate::time::after_ms;
+use crate::time::{Timestamp, after_ms};
 
 /// The group of a notice, as a text of bounded length.
 fn group(routing: &Routing, one: &OutboxNotice) -> String {
@@ -120,14 +122,20 @@ async fn flushed(shared: &Shared, found: &Versioned<OutboxNotice>, key: Key) -> 
     if members.is_empty() {
         return Ok(Commit::new().delete(key, version));
     }
+    in_order(&mut members);
     let (mut told, mut waiting) = (Vec::new(), Vec::new());
+    let now = shared.now();
+    let mut again = after_ms(now, millis(shared.settings.lease_ttl / 10).max(1));
     for member in members {
-        let waits = told.len() >= MOST
-            || waiting.iter().any(|other: &Member| other.about == member.about && other.place < member.place)
-            || is_behind(shared, head, channel, &member).await?;
+        let mut waits = told.len() >= MOST
+            || waiting.iter().any(|other: &Member| other.about == member.about && other.place < member.place);
+        if !waits && let Some(until) = behind(shared, head, channel, &member).await? {
+            // Not before the one ahead is tried again: a channel that is down keeps nobody busy.
+            again = again.max(until);
+            waits = true;
+        }
         if waits { waiting.push(member) } else { told.push(member) }
     }
-    let now = shared.now();
     let mut commit = Commit::new();
     if let Some(notice) = digest(&format!("group/{}", NoticeId::new()), &told, now) {
         let alone = if let [only] = told.as_slice() { Some(only.clone()) } else { None };
@@ -151,9 +159,25 @@ async fn flushed(shared: &Shared, found: &Versioned<OutboxNotice>, key: Key) -> 
     let next = match (waiting.is_empty(), interval) {
         (true, 0) => return Ok(commit.delete(key, version)),
         (true, interval) => after_ms(now, interval.saturating_mul(1000)),
-        (false, _) => after_ms(now, millis(shared.settings.lease_ttl / 10).max(1)),
+        (false, _) => again,
     };
     Ok(commit.update(OutboxNotice { members: waiting, next_attempt_at: next, ..head.clone() }, version))
+}
+
+/// Oldest first, and what is about one thing by its places: clocks of two replicas may disagree, places do not.
+fn in_order(members: &mut [Member]) {
+    members.sort_by_key(|member| (member.about, member.place));
+    let mut latest = None;
+    let mut key = HashMap::new();
+    for member in members.iter() {
+        let at = match latest {
+            Some((about, at)) if about == member.about && at > member.notice.at => at,
+            _ => member.notice.at,
+        };
+        latest = Some((member.about, at));
+        key.insert(member.notice.id, at);
+    }
+    members.sort_by_key(|member| (key.get(&member.notice.id).copied(), member.about, member.place));
 }
 
 /// Whether a member is still to be told: a reminder is not, once what it reminds of is over.
@@ -164,16 +188,17 @@ pub(crate) async fn is_told(shared: &Shared, member: &Member) -> Result<bool, St
     }
 }
 
-/// Whether the channel is to be told something else about the same thing first.
-async fn is_behind(
+/// When what the channel is to be told first about the same thing is tried next; `None`: there is nothing.
+async fn behind(
     shared: &Shared,
     head: &OutboxNotice,
     channel: ConnectorId,
     member: &Member,
-) -> Result<bool, StoreError> {
-    let Some(about) = member.about else { return Ok(false) };
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some(about) = member.about else { return Ok(None) };
     let ahead = ahead(shared, channel, about, member.place).await?;
-    Ok(ahead.iter().any(|found| found.value.id != head.id))
+    let others = ahead.into_iter().filter(|found| found.value.id != head.id);
+    Ok(others.map(|found| found.value.next_attempt_at).max())
 }
 
 /// What is not delivered yet and tells the channel, or will tell it, of the same thing with an earlier place: notices on
@@ -196,4 +221,25 @@ pub(crate) async fn ahead(
     let is_ahead = |member: &Member| member.about == Some(about) && member.place < place;
     found.extend(groups.into_iter().filter(|group| group.value.members.iter().any(is_ahead)));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::NoticeKind;
+    use crate::ports::Notice;
+
+    #[test]
+    fn members_are_told_oldest_first_and_those_about_one_thing_by_their_places_whatever_clocks_say() {
+        let member = |about: u128, place: u64, seconds: u64| Member {
+            notice: Notice::new(NoticeKind::PlanEnded, "", after_ms(Timestamp::UNIX_EPOCH, seconds * 1000), ""),
+            about: Some(Uuid::from_u128(about)),
+            place,
+            lasts: None,
+        };
+        let mut members = [member(2, 9, 30), member(1, 5, 10), member(1, 4, 20), member(3, 1, 5), member(1, 6, 40)];
+        in_order(&mut members);
+        let order: Vec<u64> = members.iter().map(|member| member.place).collect();
+        assert_eq!(order, [1, 4, 5, 9, 6]);
+    }
 }

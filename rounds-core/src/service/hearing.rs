@@ -9,7 +9,7 @@ use crate::ports::store::{OutboxNotice, StoreError, StoreExt, Versioned};
 
 /// The channels that hear of what a team owns: that team's, and those of nobody in particular. Where that is none at all,
 /// every channel.
-fn of_team<'a>(owner: Option<TeamId>, channels: Vec<&'a Connector>) -> Vec<&'a Connector> {
+fn of_team(owner: Option<TeamId>, channels: Vec<&Connector>) -> Vec<&Connector> {
     let (hear, others): (Vec<_>, Vec<_>) =
         channels.into_iter().partition(|channel| channel.owner_team_id.is_none() || channel.owner_team_id == owner);
     if hear.is_empty() { others } else { hear }

@@ -28,7 +28,7 @@ use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
 use crate::ports::{CallContext, Notice};
-use crate::time::after_ms;
+use crate::time::{Timestamp, after_ms};
 
 /// How many notices are on their way at a time.
 const AT_A_TIME: usize = 8;
@@ -224,15 +224,16 @@ async fn in_turn(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
         // each other.
         _ => Vec::new(),
     };
-    let Some(earlier) = ahead.iter().max_by_key(|other| other.value.next_attempt_at) else {
+    if ahead.is_empty() {
         return deliver(shared, found, lease).await;
-    };
+    }
     // Soon, or when the one before it is tried again.
     let (now, soon) = (shared.now(), after_ms(shared.now(), millis(shared.settings.lease_ttl / 10).max(1)));
-    let gathers =
-        ahead.iter().find(|other| other.value.status == NoticeStatus::Gathering && other.value.next_attempt_at > now);
+    let (groups, others): (Vec<_>, Vec<_>) =
+        ahead.into_iter().partition(|other| other.value.status == NoticeStatus::Gathering);
+    let gathers = groups.iter().find(|group| group.value.next_attempt_at > now);
     let mut next = found.value;
-    next.next_attempt_at = if gathers.is_some() { soon } else { earlier.value.next_attempt_at.max(soon) };
+    next.next_attempt_at = others.iter().map(|other| other.value.next_attempt_at).fold(soon, Timestamp::max);
     let put_off = Commit::new().update(next, found.version).releasing(lease);
     if let Some(group) = gathers {
         // Nobody waits for a group to be complete: it is told now, and this right after it.

@@ -30,15 +30,25 @@ pub(crate) fn reminded(shared: &Shared, commit: Commit, channel: &Connector, one
     })
 }
 
-/// The record that says that something lasts, with its version; `None`: it is over.
+/// The record that says that something lasts, with its version; `None`: it is over, or nobody can read that it is not.
 pub(crate) async fn lasts(shared: &Shared, what: &Lasts) -> Result<Option<(Key, u64)>, StoreError> {
+    match still(shared, what).await {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::warn!(%error, "nobody is reminded of what cannot be read");
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+async fn still(shared: &Shared, what: &Lasts) -> Result<Option<(Key, u64)>, StoreError> {
     match what {
         Lasts::Alert { instance_id, firing_since } => {
             let key = Key::new(RecordKind::AlertInstance, instance_id.as_uuid());
             let found = shared.store.get::<AlertInstance>(Lookup::Key(key)).await?;
-            let still =
+            let fires =
                 |alert: &AlertInstance| alert.state == AlertState::Firing && alert.firing_since == Some(*firing_since);
-            Ok(found.filter(|found| still(&found.value)).map(|found| (key, found.version)))
+            Ok(found.filter(|found| fires(&found.value)).map(|found| (key, found.version)))
         }
         Lasts::Request { plan_id, request_id } => {
             let key = Key::new(RecordKind::Plan, plan_id.as_uuid());

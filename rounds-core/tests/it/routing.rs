@@ -144,7 +144,8 @@ async fn notices_of_a_group_are_told_as_one_and_later_ones_after_the_interval() 
     let told = lock(&it.pager.told).clone();
     let (both, one) = if told[0].folded.is_empty() { (&told[1], &told[0]) } else { (&told[0], &told[1]) };
     assert_eq!(one.title, "c is firing", "one is told as it is");
-    assert_eq!((both.title.as_str(), both.folded.len()), ("2 notices: a is firing; b is firing", 2));
+    assert_eq!(both.folded.len(), 2);
+    assert!(both.title.contains("a is firing") && both.title.contains("b is firing"), "{}", both.title);
     assert!(both.body.contains("- a is firing (/alerts/"), "{}", both.body);
     assert_eq!(both.labels.get("team").map(String::as_str), Some("one"));
     // What comes now waits for the end of the interval.
@@ -153,7 +154,10 @@ async fn notices_of_a_group_are_told_as_one_and_later_ones_after_the_interval() 
     until("the end is told", async || it.told().1.len() == 4).await;
     let took = elapsed(began, it.world.now());
     assert!(took > secs(250) && took < secs(330), "{took:?}");
-    assert!(it.told().1[2..].contains(&"2 notices: a is resolved; b is resolved".to_owned()), "{:?}", it.told().1);
+    let ends: Vec<String> = it.told().1.split_off(2);
+    let both = ends.iter().find(|title| title.starts_with("2 notices: ")).unwrap();
+    assert!(both.contains("a is resolved") && both.contains("b is resolved"), "{ends:?}");
+    assert!(ends.contains(&"c is resolved".to_owned()), "{ends:?}");
     until("nothing is left of the groups", async || it.rows(NoticeStatus::Gathering).await.is_empty()).await;
 }
 
