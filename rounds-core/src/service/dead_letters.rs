@@ -95,10 +95,11 @@ const COUNTED: usize = 10_000;
 /// How many letters are decided on in one commit.
 const AT_ONCE: usize = 50;
 
+#[allow(clippy::large_enum_variant, reason = "a page of them at a time, and each is about to be shown or stored")]
 /// A letter as it is stored.
 #[derive(Debug, Clone)]
 enum Letter {
-    Notice(Box<OutboxNotice>),
+    Notice(OutboxNotice),
     Event(EventLetter),
 }
 
@@ -145,12 +146,12 @@ impl Letter {
     /// The same, to be tried at once and as often as a new one.
     fn again(self, now: Timestamp) -> Self {
         match self {
-            Self::Notice(letter) => Self::Notice(Box::new(OutboxNotice {
+            Self::Notice(letter) => Self::Notice(OutboxNotice {
                 status: NoticeStatus::Pending,
                 attempts: 0,
                 next_attempt_at: now,
-                ..*letter
-            })),
+                ..letter
+            }),
             Self::Event(letter) => {
                 Self::Event(EventLetter { status: NoticeStatus::Pending, attempts: 0, next_attempt_at: now, ..letter })
             }
@@ -163,7 +164,7 @@ impl TryFrom<Record> for Letter {
 
     fn try_from(record: Record) -> Result<Self, StoreError> {
         match record {
-            Record::Notice(notice) => Ok(Self::Notice(notice)),
+            Record::Notice(notice) => Ok(Self::Notice(*notice)),
             other => EventLetter::try_from(other).map(Self::Event),
         }
     }
@@ -172,7 +173,7 @@ impl TryFrom<Record> for Letter {
 impl From<Letter> for Record {
     fn from(letter: Letter) -> Self {
         match letter {
-            Letter::Notice(notice) => (*notice).into(),
+            Letter::Notice(notice) => notice.into(),
             Letter::Event(letter) => letter.into(),
         }
     }
@@ -208,7 +209,7 @@ fn facts(letter: &DeadLetter) -> Value {
 /// The event of a notice that has just become a dead letter: pages show it without being asked. None tells of an event
 /// that could not be delivered: it would have to be delivered too.
 pub(crate) fn died(shared: &Shared, notice: &OutboxNotice) -> Option<Event> {
-    let letter = Letter::Notice(Box::new(notice.clone())).view()?;
+    let letter = Letter::Notice(notice.clone()).view()?;
     let org = &notice.notice.org_id;
     Some(shared.event(org, EventSubject::DeadLetter, letter.id, "dead", facts(&letter)))
 }

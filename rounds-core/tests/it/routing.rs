@@ -1,5 +1,6 @@
 //! Routing: who hears of what, what is told as one, and what is told again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rounds_core::connector::{Connector, NoticeKind, Routing};
@@ -10,6 +11,7 @@ use rounds_core::ports::store::{
 };
 use rounds_core::ports::{Notice, PortErrorKind};
 use rounds_core::service::{ConnectorDraft, ProposeRequest};
+use rounds_core::testing::Fault;
 use rounds_core::time::elapsed;
 use rounds_core::{AlertRuleId, Rounds, Settings, TeamId};
 use serde_json::{Value, json};
@@ -216,8 +218,7 @@ async fn an_alert_that_still_fires_is_told_again_until_it_ends_and_never_after()
     let took = elapsed(began, it.world.now());
     assert!(took >= secs(1190) && took < secs(1230), "every ten minutes: {took:?}");
     assert_eq!(it.told().1[1..], ["Reminder 1: errors is firing", "Reminder 2: errors is firing"]);
-    let keys: std::collections::BTreeSet<String> =
-        lock(&it.pager.told).iter().map(|notice| notice.idempotency_key.clone()).collect();
+    let keys: BTreeSet<String> = lock(&it.pager.told).iter().map(|notice| notice.idempotency_key.clone()).collect();
     assert_eq!((keys.len(), last(&it.pager).repeat), (3, 2), "each is another message");
     it.world.errors.set(0.0);
     until("the end is told", async || it.told().1.last().is_some_and(|title| title == "errors is resolved")).await;
@@ -388,4 +389,52 @@ async fn rows_from_before_there_was_routing_are_read_and_hear_everything() {
     assert_eq!((read.notice.kind, read.notice.repeat, read.lasts), (NoticeKind::PlanProposed, 0, None));
     let _running = it.rounds.start();
     eventually("it is told", async || lock(&it.pager.told).first().cloned()).await;
+}
+
+/// Everything that a channel was told of, alone or with others.
+fn told_of(channel: &Channel) -> Vec<String> {
+    let told = lock(&channel.told);
+    let titles = |notice: &Notice| match notice.folded.is_empty() {
+        true => vec![notice.title.clone()],
+        false => notice.folded.iter().map(|it| it.title.clone()).collect(),
+    };
+    told.iter().flat_map(titles).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_any_commit_loses_nothing_that_is_gathered_and_stops_no_reminder() {
+    for fault in [Fault::CommitFails, Fault::AnswerLost, Fault::LeaseLost] {
+        for number in 0..9 {
+            let it = Routed::with(quiet()).await;
+            it.channel("pager", None, json!({ "groupBy": ["team"], "groupWaitSec": 20, "repeatIntervalSec": 600 }))
+                .await;
+            for name in ["a", "b"] {
+                let plan = it.propose(name, None).await;
+                it.rounds.plans().reject(&it.world.editor, plan.id, None).await.unwrap();
+            }
+            let waits = it.propose("c", None).await;
+            it.world.store.fail_after(number, fault);
+            let _running = it.rounds.start();
+            let wanted = ["Plan waits for approval: c", "Plan rejected: a", "Plan rejected: b"];
+            let all_told = || wanted.iter().all(|title| told_of(&it.pager).iter().any(|told| told == title));
+            until("everything is told", async || all_told()).await;
+            // Again in the middle of reminding.
+            it.world.store.fail_after(number % 3, fault);
+            let third = "Reminder 3: Plan waits for approval: c".to_owned();
+            until("it is told a third time more", async || told_of(&it.pager).contains(&third)).await;
+            it.rounds.plans().reject(&it.world.editor, waits.id, None).await.unwrap();
+            until("nothing is left", async || {
+                let all: Vec<Versioned<OutboxNotice>> =
+                    it.world.store.all(ListQuery::new(RecordKind::Notice)).await.unwrap();
+                all.is_empty()
+            })
+            .await;
+            let twice = told_of(&it.pager).len() - told_of(&it.pager).into_iter().collect::<BTreeSet<_>>().len();
+            assert!(
+                twice <= 2,
+                "{fault:?} at {number}: at most what was on its way comes twice: {:?}",
+                told_of(&it.pager)
+            );
+        }
+    }
 }
