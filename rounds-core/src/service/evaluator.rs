@@ -27,7 +27,7 @@ use crate::alert::{
 use crate::id::{AlertRuleId, ConnectorId};
 use crate::investigation::{Investigation, Trigger};
 use crate::ports::store::{
-    ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
+    ClaimQuery, Commit, Key, Lasts, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
 use crate::ports::{CallContext, EventSubject, NoticeKind, Query, Series};
 use crate::time::{after_ms, elapsed};
@@ -392,6 +392,7 @@ fn investigated(
 }
 
 /// And a notice about a rule.
+#[allow(clippy::too_many_arguments, reason = "a notice has that many parts")]
 fn told(
     shared: &Shared,
     commit: Commit,
@@ -410,7 +411,11 @@ fn told(
     };
     let mut notice = shared.notice(&rule.org_id, (about, version), kind, key, title, body(rule, instance), link);
     notice.notice.severity = rule.severity.to_string();
-    notice.notice.labels.clone_from(&rule.labels);
+    notice.notice.labels = rule.labels_with(&instance.last_labels);
+    if kind == NoticeKind::AlertFiring {
+        notice.lasts =
+            instance.firing_since.map(|firing_since| Lasts::Alert { instance_id: instance.id, firing_since });
+    }
     notice.notice.owner_team_id = rule.owner_team_id;
     commit.insert(notice)
 }

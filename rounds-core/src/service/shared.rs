@@ -1,5 +1,6 @@
 //! What every facade and loop holds: the ports, the settings, and the few things done in one way everywhere.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::alert::{AlertInstance, AlertRule};
 use crate::id::{NoticeId, OrgId, RequestId};
 use crate::investigation::{Investigation, Trigger};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
-use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError, StoreExt as _, Versioned};
+use crate::ports::store::{Commit, Lasts, Lease, NoticeStatus, OutboxNotice, StoreError, StoreExt as _, Versioned};
 use crate::ports::{
     Asked, Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Place, Store,
 };
@@ -178,8 +179,11 @@ impl Shared {
                 severity: String::new(),
                 link,
                 labels: Default::default(),
+                namespaces: Vec::new(),
                 owner_team_id: None,
                 asked: None,
+                repeat: 0,
+                folded: Vec::new(),
             },
             channel: None,
             about: Some(about),
@@ -188,6 +192,9 @@ impl Shared {
             attempts: 0,
             next_attempt_at: at,
             last_error: None,
+            lasts: None,
+            group: None,
+            members: Vec::new(),
         }
     }
 
@@ -203,7 +210,11 @@ impl Shared {
             format!("/plans/{}", plan.id),
         );
         notice.notice.owner_team_id = plan.owner_team_id;
+        let namespaces = plan.steps.iter().flat_map(|step| &step.review.targets).filter_map(|it| it.namespace.clone());
+        notice.notice.namespaces = namespaces.collect::<BTreeSet<_>>().into_iter().collect();
         notice.notice.asked = asked(plan, kind);
+        let request = notice.notice.asked.as_ref().map(|asked| asked.request_id);
+        notice.lasts = request.map(|request_id| Lasts::Request { plan_id: plan.id, request_id });
         notice
     }
 }
