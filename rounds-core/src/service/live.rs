@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use super::guard::caught;
+use super::health::{Called, Healths};
+use super::watched::{Watch, watched};
 use crate::connector::Role;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
-use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
+use crate::ports::{Clock, Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
 
 /// A connector's row with what was built from it.
 #[derive(Clone)]
@@ -24,11 +26,19 @@ pub(crate) struct LiveConnectors {
     pub host: Arc<Host>,
     pub resolvers: Vec<Arc<dyn SecretResolver>>,
     built: Mutex<HashMap<ConnectorId, (u64, Built)>>,
+    /// How those that were called do.
+    pub healths: Arc<Healths>,
+    clock: Arc<dyn Clock>,
 }
 
 impl LiveConnectors {
-    pub fn new(registry: Registry, host: Arc<Host>, resolvers: Vec<Arc<dyn SecretResolver>>) -> Self {
-        Self { registry, host, resolvers, built: Mutex::default() }
+    pub fn new(
+        registry: Registry,
+        host: Arc<Host>,
+        resolvers: Vec<Arc<dyn SecretResolver>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { registry, host, resolvers, built: Mutex::default(), healths: Arc::default(), clock }
     }
 
     /// Checks that a reference can be resolved by somebody; resolves nothing.
@@ -69,13 +79,23 @@ impl LiveConnectors {
         // A panic in here would otherwise be that of whoever asked: the task of a rule, of a plan, of a notice.
         let port = caught(|| self.registry.build(&row.kind, cx, row.config.clone())).map_err(|panicked| {
             Error::Invalid(format!("connector {} ({}) could not be built: {panicked}", row.name, row.kind))
-        })??;
+        });
+        let (healths, clock) = (Arc::clone(&self.healths), Arc::clone(&self.clock));
+        let watch = Watch { called: Called::new(row), healths, clock };
+        let port = match port.and_then(|built| built.map_err(Error::from)) {
+            Ok(port) => watched(port, watch),
+            Err(error) => {
+                watch.not_built(error.to_string());
+                return Err(error);
+            }
+        };
         built.insert(row.id, (row.revision, port.clone()));
         Ok(port)
     }
 
     /// Drops what was built of a connector that is no more, with the secret and the connections it holds.
     pub fn forget(&self, id: ConnectorId) {
+        self.healths.forget(id);
         self.built.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 

@@ -21,6 +21,7 @@ mod evidence;
 mod executor;
 mod feed;
 mod guard;
+mod health;
 mod investigations;
 mod listed;
 mod live;
@@ -39,6 +40,7 @@ mod sweeper;
 mod toolbox;
 mod undo;
 mod verifier;
+mod watched;
 
 pub use alerts::{Alerts, Preview, RuleView};
 pub use approvals::{ApprovalFilter, ApprovalView, Approvals};
@@ -50,6 +52,7 @@ pub use dead_letters::{Backlog, DeadLetter, DeadLetterFilter, DeadLetters, Recip
 pub use drafts::{ConnectorDraft, RuleDraft, SilenceDraft};
 pub use error::StepRefusal;
 pub use evidence::{EVIDENCE_POINTS, EVIDENCE_RANGE_SEC, EvidenceSeries};
+pub use health::ConnectorHealth;
 pub use investigations::{InvestigationFilter, Investigations, Queued};
 pub use listed::Listed;
 pub use plans::{Approval, Modification, PlanFilter, Plans, ProposeRequest, Proposed};

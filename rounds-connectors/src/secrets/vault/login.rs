@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::api::{Api, Said};
-use super::config::{self, SecretId, VaultLogin};
+use super::config::{self, VaultLogin};
 use crate::secrets::open::read_named;
 
 /// Nobody plans further ahead than this.

@@ -151,7 +151,7 @@ impl VaultSecrets {
         let api = &self.session.api;
         let place = match self.mounts.place(api, cx, (reference, path), token).await? {
             Found::Place(place) => place,
-            Found::NotTold(_) => self.mounts.as_it_is(path),
+            Found::NotTold => self.mounts.as_it_is(path),
         };
         let what = format!("{reference}: asking Vault");
         let segments: Vec<&str> = place.path.split('/').collect();

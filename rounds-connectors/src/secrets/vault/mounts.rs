@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use rounds_core::ports::{CallContext, PortError, PortErrorKind};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -69,7 +69,7 @@ impl Mounts {
         if !said.status.is_success() {
             // 403 is the answer for a mount that is not there, for a path that this token may not touch, and for a token
             // that is over.
-            return Ok(Found::NotTold(said.status));
+            return Ok(Found::NotTold);
         }
         let Answer { data } = said.json(&what)?;
         let mount = format!("{}/", data.path.trim_matches('/'));
@@ -120,7 +120,7 @@ impl Mounts {
 #[derive(Debug)]
 pub(super) enum Found {
     Place(Place),
-    NotTold(StatusCode),
+    NotTold,
 }
 
 fn place(path: &str, mount: &str, engine: Engine) -> Place {
