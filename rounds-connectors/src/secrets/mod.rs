@@ -18,9 +18,10 @@ use rounds_core::ports::{PortError, PortErrorKind};
 /// How often a file is looked for again when it was exchanged under our eyes.
 const ROTATIONS: u32 = 3;
 
-/// What follows `SCHEME://`.
+/// What follows `SCHEME://`. References are shown in errors, so they are of one line.
 fn behind<'a>(scheme: &str, reference: &'a str) -> Result<&'a str, PortError> {
-    reference.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")).filter(|rest| !rest.is_empty()).ok_or_else(
-        || PortError::new(PortErrorKind::Invalid, format!("{reference:?} is not a reference of the form {scheme}://…")),
-    )
+    let rest = reference.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    rest.filter(|rest| !rest.is_empty() && !rest.contains(char::is_control)).ok_or_else(|| {
+        PortError::new(PortErrorKind::Invalid, format!("{reference:?} is not a reference of the form {scheme}://…"))
+    })
 }
