@@ -15,7 +15,7 @@ use crate::ports::{
     Datasource, DatasourceInfo, DryRun, ExecutionAdapter, Inverse, Model, ModelInfo, Notice, Notifier, PortError,
     PortErrorKind, Query, ReadStep,
 };
-use crate::step::{Effect, Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
+use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 
 /// Who writes down what comes of calls.
 #[derive(Clone)]
@@ -124,11 +124,9 @@ fn checked(answer: &Result<CheckReport, PortError>) -> CallResult {
 fn stepped<T>(answer: &Result<T, StepError>) -> CallResult {
     match answer {
         Ok(_) => CallResult::Ok,
-        // A command that ran and failed, such as one about an object that is not there.
-        Err(error) if error.effect == Effect::MayHaveHappened && !error.outcome_unknown => {
-            CallResult::Refused(error.message.clone())
-        }
-        Err(error) => CallResult::Failed(error.message.clone()),
+        Err(error) if error.outcome_unknown => CallResult::Failed(error.message.clone()),
+        // A command about an object that is not there, a preview of what the target system refuses: as a rule it is the step.
+        Err(error) => CallResult::Refused(error.message.clone()),
     }
 }
 
@@ -232,5 +230,87 @@ impl Watch {
     pub(crate) fn not_built(&self, why: String) {
         let Self { called, healths, clock } = self;
         healths.called(called, clock.now(), None::<Duration>, CallResult::Failed(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::connector::Connector;
+    use crate::id::{ConnectorId, OrgId};
+    use crate::ports::SystemClock;
+
+    /// Does what the test says; `None`: answers nothing.
+    struct Odd(fn() -> Option<Result<DataSet, PortError>>);
+
+    #[async_trait]
+    impl Datasource for Odd {
+        fn describe(&self) -> DatasourceInfo {
+            DatasourceInfo::metrics("PromQL")
+        }
+
+        async fn check(&self, _: &CallContext) -> Result<CheckReport, PortError> {
+            Ok(CheckReport::new("it is there").lacking("a right"))
+        }
+
+        async fn query(&self, _: &CallContext, _: &Query) -> Result<DataSet, PortError> {
+            match (self.0)() {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn row() -> Connector {
+        let actor = crate::access::Actor::system();
+        serde_json::from_value(serde_json::json!({
+            "id": ConnectorId::new(), "orgId": OrgId::default(), "kind": "odd", "role": "datasource",
+            "name": "odd", "config": {}, "revision": 1, "isDefault": false, "ownerTeamId": null, "status": "unverified",
+            "lastVerifiedAt": null, "lastVerifyError": null, "createdBy": actor,
+            "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"
+        }))
+        .unwrap()
+    }
+
+    fn odd(answer: fn() -> Option<Result<DataSet, PortError>>) -> (Arc<dyn Datasource>, Arc<Healths>, Connector) {
+        let (row, healths) = (row(), Arc::<Healths>::default());
+        let watch = Watch { called: Called::new(&row), healths: Arc::clone(&healths), clock: Arc::new(SystemClock) };
+        match watched(Built::Datasource(Arc::new(Odd(answer))), watch) {
+            Built::Datasource(port) => (port, healths, row),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ASKED: Query = Query::Labels { label: None, matchers: Vec::new() };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_dropped_counts_by_why_it_was() {
+        let cx = CallContext::with_timeout(Duration::from_secs(1));
+        let (port, healths, row) = odd(|| None);
+        let early = tokio::time::timeout(Duration::from_millis(500), port.query(&cx, &ASKED)).await;
+        assert!(early.is_err() && healths.of(&row).is_none(), "the caller lost interest: nobody knows");
+        let late = tokio::time::timeout(Duration::from_secs(2), port.query(&cx, &ASKED)).await;
+        assert!(late.is_err());
+        let failure = healths.of(&row).and_then(|health| health.last_failure).unwrap_or_default();
+        assert!(failure.contains("did not answer within 1 s"), "{failure}");
+
+        let (port, healths, row) = odd(|| panic!("oh"));
+        assert!(AssertUnwindSafe(port.query(&cx, &ASKED)).catch_unwind().await.is_err());
+        assert!(healths.of(&row).is_some_and(|health| health.is_failing()));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_of_the_other_side_says_nothing_of_it() {
+        let cx = CallContext::with_timeout(Duration::from_secs(1));
+        let (port, healths, row) = odd(|| Some(Err(PortError::new(PortErrorKind::Exhausted, "no budget"))));
+        assert!(port.query(&cx, &ASKED).await.is_err() && port.check(&cx).await.is_ok());
+        assert!(healths.of(&row).is_none());
+        let (port, healths, row) = odd(|| Some(Err(PortError::new(PortErrorKind::Unavailable, "nobody there"))));
+        assert!(port.query(&cx, &ASKED).await.is_err());
+        assert!(healths.of(&row).is_some_and(|health| health.is_failing()));
     }
 }

@@ -73,7 +73,11 @@ impl Mounts {
         }
         let Answer { data } = said.json(&what)?;
         let mount = format!("{}/", data.path.trim_matches('/'));
-        if !matches!(data.kind.as_str(), "kv" | "generic") || !path.starts_with(&mount) {
+        if !path.starts_with(&mount) {
+            // A namespace stands before the mount, which is told without it.
+            return Ok(Found::NotTold);
+        }
+        if !matches!(data.kind.as_str(), "kv" | "generic") {
             let kind: String = data.kind.chars().filter(|c| !c.is_control()).take(50).collect();
             let why = format!("{mount} is an engine of type `{kind}`; only key-value engines (kv) are read");
             return Err(said.error(reference, PortErrorKind::Invalid, &why));

@@ -1,5 +1,6 @@
 //! `vault://`, against a server that answers as Vault's HTTP API does.
 
+mod kit;
 mod real;
 mod server;
 

@@ -61,6 +61,8 @@ pub struct Inside {
     pub no_renewals: bool,
     /// The mounts are told to nobody.
     pub no_mounts: bool,
+    /// What is at `secret/planted`.
+    pub planted: Option<Value>,
     /// Calls by method and path.
     pub calls: BTreeMap<String, usize>,
     made: usize,
@@ -248,6 +250,10 @@ impl Inside {
             }
             ("GET", path) => match path.strip_prefix("sys/internal/ui/mounts/") {
                 Some(path) => mount(path, token, self.no_mounts),
+                None if path == "secret/data/planted" => match &self.planted {
+                    Some(planted) => two(planted.clone()),
+                    None => errors(404, &[]),
+                },
                 None => secret(path, token),
             },
             _ => errors(405, &["1 error occurred:\n\t* unsupported operation\n\n"]),
@@ -294,15 +300,16 @@ fn mount(path: &str, token: &Token, told: bool) -> (u16, Value) {
     }
 }
 
+/// A secret in version 2 of the engine.
+fn two(data: Value) -> (u16, Value) {
+    let metadata = json!({ "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false, "version": 1 });
+    (200, json!({ "request_id": "r", "data": { "data": data, "metadata": metadata } }))
+}
+
 fn secret(path: &str, token: &Token) -> (u16, Value) {
     if !token.may.iter().any(|mount| path.starts_with(mount)) {
         return errors(403, &["1 error occurred:\n\t* permission denied\n\n"]);
     }
-    let two = |data: Value| {
-        let metadata =
-            json!({ "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false, "version": 1 });
-        (200, json!({ "request_id": "r", "data": { "data": data, "metadata": metadata } }))
-    };
     match path {
         "secret/data/prod" | "team/a/kv/data/prod" => two(json!({ "kubeconfig": "two", "empty": "" })),
         "secret/data/app/data/prod" => two(json!({ "kubeconfig": "deep" })),
