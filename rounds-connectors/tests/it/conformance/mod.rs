@@ -1,7 +1,15 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+#[cfg(feature = "models")]
+mod models;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+#[cfg(feature = "secrets")]
+mod secrets;
+#[cfg(feature = "slack")]
+mod slack;
 #[cfg(feature = "webhook")]
 mod webhook;
 
