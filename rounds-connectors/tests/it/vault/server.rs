@@ -302,7 +302,8 @@ fn mount(path: &str, token: &Token, told: bool) -> (u16, Value) {
 
 /// A secret in version 2 of the engine.
 fn two(data: Value) -> (u16, Value) {
-    let metadata = json!({ "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false, "version": 1 });
+    let metadata =
+        json!({ "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false, "version": 1 });
     (200, json!({ "request_id": "r", "data": { "data": data, "metadata": metadata } }))
 }
 
