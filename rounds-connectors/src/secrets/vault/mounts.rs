@@ -179,7 +179,7 @@ mod tests {
         let mounts = Mounts::default();
         mounts.remember("kv/", Engine::One);
         mounts.remember("kv/team/", Engine::Two);
-        let of = |path: &str| mounts.remembered(path).map(|(mount, engine)| (mount, engine));
+        let of = |path: &str| mounts.remembered(path);
         assert_eq!(of("kv/a"), Some(("kv/".into(), Engine::One)));
         assert_eq!(of("kv/team/a"), Some(("kv/team/".into(), Engine::Two)));
         assert_eq!(of("kvother/a"), None);
