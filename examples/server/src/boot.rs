@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, UserDraft};
 use crate::auth::{LoginLimiter, Throttle};
-use crate::secrets::GuardedFiles;
-use crate::settings::{InvestigatorChoice, ServerSettings};
+use crate::secrets::guarded_files;
+use crate::settings::{InvestigatorChoice, ServerSettings, VaultSettings};
 use crate::state::{AppState, HttpSettings, Inner};
 use crate::{api, http};
 
@@ -35,6 +35,8 @@ pub const ORG_NAME: &str = "Main Org.";
 
 /// How long open connections and services are given to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long Vault is given to end the server's token; it ends by itself, too.
+const REVOKING: Duration = Duration::from_secs(2);
 /// Between two sweeps of sessions that are over.
 const SESSION_SWEEP: Duration = Duration::from_secs(3600);
 
@@ -86,6 +88,7 @@ pub struct App {
     /// API and pages.
     pub router: Router,
     store: SqlStore,
+    vault: Option<VaultSecrets>,
     step_timeout: Duration,
 }
 
@@ -115,7 +118,11 @@ impl App {
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host.await.context("looking for kubectl panicked")?;
-        let resolvers = resolvers(&settings, &host)?;
+        let vault = vault(&settings, &host)?;
+        if let Some(vault) = vault.clone() {
+            try_vault(vault, &settings);
+        }
+        let resolvers = with_vault(&settings, vault.clone());
         let step_timeout = settings.core.step_timeout;
         let metrics = api::metrics::install();
         let mut builder = Rounds::builder(Arc::new(store.clone()), Arc::new(identity.clone()))
@@ -166,7 +173,7 @@ impl App {
             metrics,
             stop,
         });
-        Ok(Self { router: http::router(state.clone()), state, store, step_timeout })
+        Ok(Self { router: http::router(state.clone()), state, store, vault, step_timeout })
     }
 
     /// Serves until `until` is over, then stops: new connections first, then what is open, then the services.
@@ -202,6 +209,9 @@ impl App {
         // A connector may allow its steps more than this. A stop does not wait for those: the next start judges them
         // by the deadline in their row, as after a crash.
         self.state.running.shutdown(self.step_timeout + PATIENCE).await;
+        if let Some(vault) = &self.vault {
+            vault.close(REVOKING).await;
+        }
         self.store.close().await;
     }
 }
@@ -288,19 +298,54 @@ async fn seed_admin(accounts: &Accounts, settings: &ServerSettings) -> anyhow::R
 /// Who resolves secret references: variables, files, and a Vault when there is one.
 ///
 /// # Errors
-/// The Vault's address is none.
+/// What the settings say of Vault cannot work.
 pub fn resolvers(settings: &ServerSettings, host: &Host) -> anyhow::Result<Vec<Arc<dyn SecretResolver>>> {
+    Ok(with_vault(settings, vault(settings, host)?))
+}
+
+fn with_vault(settings: &ServerSettings, vault: Option<VaultSecrets>) -> Vec<Arc<dyn SecretResolver>> {
     // A database in a shared place closes itself and its key there, not that whole place.
     let oidc = settings.oidc.as_ref().and_then(|oidc| oidc.client_secret_file.clone());
     let own = [Some(settings.data_dir.clone()), Some(key_path(settings)), settings.database_path(), oidc];
+    let logins = settings.vault.iter().flat_map(VaultSettings::own_files);
     let mut resolvers: Vec<Arc<dyn SecretResolver>> = vec![
         Arc::new(EnvSecrets::new(settings.secret_env_prefix.clone(), ServerSettings::connector_variable)),
-        Arc::new(GuardedFiles::new(&settings.secret_dirs, own.into_iter().flatten())),
+        Arc::new(guarded_files(&settings.secret_dirs, own.into_iter().flatten().chain(logins))),
     ];
-    if let Some((address, token)) = &settings.vault {
-        resolvers.push(Arc::new(VaultSecrets::new(address, token.clone(), &Arc::new(host.clone()))?));
+    if let Some(vault) = vault {
+        resolvers.push(Arc::new(vault));
     }
-    Ok(resolvers)
+    resolvers
+}
+
+/// The Vault of the settings. Nothing is connected to.
+fn vault(settings: &ServerSettings, host: &Host) -> anyhow::Result<Option<VaultSecrets>> {
+    let Some(VaultSettings { config, ca_file }) = settings.vault.clone() else { return Ok(None) };
+    let pem = match &ca_file {
+        Some(file) => {
+            let pem = std::fs::read_to_string(file);
+            Some(pem.with_context(|| format!("VAULT_CACERT: {} cannot be read", file.display()))?)
+        }
+        None => None,
+    };
+    Ok(Some(VaultSecrets::with(config.with_ca_certificate(pem), host)?))
+}
+
+/// Logs in once, so that what is wrong is in the log before a secret is needed. Nothing waits for it.
+fn try_vault(vault: VaultSecrets, settings: &ServerSettings) {
+    let address = settings.vault.as_ref().map(|vault| vault.config.address.clone()).unwrap_or_default();
+    if let Ok(url) = url::Url::parse(&address)
+        && url.scheme() == "http"
+        && !url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"))
+    {
+        tracing::warn!("VAULT_ADDR is http://: tokens and secrets cross the network readable to all on it");
+    }
+    tokio::spawn(async move {
+        match vault.log_in().await {
+            Ok(()) => tracing::info!("there is a token for Vault"),
+            Err(error) => tracing::warn!(%error, "vault:// references cannot be resolved"),
+        }
+    });
 }
 
 /// What a connector is offered that runs no program and keeps no file.

@@ -2,6 +2,7 @@
 
 mod oidc;
 mod spending;
+mod vault;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 
 pub use oidc::{OidcRoles, OidcSettings};
 pub use spending::InvestigatorChoice;
+pub use vault::VaultSettings;
 
 use crate::accounts::SessionLimits;
 use crate::state::HttpSettings;
@@ -47,7 +49,12 @@ Environment:
   ROUNDS_TRUST_PROXY            believe X-Forwarded-For and -Proto          [false]
   ROUNDS_SECRET_ENV_PREFIX      env:// may name variables that start so     [any]
   ROUNDS_SECRET_DIRS            file:// may name files below these          [/]
-  VAULT_ADDR, VAULT_TOKEN       what vault://path#field asks                [no vault://]
+  VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT     what vault://path#field asks      [no vault://]
+  VAULT_TOKEN or ROUNDS_VAULT_TOKEN_FILE        a token for it, renewed while it can be
+  ROUNDS_VAULT_AUTH             token, approle or kubernetes                [token]
+  ROUNDS_VAULT_ROLE_ID, ROUNDS_VAULT_SECRET_ID_FILE (and _WRAPPED)   for approle
+  ROUNDS_VAULT_ROLE, ROUNDS_VAULT_JWT_FILE      for kubernetes
+  ROUNDS_VAULT_MOUNT            where the login method is mounted           [approle, kubernetes]
   ROUNDS_ALLOW                  powers per connector, `prod:kubeconfig-exec`, with commas
   ROUNDS_OUTBOUND_ALLOW         addresses connectors may call beyond public ones: 10.0.0.0/8, private, loopback,
                                 prometheus.monitoring.svc, *, with commas   [none]
@@ -124,8 +131,8 @@ pub struct ServerSettings {
     pub secret_env_prefix: String,
     /// Below which directories connectors may refer to files.
     pub secret_dirs: Vec<PathBuf>,
-    /// Where Vault is and the token for it: what `vault://` asks.
-    pub vault: Option<(String, SecretString)>,
+    /// What `vault://` asks.
+    pub vault: Option<VaultSettings>,
     /// What is logged.
     pub log_filter: String,
     /// Whether the log is JSON.
@@ -192,6 +199,7 @@ impl ServerSettings {
     /// The first variable with a value that cannot work.
     #[allow(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
     pub fn from_process(overrides: Overrides) -> Result<Self, InvalidVariable> {
+        vault::check_names(std::env::vars_os().map(|(name, _)| name))?;
         Self::read(&|name| std::env::var_os(name), overrides)
     }
 
@@ -271,7 +279,7 @@ impl ServerSettings {
                 Some(dirs) => std::env::split_paths(&dirs).collect(),
                 None => vec![PathBuf::from("/")],
             },
-            vault: vault(&env)?,
+            vault: vault::read(&env)?,
             log_filter: env.text("ROUNDS_LOG")?.unwrap_or_else(|| "info".into()),
             log_json,
         })
@@ -302,14 +310,6 @@ impl ServerSettings {
             return None;
         }
         std::env::var(name).ok().map(SecretString::from)
-    }
-}
-
-fn vault(env: &Env<'_>) -> Result<Option<(String, SecretString)>, InvalidVariable> {
-    match (env.text("VAULT_ADDR")?, env.secret("VAULT_TOKEN")?) {
-        (Some(address), Some(token)) => Ok(Some((address, token))),
-        // Either is often set for other programs.
-        (Some(_), None) | (None, Some(_) | None) => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use rounds_core::ports::{PortError, PortErrorKind, SecretResolver};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 type Lookup = Box<dyn Fn(&str) -> Option<SecretString> + Send + Sync>;
 
@@ -60,10 +60,14 @@ impl SecretResolver for EnvSecrets {
                 ),
             ));
         }
-        (self.lookup)(name).ok_or_else(|| {
+        // Nobody means the empty secret.
+        (self.lookup)(name).filter(|found| !found.expose_secret().is_empty()).ok_or_else(|| {
             PortError::new(
                 PortErrorKind::Unauthorized,
-                format!("{reference}: the server has no such environment variable; set it and start the server again"),
+                format!(
+                    "{reference}: the server has no such environment variable, or it is empty; set it and start the \
+                     server again"
+                ),
             )
         })
     }

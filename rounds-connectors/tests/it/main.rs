@@ -8,6 +8,7 @@ mod alert_rules;
 mod approved_steps;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
 #[cfg(feature = "kubernetes")]

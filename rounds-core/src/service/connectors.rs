@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::drafts::ConnectorDraft;
 use super::error::Error;
 use super::guard::{SLACK, caught, guarded};
+use super::health::ConnectorHealth;
 use super::shared::Shared;
 use crate::access::{Action, ActorType, Denied, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
@@ -55,6 +56,13 @@ impl Connectors<'_> {
     #[must_use]
     pub fn kinds(&self) -> &Registry {
         &self.shared.live.registry
+    }
+
+    /// How a connector does, as seen by the calls that this process made of it since it started; `None`: it has made none of
+    /// what the connector is now. For whoever holds the row, and so was allowed to read it.
+    #[must_use]
+    pub fn health(&self, connector: &Connector) -> Option<ConnectorHealth> {
+        self.shared.live.healths.of(connector)
     }
 
     /// Makes a connector. Nothing is connected to; see [`test`](Self::test).

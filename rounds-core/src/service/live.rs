@@ -7,12 +7,14 @@ use super::error::Error;
 use super::guard::caught;
 use super::own_rules::RulesOf;
 use super::shared::Shared;
+use super::health::{Called, Healths};
+use super::watched::{Watch, watched};
 use crate::connector::Role;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
-use crate::ports::{Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
+use crate::ports::{Clock, Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
 
 /// A connector's row with what was built from it.
 #[derive(Clone)]
@@ -28,6 +30,9 @@ pub(crate) struct LiveConnectors {
     built: Mutex<HashMap<ConnectorId, (u64, Built)>>,
     /// Whose alert rules connectors are given.
     shared: Weak<Shared>,
+    /// How those that were called do.
+    pub healths: Arc<Healths>,
+    clock: Arc<dyn Clock>,
 }
 
 impl LiveConnectors {
@@ -36,8 +41,9 @@ impl LiveConnectors {
         host: Arc<Host>,
         resolvers: Vec<Arc<dyn SecretResolver>>,
         shared: Weak<Shared>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { registry, host, resolvers, built: Mutex::default(), shared }
+        Self { registry, host, resolvers, built: Mutex::default(), shared, healths: Arc::default(), clock }
     }
 
     /// Checks that a reference can be resolved by somebody; resolves nothing.
@@ -81,13 +87,23 @@ impl LiveConnectors {
         // A panic in here would otherwise be that of whoever asked: the task of a rule, of a plan, of a notice.
         let port = caught(|| self.registry.build(&row.kind, cx, row.config.clone())).map_err(|panicked| {
             Error::Invalid(format!("connector {} ({}) could not be built: {panicked}", row.name, row.kind))
-        })??;
+        });
+        let (healths, clock) = (Arc::clone(&self.healths), Arc::clone(&self.clock));
+        let watch = Watch { called: Called::new(row), healths, clock };
+        let port = match port.and_then(|built| built.map_err(Error::from)) {
+            Ok(port) => watched(port, watch),
+            Err(error) => {
+                watch.not_built(error.to_string());
+                return Err(error);
+            }
+        };
         built.insert(row.id, (row.revision, port.clone()));
         Ok(port)
     }
 
     /// Drops what was built of a connector that is no more, with the secret and the connections it holds.
     pub fn forget(&self, id: ConnectorId) {
+        self.healths.forget(id);
         self.built.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 

@@ -179,12 +179,12 @@ impl Builder {
         sink::check_names(&self.sinks)?;
         let shared = Arc::new_cyclic(|shared| Shared {
             store: Arc::new(Metered(self.store)),
-            clock: self.clock,
+            clock: Arc::clone(&self.clock),
             authorizer: self.authorizer,
             identity: self.identity,
             investigator: self.investigator,
             sinks: self.sinks,
-            live: LiveConnectors::new(self.registry, Arc::new(self.host), self.resolvers, shared.clone()),
+            live: LiveConnectors::new(self.registry, Arc::new(self.host), self.resolvers, shared.clone(), self.clock),
             settings: self.settings,
             pinned_token: self.pinned_token,
             org: self.org,

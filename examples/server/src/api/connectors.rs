@@ -9,7 +9,7 @@ use rounds_core::access::Action;
 use rounds_core::connector::Role;
 use rounds_core::connector::{Ability, CheckReport, Connector, ConnectorStatus, Routing, StoredSecret};
 use rounds_core::plugin::{Registry, SecretUse};
-use rounds_core::service::ConnectorDraft;
+use rounds_core::service::{ConnectorDraft, ConnectorHealth, Connectors};
 use rounds_core::{ConnectorId, Error, OrgId, TeamId};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -94,6 +94,26 @@ struct ConnectorView {
     secret_ref: Option<String>,
     /// Whether it has a secret.
     has_secret: bool,
+    /// How it does, as seen by the calls of the replica that answers, since that started or the connector was changed; null
+    /// before the first call. Tests count as calls. Not kept in the database.
+    health: Option<HealthView>,
+}
+
+/// How a connector does.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ConnectorHealth")]
+struct HealthView {
+    /// `ok` or `failing`, by the last call.
+    state: &'static str,
+    #[serde(flatten)]
+    health: ConnectorHealth,
+}
+
+impl HealthView {
+    fn new(health: ConnectorHealth) -> Self {
+        Self { state: if health.is_failing() { "failing" } else { "ok" }, health }
+    }
 }
 
 impl ConnectorView {
@@ -110,10 +130,13 @@ impl ConnectorView {
         "updatedAt",
         "secretMissing",
         "hasSecret",
+        "health",
     ];
 
-    fn new(connector: Connector, registry: &Registry) -> Self {
-        let required = registry
+    fn new(connector: Connector, connectors: &Connectors<'_>) -> Self {
+        let health = connectors.health(&connector).map(HealthView::new);
+        let required = connectors
+            .kinds()
             .get(&connector.kind)
             .is_ok_and(|registration| matches!(registration.secret(), SecretUse::Required(_)));
         Self {
@@ -138,6 +161,7 @@ impl ConnectorView {
             updated_at: connector.updated_at,
             secret_missing: required && connector.secret.is_none(),
             has_secret: connector.secret.is_some(),
+            health,
             secret_ref: match connector.secret {
                 Some(StoredSecret::Reference(reference)) => Some(reference),
                 Some(StoredSecret::Inline(_)) | None => None,
@@ -159,7 +183,7 @@ struct ListAnswer {
 }
 
 fn answer(state: &AppState, connector: Connector) -> Answer {
-    Answer { connector: ConnectorView::new(connector, state.rounds.connectors().kinds()) }
+    Answer { connector: ConnectorView::new(connector, &state.rounds.connectors()) }
 }
 
 /// Which connectors.
@@ -187,7 +211,7 @@ async fn list(
             return Err(ApiError::bad_request(message));
         }
     }
-    let views = found.into_iter().map(|connector| ConnectorView::new(connector, connectors.kinds())).collect();
+    let views = found.into_iter().map(|connector| ConnectorView::new(connector, &connectors)).collect();
     Ok(Json(ListAnswer { connectors: views }))
 }
 

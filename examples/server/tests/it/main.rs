@@ -11,6 +11,7 @@ mod alerts;
 mod bounds;
 mod cli;
 mod cli_client;
+mod connector_health;
 mod contract;
 mod dead_letters;
 mod errors;

@@ -4,7 +4,7 @@ mod letters;
 mod routing;
 pub(in crate::pages) mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use askama::Template;
 use axum::extract::Path;
@@ -15,7 +15,7 @@ use rounds_core::access::Action;
 use rounds_core::connector::Role;
 use rounds_core::connector::{Connector, StoredSecret};
 use rounds_core::plugin::SecretUse;
-use rounds_core::service::{Backlog, ConnectorDraft, Recipient};
+use rounds_core::service::{Backlog, ConnectorDraft, ConnectorHealth, Recipient};
 use rounds_core::{ConnectorId, TeamId};
 use secrecy::SecretString;
 
@@ -175,6 +175,8 @@ struct SettingsPage {
     dead: u64,
     /// What waits for each channel, on the page of channels.
     backlog: BTreeMap<Option<Recipient>, Backlog>,
+    /// How those do that were called.
+    health: HashMap<ConnectorId, ConnectorHealth>,
     teams: Vec<TeamView>,
 }
 
@@ -183,6 +185,10 @@ impl SettingsPage {
     fn waits(&self, connector: &Connector) -> Option<&Backlog> {
         let backlog = self.backlog.get(&Some(Recipient::Channel(connector.id)))?;
         Some(backlog).filter(|backlog| backlog.pending > 0 || backlog.dead > 0)
+    }
+
+    fn health(&self, connector: &Connector) -> Option<&ConnectorHealth> {
+        self.health.get(&connector.id)
     }
 
     /// Several models, and none of them is used: core does not guess.
@@ -418,7 +424,9 @@ async fn render(
     form: Option<KindForm>,
     refused: Option<PageError>,
 ) -> Result<Response, PageError> {
-    let found = cx.rounds().connectors().list(&cx.who).await?;
+    let connectors = cx.rounds().connectors();
+    let found = connectors.list(&cx.who).await?;
+    let health = found.iter().filter_map(|row| Some((row.id, connectors.health(row)?))).collect();
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let page = SettingsPage {
         shell: cx.shell(place.title, "settings").live("connector dead_letter").refused(refused.as_ref()),
@@ -431,6 +439,7 @@ async fn render(
             Role::Notifier => cx.rounds().backlog(&cx.who.org_id).await?,
             _ => BTreeMap::new(),
         },
+        health,
         teams: cx.state.accounts.teams(&cx.who).await.unwrap_or_default(),
         place,
     };
