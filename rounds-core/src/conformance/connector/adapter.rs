@@ -466,6 +466,7 @@ pub async fn rule_1_what_runs_is_what_was_approved(bench: Bench) -> Held {
             .map(|request| request.digest.as_str())
             .collect();
         assert_eq!(approved, [plan.digest.as_str()], "the approval is of another digest");
+        assert_eq!(approval.receipts().await, [plan.digest.as_str()], "the receipt is of another digest");
         approval.end().await;
     }
     Ok(())

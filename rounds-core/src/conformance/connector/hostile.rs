@@ -114,6 +114,9 @@ pub async fn an_answer_that_says_nothing_is_no_answer(bench: Bench) -> Held {
         ("application/json", format!("{}{}", deep[0], "]".repeat(100_000))),
     ];
     for (content_type, body) in bodies {
+        if bench.connector().empty_answers().contains(&body.as_str()) {
+            continue;
+        }
         let shown: String = body.chars().take(40).collect();
         let answer = Answer::new(200, content_type, body);
         for (call, said) in all_on(&bench, Behaviour::Answer(answer), &ample()).await {

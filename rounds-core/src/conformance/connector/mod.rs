@@ -156,6 +156,12 @@ pub trait ConnectorSubject: Send + Sync + 'static {
         "application/json"
     }
 
+    /// Bodies with which a server of the protocol says that it has nothing, such as `[]`; any other answer that says nothing is
+    /// none.
+    fn empty_answers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What a server of the protocol says before it is asked, such as `220 mail ESMTP\r\n`.
     fn greeting(&self) -> &'static [u8] {
         b""
