@@ -228,7 +228,7 @@ pub async fn review_is_pure_and_deterministic(bench: Bench) -> Held {
             assert_eq!(first, thread.join().expect("a review"), "the same step, reviewed on another thread");
         }
     }
-    assert_eq!(server.connections(), 0, "a review called the server");
+    assert_eq!(server.connections().await, 0, "a review called the server");
     Ok(())
 }
 
@@ -393,7 +393,7 @@ pub async fn a_refused_step_has_no_effect(bench: Bench) -> Held {
         let Err(Refusal { rule, message }) = alone.review(step, Mode::Write) else { panic!("{step:?} passes") };
         assert!(!rule.is_empty() && message.len() >= 8, "a refusal says by which rule and why: {rule:?} {message:?}");
     }
-    assert_eq!(silent.connections(), 0, "a review called the server");
+    assert_eq!(silent.connections().await, 0, "a review called the server");
     let served = bench.served().await;
     let before = served.effects();
     let approval = Approval::of(adapter(&bench, &served.address), AMPLE, bench.patience()).await;
@@ -466,6 +466,7 @@ pub async fn rule_1_what_runs_is_what_was_approved(bench: Bench) -> Held {
             .map(|request| request.digest.as_str())
             .collect();
         assert_eq!(approved, [plan.digest.as_str()], "the approval is of another digest");
+        assert_eq!(approval.receipts().await, [plan.digest.as_str()], "the receipt is of another digest");
         approval.end().await;
     }
     Ok(())

@@ -114,6 +114,9 @@ pub async fn an_answer_that_says_nothing_is_no_answer(bench: Bench) -> Held {
         ("application/json", format!("{}{}", deep[0], "]".repeat(100_000))),
     ];
     for (content_type, body) in bodies {
+        if bench.connector().empty_answers().contains(&body.as_str()) {
+            continue;
+        }
         let shown: String = body.chars().take(40).collect();
         let answer = Answer::new(200, content_type, body);
         for (call, said) in all_on(&bench, Behaviour::Answer(answer), &ample()).await {
@@ -134,7 +137,7 @@ pub async fn a_redirect_is_not_followed(bench: Bench) -> Held {
     for status in [301, 302, 303, 307, 308] {
         let behaviour = Behaviour::Redirect { status, to: elsewhere.address.clone() };
         let all = all_on(&bench, behaviour, &ample()).await;
-        assert_eq!(elsewhere.connections(), 0, "a redirect ({status}) is followed");
+        assert_eq!(elsewhere.connections().await, 0, "a redirect ({status}) is followed");
         failed(&all, &format!("a redirect ({status})"));
     }
     Ok(())
@@ -183,7 +186,7 @@ pub async fn an_address_that_is_not_allowed_is_never_called(bench: Bench) -> Hel
             assert!(said.failed.is_some() || !call.reaches, "{} succeeds: {}", call.name, said.text);
         }
     }
-    assert_eq!(server.connections(), 0, "it called an address of this machine, which is not allowed");
+    assert_eq!(server.connections().await, 0, "it called an address of this machine, which is not allowed");
     Ok(())
 }
 

@@ -245,7 +245,7 @@ pub async fn a_resolver_follows_no_redirect(bench: Bench) -> Held {
         let server = server(Behaviour::Redirect { status, to: elsewhere.address.clone() }).await;
         let Some(resolved) = asked(&bench, &server.address).await else { return Ok(()) };
         assert!(resolved.is_err(), "a redirect ({status}) gives a secret");
-        assert_eq!(elsewhere.connections(), 0, "a redirect ({status}) is followed");
+        assert_eq!(elsewhere.connections().await, 0, "a redirect ({status}) is followed");
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ pub async fn without_its_secret_it_sends_nothing(bench: Bench) -> Held {
             }
         }
     }
-    assert_eq!(server.connections(), 0, "it called the server without a secret");
+    assert_eq!(server.connections().await, 0, "it called the server without a secret");
     Ok(())
 }
 

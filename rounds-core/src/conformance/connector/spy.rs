@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
+use crate::audit::AuditEntry;
 use crate::connector::CheckReport;
 use crate::plan::Plan;
 use crate::plugin::{Registration, Registry};
+use crate::ports::store::AuditQuery;
 use crate::ports::{AdapterInfo, ApprovedStep, CallContext, DryRun, ExecutionAdapter, Inverse, PortError, ReadStep};
 use crate::service::ConnectorDraft;
 use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
@@ -121,6 +123,15 @@ impl Approval {
     /// Everything that was run.
     pub(super) fn ran(&self) -> Vec<Ran> {
         self.ran.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The digests on the audit rows of the steps that ran.
+    pub(super) async fn receipts(&self) -> Vec<String> {
+        let who = self.rig.person();
+        let query = AuditQuery { action: Some(AuditEntry::PLAN_STEP.into()), ..AuditQuery::new(who.org_id.clone()) };
+        let page = self.rig.rounds().audit().list(who, query).await;
+        let page = page.unwrap_or_else(|error| panic!("the audit log cannot be read: {error}"));
+        page.rows.iter().filter_map(|row| Some(row.entry.metadata.get("digest")?.as_str()?.to_owned())).collect()
     }
 
     /// Stops the services.

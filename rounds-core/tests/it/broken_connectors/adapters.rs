@@ -69,9 +69,19 @@ fn unexplained() -> Registration {
 }
 
 /// Says what it takes, and takes anything.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize)]
 #[serde(transparent)]
-struct Anything(#[schemars(with = "Config")] Value);
+struct Anything(Value);
+
+impl JsonSchema for Anything {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Config::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Config::json_schema(generator)
+    }
+}
 
 fn careless() -> Registration {
     registration! {
