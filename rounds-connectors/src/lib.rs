@@ -7,7 +7,13 @@
 
 mod http;
 mod remote;
+#[cfg(any(feature = "github", feature = "gitlab"))]
+mod scm;
 
+#[cfg(feature = "github")]
+pub mod github;
+#[cfg(feature = "gitlab")]
+pub mod gitlab;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "models")]
