@@ -167,7 +167,9 @@ impl Forge for Project<'_> {
                 match Kind::from_mode(&one.mode) {
                     Some(kind) if !one.name.contains('/') => entries.push(Entry { name: one.name, kind, id: one.id }),
                     _ => {
-                        return Err(self.session.odd("an entry of a folder with a mode or name that git does not have"));
+                        return Err(self
+                            .session
+                            .odd("an entry of a folder with a mode or name that git does not have"));
                     }
                 }
             }

@@ -39,7 +39,7 @@ pub(crate) fn visible(text: &str) -> String {
 /// It is empty, too long, or holds what is not plain text in a line.
 pub(crate) fn title(field: &str, text: &str) -> Result<String, Refusal> {
     let trimmed = text.trim();
-    let odd = trimmed.chars().find(|c| *c != ' ' && !is_plain(*c));
+    let odd = trimmed.chars().find(|c| *c != ' ' && !is_written(*c));
     let length = trimmed.chars().count();
     if let Some(odd) = odd {
         return Err(Refusal::new("title", format!("{field}: found {odd:?}; plain text in one line is accepted")));
@@ -56,7 +56,7 @@ pub(crate) fn title(field: &str, text: &str) -> Result<String, Refusal> {
 /// It is too long, or holds control characters or marks that cannot be seen.
 pub(crate) fn body(field: &str, text: &str) -> Result<String, Refusal> {
     let text = text.replace("\r\n", "\n");
-    if let Some(odd) = text.chars().find(|c| !matches!(c, ' ' | '\n' | '\t') && !is_plain(*c)) {
+    if let Some(odd) = text.chars().find(|c| !matches!(c, ' ' | '\n' | '\t') && !is_written(*c)) {
         return Err(Refusal::new("body", format!("{field}: found {odd:?}; plain text in lines is accepted")));
     }
     // What a forge renders invisibly would be approved by nobody who reads the page there.
@@ -75,6 +75,11 @@ pub(crate) fn is_plain(c: char) -> bool {
     // What `Debug` writes out is control, format, private use, unassigned, or a mark that hangs on another character.
     let mut escaped = c.escape_debug();
     c == '"' || c == '\'' || c == '\\' || (escaped.next() == Some(c) && escaped.next().is_none())
+}
+
+/// Whether a character may be in somebody's prose: what is seen, and the mark after a sign that makes an emoji of it.
+fn is_written(c: char) -> bool {
+    is_plain(c) || c == '\u{fe0f}'
 }
 
 /// The name of a branch, by the rules of git (`git check-ref-format`), without what only makes trouble.
