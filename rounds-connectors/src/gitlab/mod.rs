@@ -256,7 +256,7 @@ Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables
             ""
         };
         Ok(DryRun::not_by_server(format!(
-            "GitLab has no dry-run of a pipeline.\nbranch: {} at {at}\ncredential: {said}{wrong}",
+            "GitLab has no dry-run of a pipeline.\nbranch: {} at {at}\nrights: {said}{wrong}",
             job.name
         )))
     }

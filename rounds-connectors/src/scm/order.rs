@@ -82,7 +82,7 @@ impl Order<'_> {
             "{} has no dry-run of its own; this is the change against what is there now.\n\
              base: {} {} at {at}\n\
              branch: rounds/<plan id>-<number of the step>, made when the step runs; nothing is pushed to a branch that exists\n\
-             credential: {}\n",
+             rights: {}\n",
             forge.name(),
             forge.repository(),
             self.base,

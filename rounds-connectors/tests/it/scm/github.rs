@@ -98,7 +98,7 @@ async fn an_approved_change_is_one_branch_with_one_commit_and_one_pull_request()
     let shown = preview(&plan);
     for part in [
         &format!("base: acme/shop main at {base}"),
-        "credential: may push",
+        "rights: may push",
         "-replicas: 2\n+replicas: 4\n",
         "--- /dev/null\n+++ b/deploy/new/cache.yaml",
         "+++ /dev/null",

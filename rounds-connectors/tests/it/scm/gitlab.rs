@@ -77,7 +77,7 @@ async fn an_approved_change_is_one_branch_with_one_commit_and_one_merge_request(
     let plan = rig.propose([open(&server)]).await.unwrap();
     assert!(server.asked().iter().all(|line| line.starts_with("GET ")), "a dry-run only reads");
     assert!(preview(&plan).contains("-replicas: 2\n+replicas: 4\n"), "{}", preview(&plan));
-    assert!(preview(&plan).contains("credential: may push (access level 30)"), "{}", preview(&plan));
+    assert!(preview(&plan).contains("rights: may push (access level 30)"), "{}", preview(&plan));
     let done = approve(&rig, &plan).await;
     assert_eq!(done.steps[0].status, StepStatus::Done, "{}", error(&done));
     assert!(output(&done).contains("merge_requests/1"), "{}", output(&done));

@@ -22,6 +22,10 @@ pub(crate) struct Hub {
     pub(crate) minted: BTreeMap<String, Value>,
     /// What the installation was granted.
     pub(crate) granted: Vec<&'static str>,
+    /// The token that may do everything.
+    pub(crate) token: String,
+    /// What people can see of what was asked: branches, pull requests, dispatches.
+    pub(crate) effects: u64,
 }
 
 impl Hub {
@@ -48,6 +52,8 @@ impl Hub {
             archived: false,
             minted: BTreeMap::new(),
             granted,
+            token: TOKEN.into(),
+            effects: 0,
         }
     }
 
@@ -58,7 +64,7 @@ impl Hub {
 
     fn allows(&self, asked: &Asked, permission: &str, level: &str) -> Result<(), Said> {
         let token = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
-        if token == TOKEN {
+        if token == self.token {
             return Ok(());
         }
         let Some(permissions) = self.minted.get(token) else {
@@ -265,6 +271,7 @@ impl Hub {
                     return Err(message(422, "Object does not exist"));
                 }
                 self.git.branches.insert(name.into(), id.into());
+                self.effects += 1;
                 Said::new(
                     201,
                     json!({ "ref": format!("refs/heads/{name}"), "object": { "type": "commit", "sha": id } }),
@@ -304,6 +311,7 @@ impl Hub {
                 let said = self.pull(asked);
                 if said.status == 201 {
                     self.pulls.push(said.body.clone());
+                    self.effects += 1;
                 }
                 said
             }
@@ -342,6 +350,7 @@ impl Hub {
                     return Err(message(422, &format!("No ref found for: {}", text(&asked.body, "ref"))));
                 }
                 self.dispatched.push(asked.body.clone());
+                self.effects += 1;
                 Said::new(204, Value::Null)
             }
             _ => none(),

@@ -14,6 +14,9 @@ pub(crate) struct Lab {
     pub(crate) merges: Vec<Value>,
     pub(crate) pipelines: Vec<Value>,
     pub(crate) level: u64,
+    pub(crate) token: String,
+    /// What people can see of what was asked: branches, merge requests, pipelines.
+    pub(crate) effects: u64,
 }
 
 impl Lab {
@@ -31,7 +34,7 @@ impl Lab {
                 (".gitlab-ci.yml", Some("test: {}\n")),
             ],
         );
-        Self { git, merges: Vec::new(), pipelines: Vec::new(), level: 30 }
+        Self { git, merges: Vec::new(), pipelines: Vec::new(), level: 30, token: TOKEN.into(), effects: 0 }
     }
 
     pub(crate) fn made(&self) -> Vec<(String, String)> {
@@ -91,6 +94,7 @@ impl Lab {
         let tree = self.git.tree_of(&files);
         let id = self.git.commit(&tree, &[start], text(body, "commit_message"));
         self.git.branches.insert(branch, id.clone());
+        self.effects += 1;
         Ok(Said::new(201, self.commit_json(&id)))
     }
 
@@ -116,6 +120,7 @@ impl Lab {
             "web_url": format!("https://gitlab.example/infra/apps/shop/-/merge_requests/{iid}"),
         });
         self.merges.push(merge.clone());
+        self.effects += 1;
         Ok(Said::new(201, merge))
     }
 
@@ -207,6 +212,7 @@ impl Lab {
                     return Err(Said::new(400, json!({ "message": { "base": ["Reference not found"] } })));
                 }
                 self.pipelines.push(asked.body.clone());
+                self.effects += 1;
                 let id = self.pipelines.len();
                 Said::new(
                     201,
@@ -231,7 +237,7 @@ fn content(action: &Value) -> Vec<u8> {
 
 impl Fake for Lab {
     fn answer(&mut self, asked: &Asked) -> Said {
-        if asked.header("private-token") != TOKEN {
+        if asked.header("private-token") != self.token {
             return Said::new(401, json!({ "message": "401 Unauthorized" }));
         }
         let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();

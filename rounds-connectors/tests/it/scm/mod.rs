@@ -1,13 +1,13 @@
 //! The connectors of code forges, each against a stand-in that keeps a git repository.
 
-mod git;
+pub(crate) mod git;
 mod github;
 mod github_app;
 mod github_revert;
 mod gitlab;
-mod hub;
-mod lab;
-mod server;
+pub(crate) mod hub;
+pub(crate) mod lab;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn refusal(rig: &AdapterRig, step: StepSpec) -> String {
 }
 
 /// The first config example of a connector's page.
-fn documented(page: &str) -> serde_json::Value {
+pub(crate) fn documented(page: &str) -> serde_json::Value {
     let json = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     serde_json::from_str(json).unwrap()
 }
