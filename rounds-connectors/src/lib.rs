@@ -7,9 +7,15 @@
 
 mod http;
 mod remote;
+#[cfg(any(feature = "github", feature = "gitlab"))]
+mod scm;
 
 #[cfg(feature = "alert-rules")]
 pub mod alert_rules;
+#[cfg(feature = "github")]
+pub mod github;
+#[cfg(feature = "gitlab")]
+pub mod gitlab;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "models")]

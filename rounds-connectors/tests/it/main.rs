@@ -33,5 +33,7 @@ mod playbook_cluster;
 mod prometheus;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(all(feature = "github", feature = "gitlab"))]
+mod scm;
 #[cfg(feature = "secrets")]
 mod vault;

@@ -1,5 +1,9 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(all(feature = "github", feature = "gitlab"))]
+mod github;
+#[cfg(all(feature = "github", feature = "gitlab"))]
+mod gitlab;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "models")]

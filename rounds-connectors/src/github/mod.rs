@@ -1,0 +1,421 @@
+//! `github`: pull requests, reverts and workflow dispatches on GitHub and GitHub Enterprise Server, and reads for whoever
+//! proposes them. REST API version 2022-11-28.
+//!
+//! **What it does.** `github.open_pull_request` and `github.revert_commit` make one branch with one commit, and a pull
+//! request for it. `github.dispatch_workflow` starts a workflow. `github.get_pull_request`, `github.list_commits` and
+//! `github.get_file` read. Nothing is merged, no branch that exists is pushed to, nothing is forced.
+//!
+//! **Exactly once.** The branch is `rounds/<plan id>-<ordinal>`. An attempt after one whose answer was lost finds it, proves
+//! that it is its own (one commit on the base branch, with the step's message and exactly its changes) and goes on
+//! from there; a branch of that name with anything else is left alone. Blobs, trees and commits that nothing points to are
+//! seen by nobody: the ref is the first effect. A dispatch has no such proof, so one whose answer was lost is unknown.
+//!
+//! **What it was made against.** `review` is pure and cannot look, so what the proposer saw is part of the parameters
+//! (`blobSha` of a file, `baseSha` of the step), as `github.get_file` says it. The dry-run says what is there now, and
+//! `execute` refuses what is not as the parameters say. A whole file is never written over one that they do not name; an exact
+//! replacement is its own proof, as its text must be there exactly once.
+//!
+//! **Rights.** A fine-grained token, or an App's installation: contents and pull requests (read and write) for pull
+//! requests; actions (write) for dispatches; workflows (write) only with `allowPipelineFiles`. An App's token is asked
+//! for at each call, for one repository and for what the step needs.
+//!
+//! **Limits.** 50 files a step, 256 KiB of proposed text, files of 1 MiB; folders as large as GitHub lists in one answer of
+//! 4 MiB; 25 inputs (GitHub's). A revert is refused where a later commit touched one of the files at all. Symbolic links and
+//! submodules are neither followed nor changed. A repository that has moved is refused: redirects are not followed.
+//! A reusable script that a workflow runs is a file like any other: keep such folders out of `paths`.
+
+mod api;
+mod auth;
+mod config;
+mod steps;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rounds_core::plugin::{BuildContext, BuildError, Host};
+use rounds_core::ports::{
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, PortError, ReadStep, SecretHandle,
+};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use self::config::{GithubApp, GithubConfig};
+
+use self::api::Repository;
+use self::auth::Need;
+use self::steps::{DispatchWorkflow, GetPullRequest, Job, ListCommits};
+use crate::scm::edits::Work;
+use crate::scm::forge::{Failure, Forge as _};
+use crate::scm::names::{Branches, Repositories, quoted, short, visible};
+use crate::scm::order::{Occasion, Order};
+use crate::scm::paths::PathRules;
+use crate::scm::reads;
+use crate::scm::session::{Ask, Remote, Span};
+
+rounds_core::register_connector! {
+    kind: "github",
+    title: "GitHub",
+    role: Execution,
+    secret: Required("A fine-grained personal access token; with `app`, the App's private key as a PEM file."),
+    config: GithubConfig,
+    build: Github::new,
+    check_secret: |_, secret| auth::check_secret(secret),
+}
+
+/// What an operator allows.
+#[derive(Debug)]
+struct Rules {
+    config: GithubConfig,
+    repositories: Repositories,
+    paths: PathRules,
+    reads: PathRules,
+    refs: Branches,
+}
+
+impl Rules {
+    fn new(config: GithubConfig) -> Result<Self, String> {
+        let repositories = Repositories::new("repository", "repositories", &config.repositories, false, true)?;
+        let paths = PathRules::new("paths", &config.paths, config.allow_pipeline_files)?;
+        let reads = PathRules::new("readPaths", &config.read_paths, false)?;
+        let refs = Branches::new(&config.refs)?;
+        for (field, list) in [("workflows", &config.workflows), ("destructiveWorkflows", &config.destructive_workflows)]
+        {
+            for (at, name) in list.iter().enumerate() {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+                let yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+                if !yaml || !name.bytes().all(plain) {
+                    let found = quoted(name, 80);
+                    return Err(format!(
+                        "{field}[{at}]: found {found}; a workflow's file name such as `restart.yml` is accepted"
+                    ));
+                }
+            }
+        }
+        if let Some(stray) = config.destructive_workflows.iter().find(|name| !config.workflows.contains(name)) {
+            return Err(format!("destructiveWorkflows: found `{stray}`; one of `workflows` is accepted"));
+        }
+        if let Some(app) = &config.app {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+            if app.app_id.is_empty() || app.app_id.len() > 100 || !app.app_id.bytes().all(plain) {
+                return Err(format!(
+                    "app.appId: found {}; an id such as `123456` is accepted",
+                    quoted(&app.app_id, 80)
+                ));
+            }
+            if app.installation_id == 0 {
+                return Err("app.installationId: found 0; the number of the installation is accepted".into());
+            }
+        }
+        Ok(Self { config, repositories, paths, reads, refs })
+    }
+
+    /// Whether a file may be read: those that may be changed, and more.
+    fn readable(&self, path: &str) -> Result<(), Refusal> {
+        self.paths.permit_read(path).or_else(|refused| self.reads.permit_read(path).map_err(|_| refused))
+    }
+}
+
+/// An adapter of GitHub's.
+pub struct Github {
+    remote: Remote,
+    rules: Rules,
+    secret: SecretHandle,
+    host: Arc<Host>,
+}
+
+impl fmt::Debug for Github {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Github").field("remote", &self.remote).field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
+
+impl Github {
+    /// Checks the config in full and connects to nothing.
+    ///
+    /// # Errors
+    /// The config has a wrong value, or its address may not be called.
+    pub fn new(cx: BuildContext, config: GithubConfig) -> Result<Self, BuildError> {
+        let remote = Remote::new(
+            "GitHub",
+            &config.base_url,
+            config.timeout_sec,
+            config.ca_certificate.as_deref(),
+            &cx.host,
+            api::HEADERS,
+            api::judge,
+        )?;
+        let rules = Rules::new(config).map_err(BuildError::config)?;
+        Ok(Self { remote, rules, secret: cx.secret, host: cx.host })
+    }
+
+    async fn repository(&self, span: &Span, full: &str, need: Need) -> Result<Repository<'_>, Failure> {
+        let app = self.rules.config.app.as_ref();
+        let session = auth::session(&self.remote, span, &self.secret, app, Some(full), need).await?;
+        Ok(Repository::new(session, full))
+    }
+
+    /// The step again, from its own parameters: what runs is made of nothing else.
+    fn job(&self, step: &ReviewedStep) -> Result<Job, Refusal> {
+        Job::of(&step.spec(), &self.rules)
+    }
+
+    fn propose(&self) -> Need {
+        Need::Propose { workflows: self.rules.config.allow_pipeline_files }
+    }
+
+    async fn look(&self, span: &Span, job: &Job) -> Result<StepOutput, StepError> {
+        let repository = self.repository(span, job.repository(), Need::Read).await.map_err(Failure::unchanged)?;
+        match job {
+            Job::Pull(job) => pull(&repository, job).await.map_err(Failure::unchanged),
+            Job::Commits(job) => commits(&repository, job).await.map_err(Failure::unchanged),
+            Job::File(job) => reads::file(&repository, &job.path, &job.name).await,
+            Job::Open(_) | Job::Revert(_) | Job::Dispatch(_) => Err(StepError::not_started("this step is not a read")),
+        }
+    }
+
+    /// The branch is where the step says, if it says where.
+    async fn at(&self, repository: &Repository<'_>, job: &DispatchWorkflow) -> Result<String, StepError> {
+        let found = reads::resolved(repository, &job.name).await?;
+        match &job.ref_sha {
+            Some(expected) if *expected != found => Err(StepError::not_started(format!(
+                "GitHub: {} has moved on since the step was made up (found {found}, expected {expected}); propose again",
+                job.name
+            ))),
+            _ => Ok(found),
+        }
+    }
+
+    async fn dispatch(&self, repository: &Repository<'_>, job: &DispatchWorkflow) -> Result<StepOutput, StepError> {
+        let at = self.at(repository, job).await?;
+        let path = repository.at(&["actions", "workflows", &job.workflow, "dispatches"]);
+        let body = json!({ "ref": job.name, "inputs": job.inputs });
+        let what = format!("dispatching the workflow {}", job.workflow);
+        repository.session.send(Ask::post(what, path, body)).await.map_err(Failure::at_effect)?;
+        Ok(StepOutput::text(format!(
+            "dispatched {} of {} on {} (at {}); its run is on the repository's Actions page",
+            job.workflow,
+            job.repository,
+            job.name,
+            short(&at)
+        )))
+    }
+}
+
+impl Job {
+    /// The order for a pull request, of steps that open one.
+    fn order<'a>(&'a self, rules: &'a Rules, title: &'a str) -> Option<Order<'a>> {
+        match self {
+            Self::Open(job) => Some(Order {
+                base: &job.base,
+                work: Work::Changes { changes: &job.changes, base_sha: job.base_sha.as_deref() },
+                rules: &rules.paths,
+                title: &job.title,
+                body: &job.body,
+            }),
+            Self::Revert(job) => Some(Order {
+                base: &job.base,
+                work: Work::Revert { commit: &job.commit, parent: job.parent },
+                rules: &rules.paths,
+                title,
+                body: &job.body,
+            }),
+            Self::Dispatch(_) | Self::Pull(_) | Self::Commits(_) | Self::File(_) => None,
+        }
+    }
+
+    fn title(&self) -> String {
+        match self {
+            Self::Revert(job) => job.title(),
+            _ => String::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl ExecutionAdapter for Github {
+    fn describe(&self) -> AdapterInfo {
+        let rules = &self.rules;
+        let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        let usage = format!(
+            r#"GitHub. Steps, with their params:
+github.open_pull_request {{"repository": "owner/name", "base": "main", "title": "…", "body": "why", "changes": [{{"path": "deploy/web.yaml", "replace": [{{"old": "replicas: 2", "new": "replicas: 4"}}], "blobSha": "<as get_file says>"}}, {{"path": "new.yaml", "content": "whole file"}}, {{"path": "old.yaml", "delete": true, "blobSha": "…"}}], "baseSha": "<optional: as get_file says>"}}: a branch and a pull request; nothing is merged. Each `old` text must be in the file exactly once. A file that exists is only rewritten or deleted with its `blobSha` (or the step's `baseSha`).
+github.revert_commit {{"repository": "owner/name", "base": "main", "commit": "<40 digits>", "parent": 1, "title": "…", "body": "…"}}: a pull request that takes one commit back; `parent` only for merges.
+github.dispatch_workflow {{"repository": "owner/name", "workflow": "restart.yml", "ref": "main", "inputs": {{"name": "text"}}, "refSha": "<optional>"}}
+Reads: github.get_file {{"repository", "path", "ref": "main or 40 digits"}}; github.list_commits {{"repository", "ref", "path": "optional", "limit": 20}}; github.get_pull_request {{"repository", "number"}}.
+Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pipelines (.github/workflows, CODEOWNERS …): {}."#,
+            rules.repositories.listed(),
+            rules.paths.listed(),
+            rules.reads.listed(),
+            list(&rules.config.workflows),
+            rules.refs.listed(),
+            if rules.config.allow_pipeline_files { "allowed within the paths" } else { "refused" },
+        );
+        AdapterInfo::new(steps::KINDS, usage)
+    }
+
+    fn review(&self, step: &StepSpec, _: Mode) -> Result<ReviewedStep, Refusal> {
+        Job::of(step, &self.rules)?.reviewed(&self.rules)
+    }
+
+    async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
+        let span = Span::of(cx);
+        let job = self.job(step)?;
+        let title = job.title();
+        if let Some(order) = job.order(&self.rules, &title) {
+            let repository =
+                self.repository(&span, job.repository(), self.propose()).await.map_err(Failure::unchanged)?;
+            return Ok(DryRun::not_by_server(order.preview(&repository).await?));
+        }
+        let Job::Dispatch(job) = &job else {
+            return Ok(DryRun::not_by_server("a read: it changes nothing"));
+        };
+        let repository =
+            self.repository(&span, &job.repository, Need::ReadWorkflow).await.map_err(Failure::unchanged)?;
+        let at = self.at(&repository, job).await?;
+        #[derive(Deserialize)]
+        struct Found {
+            name: String,
+            path: String,
+            state: String,
+        }
+        let what = format!("reading the workflow {}", job.workflow);
+        let path = repository.at(&["actions", "workflows", &job.workflow]);
+        let found: Found = repository.session.json(Ask::get(what, path)).await.map_err(Failure::unchanged)?;
+        let wrong = if found.state == "active" {
+            ""
+        } else {
+            "\nthe step would fail: only an active workflow can be dispatched"
+        };
+        Ok(DryRun::not_by_server(format!(
+            "GitHub has no dry-run of a workflow.\nworkflow: {} ({}), {}\nbranch: {} at {at}{wrong}",
+            quoted(&found.name, 120),
+            visible(&found.path),
+            visible(&found.state),
+            job.name
+        )))
+    }
+
+    async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
+        let job = self.job(step.step())?;
+        self.look(&Span::of(cx), &job).await
+    }
+
+    async fn execute(&self, cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
+        let span = Span::of_effect(cx);
+        let job = self.job(step.step())?;
+        let title = job.title();
+        if let Some(order) = job.order(&self.rules, &title) {
+            let repository =
+                self.repository(&span, job.repository(), self.propose()).await.map_err(Failure::unchanged)?;
+            let link = self.host.link(&format!("/plans/{}", step.plan_id()));
+            let occasion = Occasion { plan: step.plan_id(), ordinal: step.ordinal(), link };
+            return order.place(&repository, &occasion).await;
+        }
+        match &job {
+            Job::Dispatch(job) => {
+                let repository =
+                    self.repository(&span, &job.repository, Need::Dispatch).await.map_err(Failure::unchanged)?;
+                self.dispatch(&repository, job).await
+            }
+            job => self.look(&span, job).await,
+        }
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        let span = Span::of(cx);
+        let app = self.rules.config.app.as_ref();
+        let exact: Vec<&str> = self.rules.repositories.exact().take(5).collect();
+        if exact.is_empty() {
+            let session = auth::session(&self.remote, &span, &self.secret, app, None, Need::Read).await?;
+            session.json::<Value>(Ask::get("testing the credential", ["rate_limit"])).await?;
+            return Ok(CheckReport::new(
+                "reached GitHub, and the credential is accepted; name a repository in full to have its rights tested",
+            ));
+        }
+        let mut said = Vec::new();
+        for full in exact {
+            let repository = self.repository(&span, full, Need::Read).await?;
+            let rights = repository.rights().await?;
+            let rights = if app.is_some() { "the App is installed there".into() } else { rights.said };
+            said.push(format!("{full}: {rights}"));
+        }
+        Ok(CheckReport::new(format!("reached GitHub. {}", said.join("; "))))
+    }
+}
+
+async fn pull(repository: &Repository<'_>, job: &GetPullRequest) -> Result<StepOutput, Failure> {
+    #[derive(Deserialize)]
+    struct Found {
+        title: String,
+        state: String,
+        #[serde(default)]
+        merged: bool,
+        html_url: String,
+        body: Option<String>,
+        mergeable_state: Option<String>,
+        changed_files: Option<u64>,
+        head: End,
+        base: End,
+    }
+    #[derive(Deserialize)]
+    struct End {
+        #[serde(rename = "ref")]
+        name: String,
+        sha: String,
+    }
+    let number = job.number.to_string();
+    let what = format!("reading the pull request {number}");
+    let found: Found = repository.session.json(Ask::get(what, repository.at(&["pulls", &number]))).await?;
+    let state = if found.merged { "merged".to_owned() } else { visible(&found.state) };
+    Ok(StepOutput::text(format!(
+        "pull request {number} of {}: {}\nstate: {state}, mergeable: {}, files: {}\nfrom {} ({}) into {} ({})\n{}\ntext: {}",
+        repository.full,
+        quoted(&found.title, 300),
+        quoted(found.mergeable_state.as_deref().unwrap_or("unknown"), 40),
+        found.changed_files.map_or_else(|| "?".into(), |count| count.to_string()),
+        quoted(&found.head.name, 200),
+        short(&found.head.sha),
+        quoted(&found.base.name, 200),
+        short(&found.base.sha),
+        visible(&found.html_url),
+        quoted(found.body.as_deref().unwrap_or_default(), 4_000)
+    )))
+}
+
+async fn commits(repository: &Repository<'_>, job: &ListCommits) -> Result<StepOutput, Failure> {
+    #[derive(Deserialize)]
+    struct Listed {
+        sha: String,
+        commit: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        message: String,
+        author: Option<Author>,
+    }
+    #[derive(Deserialize)]
+    struct Author {
+        name: Option<String>,
+        date: Option<String>,
+    }
+    let mut ask =
+        Ask::get("listing commits", repository.at(&["commits"])).query("sha", &job.name).query("per_page", job.limit);
+    if let Some(path) = &job.path {
+        ask = ask.query("path", path);
+    }
+    let found: Vec<Listed> = repository.session.json(ask).await?;
+    let mut lines = Vec::new();
+    for listed in found.into_iter().take(job.limit as usize) {
+        let (name, date) = listed.commit.author.map(|author| (author.name, author.date)).unwrap_or_default();
+        lines.push(format!(
+            "{} {} {} {}",
+            visible(&listed.sha),
+            visible(&date.unwrap_or_default()),
+            quoted(&name.unwrap_or_default(), 80),
+            quoted(listed.commit.message.lines().next().unwrap_or_default(), 200)
+        ));
+    }
+    Ok(StepOutput::text(if lines.is_empty() { "no commits".into() } else { lines.join("\n") }))
+}
