@@ -98,6 +98,11 @@ pub struct Notice {
     pub severity: String,
     /// The page to open, as a path such as `/plans/018f…`.
     pub link: String,
+    /// What it is about, the same in every notice about it: a plan (`plan/<id>`), or one episode of an alert, from firing to
+    /// resolved (`alert/<rule>/<instance>/<firing since, in ms>`). Channels put messages in one thread by it, and open and
+    /// close incidents. `None`: it was told before there was this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// Labels to route by.
     pub labels: BTreeMap<String, String>,
     /// The team it concerns. Rounds has routed by it already: a channel of a team gets what that team owns, and a channel
@@ -122,6 +127,7 @@ impl Notice {
             body: String::new(),
             severity: String::new(),
             link: String::new(),
+            about: None,
             labels: BTreeMap::new(),
             owner_team_id: None,
             asked: None,

@@ -277,9 +277,10 @@ pub(crate) fn transition(
             instance.silenced = false;
             commit = investigated(shared, commit, rule, &mut instance, true);
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
-            let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
+            let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
+            let key = format!("{about}/after_silence");
             let title = format!("{} is {}", rule.name, instance.state.as_str());
-            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, key, title);
+            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, (key, about), title);
         }
         return (commit, instance);
     };
@@ -309,7 +310,9 @@ pub(crate) fn transition(
     }
     if let (Some((kind, what)), false) = (notice, silenced) {
         let key = format!("alert/{}/{}", rule.id, row.id);
-        commit = told(shared, commit, rule, version, kind, key, format!("{} {what}", rule.name));
+        let since = row.firing_since.unwrap_or(now).timestamp_millis();
+        let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
+        commit = told(shared, commit, rule, version, kind, (key, about), format!("{} {what}", rule.name));
     }
     let commit = commit
         .event(shared.event(
@@ -354,12 +357,13 @@ fn told(
     rule: &AlertRule,
     version: u64,
     kind: NoticeKind,
-    key: String,
+    (key, about): (String, String),
     title: String,
 ) -> Commit {
     let link = format!("/alerts/{}", rule.id);
     let place = (rule.id.as_uuid(), version);
     let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
+    notice.notice.about = Some(about);
     notice.notice.severity = rule.severity.to_string();
     notice.notice.labels.clone_from(&rule.labels);
     notice.notice.owner_team_id = rule.owner_team_id;

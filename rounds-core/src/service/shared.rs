@@ -150,6 +150,7 @@ impl Shared {
                 body,
                 severity: String::new(),
                 link,
+                about: None,
                 labels: Default::default(),
                 owner_team_id: None,
                 asked: None,
@@ -175,6 +176,7 @@ impl Shared {
             plan.steps.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
         );
+        notice.notice.about = Some(format!("plan/{}", plan.id));
         notice.notice.owner_team_id = plan.owner_team_id;
         notice.notice.asked = asked(plan, kind);
         notice
