@@ -4,10 +4,14 @@
 
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
+#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
+mod chat;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 #[cfg(feature = "kubernetes")]
 mod corpus;
+#[cfg(feature = "email")]
+mod email;
 #[cfg(feature = "kubernetes")]
 mod gate_laws;
 #[cfg(feature = "kubernetes")]
@@ -28,7 +32,10 @@ mod playbook;
 mod playbook_cluster;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+mod receiver;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
+mod telling;
 #[cfg(feature = "secrets")]
 mod vault;
