@@ -8,6 +8,7 @@ mod approved_steps;
 mod chat;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
 #[cfg(feature = "email")]
