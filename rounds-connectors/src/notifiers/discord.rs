@@ -100,13 +100,15 @@ impl Discord {
             url.query_pairs_mut().append_pair("thread_id", thread);
         }
         let body = render(&Said::of(notice, self.host.link(&notice.link), ROOM), notice);
-        let answer = post::ask(self.hook.client(), &what, self.hook.client().post(url).json(&body)).await?;
+        let request = post::keyed(self.hook.client().post(url).json(&body), notice);
+        let answer = post::ask(self.hook.client(), &what, request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(refused(&what, &answer)) }
     }
 
     async fn test(&self) -> Result<CheckReport, PortError> {
         let (mut url, what) = self.hook.address().await?;
         url.set_query(None);
+        let token = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned();
         let answer = post::ask(self.hook.client(), &what, self.hook.client().get(url)).await?;
         if answer.status != StatusCode::OK {
             return Err(refused(&what, &answer));
@@ -116,9 +118,14 @@ impl Discord {
             let message = format!("{what} did not answer as Discord does: is the address that of a webhook?");
             return Err(PortError::new(PortErrorKind::Protocol, message));
         };
-        let name = line(webhook["name"].as_str().unwrap_or("without a name"), 80);
+        // The answer has the token in it, and whoever answers may put it anywhere.
+        let shown = |text: &str| {
+            let text = if token.is_empty() { text.to_owned() } else { text.replace(&token, "[redacted]") };
+            line(&text, 80)
+        };
+        let name = shown(webhook["name"].as_str().unwrap_or("without a name"));
         let report = CheckReport::new(format!("the webhook \"{name}\" is there; nothing was posted"));
-        Ok(report.with_facts([("channel".to_owned(), line(channel, 40))]))
+        Ok(report.with_facts([("channel".to_owned(), shown(channel))]))
     }
 }
 

@@ -136,11 +136,16 @@ impl Pagerduty {
         Ok(key.expose_secret().trim().into())
     }
 
-    async fn enqueue(&self, mut event: Value) -> Result<(), PortError> {
+    async fn enqueue(&self, mut event: Value, notice: Option<&Notice>) -> Result<(), PortError> {
         let key = self.key().await?;
         event["routing_key"] = json!(key.expose_secret());
         let what = format!("PagerDuty ({})", self.url.host_str().unwrap_or_default());
-        let answer = post::ask(&self.client, &what, self.client.post(self.url.clone()).json(&event)).await?;
+        let request = self.client.post(self.url.clone()).json(&event);
+        let request = match notice {
+            Some(notice) => post::keyed(request, notice),
+            None => request,
+        };
+        let answer = post::ask(&self.client, &what, request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(refused(&what, &answer, &key)) }
     }
 }
@@ -243,7 +248,7 @@ impl Notifier for Pagerduty {
     async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
         http::within(cx, self.timeout, "PagerDuty", async {
             // What is resolved and was never triggered is dropped.
-            self.enqueue(json!({ "event_action": "resolve", "dedup_key": "rounds/check" })).await?;
+            self.enqueue(json!({ "event_action": "resolve", "dedup_key": "rounds/check" }), None).await?;
             Ok(CheckReport::new(
                 "PagerDuty takes events with this key: one was sent that resolves nothing, and nobody was paged",
             ))
@@ -253,7 +258,7 @@ impl Notifier for Pagerduty {
 
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         let event = event(notice, self.host.link(&notice.link));
-        http::within(cx, self.timeout, "PagerDuty", self.enqueue(event)).await
+        http::within(cx, self.timeout, "PagerDuty", self.enqueue(event, Some(notice))).await
     }
 }
 

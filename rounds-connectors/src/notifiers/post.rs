@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use rounds_core::plugin::{BuildContext, BuildError, Host};
-use rounds_core::ports::{PortError, PortErrorKind, SecretHandle};
+use rounds_core::ports::{Notice, PortError, PortErrorKind, SecretHandle};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -39,6 +39,15 @@ pub(super) async fn ask(client: &Client, what: &str, request: RequestBuilder) ->
     let (status, headers) = (response.status(), response.headers().clone());
     let body = http::read_body(response, ERROR_BODY).await.unwrap_or_default();
     Ok(Answer { status, headers, body })
+}
+
+/// The request with the notice's key, which is the same for each delivery of it: none of these services looks at it, a relay
+/// in between may.
+pub(super) fn keyed(request: RequestBuilder, notice: &Notice) -> RequestBuilder {
+    match HeaderValue::from_str(&notice.idempotency_key) {
+        Ok(key) => request.header("Idempotency-Key", key),
+        Err(_) => request,
+    }
 }
 
 /// What a status that is no success means, with the wait that was asked for.

@@ -85,7 +85,8 @@ impl Teams {
     async fn post(&self, notice: &Notice) -> Result<(), PortError> {
         let (url, what) = self.hook.address().await?;
         let body = message(notice, self.host.link(&notice.link));
-        let answer = post::ask(self.hook.client(), &what, self.hook.client().post(url).json(&body)).await?;
+        let request = post::keyed(self.hook.client().post(url).json(&body), notice);
+        let answer = post::ask(self.hook.client(), &what, request).await?;
         judge(&what, &answer)
     }
 

@@ -41,6 +41,7 @@ async fn every_channel_says_what_is_asked_where_how_bad_and_where_it_is_decided(
         channel.send(&cx(), &asking()).await.unwrap();
         let (_, headers, body) = receiver.last();
         assert_eq!(headers["content-type"], "application/json", "{name}");
+        assert_eq!(headers["idempotency-key"], "plan/1/proposed", "{name}");
         let said = texts(&body).replace('\\', "");
         for part in [
             "DECISION NEEDED",
@@ -208,7 +209,8 @@ async fn pagerduty_opens_and_closes_one_incident_for_one_thing() {
 
 #[tokio::test]
 async fn a_test_of_a_channel_disturbs_nobody() {
-    let webhook = json!({ "id": "42", "name": "rounds \u{202E}", "channel_id": "7", "token": "hunter2" }).to_string();
+    let webhook =
+        json!({ "id": "42", "name": "rounds hunter2 \u{202E}", "channel_id": "7", "token": "hunter2" }).to_string();
     let (receiver, url) = Receiver::serve((200, vec![], webhook)).await;
     let checked = discord(&url).check(&cx()).await.unwrap();
     assert_eq!((receiver.method().as_str(), receiver.last().0.as_str()), ("GET", "/api/webhooks/42/hunter2"));

@@ -95,6 +95,7 @@ const COUNTED: usize = 10_000;
 /// How many letters are decided on in one commit.
 const AT_ONCE: usize = 50;
 
+#[allow(clippy::large_enum_variant, reason = "a page of them at a time, and each is about to be shown or stored")]
 /// A letter as it is stored.
 #[derive(Debug, Clone)]
 enum Letter {

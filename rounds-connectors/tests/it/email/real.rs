@@ -122,7 +122,13 @@ async fn what_a_server_refuses_is_tried_again_only_if_it_says_so() {
         ("x", PASSWORD, config(json!({ "to": ["gone@example.com"] })), K::Invalid, "550 \"5.1.1"),
         ("x", PASSWORD, config(json!({ "to": ["full@example.com"] })), K::Unavailable, "452"),
         ("x", PASSWORD, config(json!({ "to": ["gone@example.com", "full@example.com"] })), K::Unavailable, "452"),
-        ("x", PASSWORD, config(json!({ "caCertificate": certificates().authority })), K::Unavailable, "invalid peer certificate"),
+        (
+            "x",
+            PASSWORD,
+            config(json!({ "caCertificate": certificates().authority })),
+            K::Unavailable,
+            "invalid peer certificate",
+        ),
         ("x", PASSWORD, config(json!({ "host": "127.0.0.1" })), K::Unavailable, "TLS could not be begun"),
         ("x", PASSWORD, config(json!({ "security": "tls" })), K::Unavailable, "TLS could not be begun"),
     ] {
