@@ -99,6 +99,21 @@ async fn a_channel_that_is_down_is_tried_again_with_growing_pauses_and_the_same_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_channel_that_asks_to_be_left_alone_is_and_not_for_ever() {
+    for (asked, least) in [(60, 60), (1_000_000, 15 * 60)] {
+        let world = with_channels(Settings::default(), &["chat"]).await;
+        lock(&world.channel.fails).push_back(PortErrorKind::RateLimited);
+        *lock(&world.channel.retry_after) = Some(secs(asked));
+        let _running = world.start();
+        let began = world.now();
+        world.propose(&["restart app/web"]).await;
+        until("it is told in the end", async || lock(&world.channel.told).len() == 1).await;
+        let took = rounds_core::time::elapsed(began, world.now());
+        assert!(took >= secs(least) && took < secs(least + 10), "{asked} s were asked for: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_delivered_is_a_dead_letter_and_stops_nothing_else() {
     let world = with_channels(Settings { notice_attempts: 3, ..Settings::default() }, &["chat"]).await;
     lock(&world.channel.fails).extend([PortErrorKind::Unavailable; 3]);

@@ -1,5 +1,6 @@
 //! Servers that want something else than mail, and what was said to them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::receiver::{asking, cx};
 struct Hostile {
     port: u16,
     heard: Arc<Mutex<Vec<u8>>>,
+    sessions: Arc<AtomicUsize>,
 }
 
 impl Hostile {
@@ -25,12 +27,15 @@ impl Hostile {
         let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
         let script: Arc<Vec<String>> = Arc::new(script.iter().map(|said| (*said).to_owned()).collect());
         let hears = Arc::clone(&heard);
+        let sessions: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&sessions);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(play(stream, Arc::clone(&script), endless, Arc::clone(&hears)));
             }
         });
-        Self { port, heard }
+        Self { port, heard, sessions }
     }
 
     fn heard(&self) -> String {
@@ -89,6 +94,7 @@ async fn who_refuses_tls_after_offering_it_hears_no_more() {
         let server = Hostile::start(&["220 hi\r\n", "250-x\r\n250 STARTTLS\r\n", answer], None).await;
         let error = channel(server.port, Some(PASSWORD), signed_in()).send(&cx(), &asking()).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
+        assert_eq!(server.sessions.load(Ordering::SeqCst), 1, "trying again is its caller's");
         assert!(server.heard().ends_with("STARTTLS\r\n"), "{}", server.heard());
     }
 }
