@@ -136,10 +136,8 @@ fn refused(what: &str, answer: &Answer) -> PortError {
     let advice = match (answer.status, said["code"].as_u64()) {
         (StatusCode::TOO_MANY_REQUESTS, _) => {
             // In the body it has fractions of a second.
-            let wait = said["retry_after"].as_f64().filter(|wait| (0.0..=86_400.0).contains(wait));
-            if let Some(wait) = wait {
-                error.retry_after = Some(Duration::from_secs_f64(wait.ceil()));
-            }
+            let wait = said["retry_after"].as_f64().and_then(|wait| http::wait(wait.ceil()));
+            error.retry_after = wait.or(error.retry_after);
             "it takes no more just now".to_owned()
         }
         (StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(10_003)) => {

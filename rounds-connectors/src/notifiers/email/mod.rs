@@ -250,3 +250,19 @@ impl Notifier for Email {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_unencrypted_beyond_this_machine_and_private_networks() {
+        for inside in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "::ffff:10.0.0.1"] {
+            unencrypted_only_inside("the server", inside.parse().unwrap()).unwrap();
+        }
+        for outside in ["1.1.1.1", "2606:4700::1111", "169.254.169.254", "192.0.2.1", "0.0.0.0", "224.0.0.1"] {
+            let error = unencrypted_only_inside("the server", outside.parse().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("security"), "{outside}: {error}");
+        }
+    }
+}
