@@ -168,6 +168,25 @@ fn refused(what: &str, answer: &Answer, key: &SecretString) -> PortError {
     error
 }
 
+/// The events of a notice: one, or where it tells of several things, one for each of them as it stands now.
+fn events(notice: &Notice, link: impl Fn(&str) -> Option<String>) -> Vec<Value> {
+    if notice.folded.is_empty() {
+        return vec![event(notice, link(&notice.link))];
+    }
+    let mut stands: Vec<Notice> = Vec::new();
+    for one in &notice.folded {
+        let mut now = Notice::new(one.kind, notice.idempotency_key.clone(), one.at, one.title.clone());
+        (now.severity, now.link, now.about) = (one.severity.clone(), one.link.clone(), one.about.clone());
+        // What all of them have in common.
+        now.labels.clone_from(&notice.labels);
+        match stands.iter_mut().find(|before| dedup_key(before) == dedup_key(&now)) {
+            Some(before) => *before = now,
+            None => stands.push(now),
+        }
+    }
+    stands.iter().map(|one| event(one, link(&one.link))).collect()
+}
+
 /// The event of a notice, but for the key.
 fn event(notice: &Notice, link: Option<String>) -> Value {
     let dedup_key = dedup_key(notice);
@@ -257,8 +276,15 @@ impl Notifier for Pagerduty {
     }
 
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
-        let event = event(notice, self.host.link(&notice.link));
-        http::within(cx, self.timeout, "PagerDuty", self.enqueue(event, Some(notice))).await
+        let events = events(notice, |path| self.host.link(path));
+        http::within(cx, self.timeout, "PagerDuty", async {
+            for event in events {
+                // Where one of several fails all are sent again, which changes nothing for those that were taken.
+                self.enqueue(event, Some(notice)).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -295,6 +321,31 @@ mod tests {
         let mut old = notice(NoticeKind::AlertResolved, "");
         old.link = "/alerts/1".into();
         assert_eq!(event(&old, None)["dedup_key"], "rounds//alerts/1");
+    }
+
+    #[test]
+    fn a_message_of_several_things_opens_and_closes_each_of_them() {
+        let folded = |kind: &str, about: &str| {
+            let at = "1970-01-01T00:00:00Z";
+            json!({ "kind": kind, "at": at, "title": about, "severity": "critical", "link": "/alerts/1", "about": about })
+        };
+        let mut several = notice(NoticeKind::AlertFiring, "");
+        several.folded = serde_json::from_value(json!([
+            folded("alert_firing", "alert/1"),
+            folded("alert_firing", "alert/2"),
+            folded("alert_resolved", "alert/1"),
+            folded("plan_ended", "plan/1"),
+        ]))
+        .unwrap();
+        let events = events(&several, |_| None);
+        let told: Vec<_> =
+            events.iter().map(|event| (event["event_action"].as_str(), event["dedup_key"].as_str())).collect();
+        let (trigger, resolve) = (Some("trigger"), Some("resolve"));
+        assert_eq!(
+            told,
+            [(resolve, Some("rounds/alert/1")), (trigger, Some("rounds/alert/2")), (resolve, Some("rounds/plan/1")),]
+        );
+        assert_eq!(events[1]["payload"]["summary"], "[CRITICAL] alert/2");
     }
 
     #[test]

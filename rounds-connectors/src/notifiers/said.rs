@@ -70,8 +70,8 @@ impl Said {
         let (level, tag) = level(notice);
         let (body, commands) = match (&notice.asked, notice.kind) {
             (Some(asked), _) => (String::new(), asked.commands.join("\n")),
-            // Of a plan that ended, the body is what it did.
-            (None, NoticeKind::PlanEnded) => (String::new(), notice.body.clone()),
+            // Of a plan that ended, the body is what it did; of several things in one message, it lists them.
+            (None, NoticeKind::PlanEnded) if notice.folded.is_empty() => (String::new(), notice.body.clone()),
             (None, _) => (notice.body.clone(), String::new()),
         };
         let page = (link.is_none() && !notice.link.is_empty()).then(|| {

@@ -186,6 +186,22 @@ impl AlertRule {
         Ok(())
     }
 
+    /// Its labels and those of its sample, as Prometheus would send them on: of two of one name the rule's, and
+    /// `alertname` is its name unless something else is. What a sample carries beyond [`Self::TEXT_MAX`] bytes is left out.
+    #[must_use]
+    pub fn labels_with(&self, sample: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.entry("alertname".into()).or_insert_with(|| self.name.clone());
+        let mut room = Self::TEXT_MAX;
+        for (name, value) in sample.iter().filter(|(name, _)| !name.starts_with("__")) {
+            if let Some(left) = room.checked_sub(name.len() + value.len()) {
+                room = left;
+                labels.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        labels
+    }
+
     /// Between two evaluations.
     #[must_use]
     pub fn interval(&self) -> Duration {

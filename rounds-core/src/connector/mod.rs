@@ -1,6 +1,8 @@
 //! Configured connectors, as rows.
 
 mod check;
+mod matcher;
+mod routing;
 
 use std::fmt;
 
@@ -14,6 +16,8 @@ use crate::id::{ConnectorId, OrgId, TeamId};
 use crate::time::Timestamp;
 
 pub use check::{Ability, CheckReport};
+pub use matcher::{InvalidMatcher, Matcher};
+pub use routing::{InvalidRouting, NoticeKind, Routing, Topic};
 
 /// Which port a connector implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,6 +89,9 @@ pub struct Connector {
     pub is_default: bool,
     /// The team that owns it.
     pub owner_team_id: Option<TeamId>,
+    /// Of a notifier: which notices it hears of, and how often. Other roles hear of none.
+    #[serde(default, skip_serializing_if = "Routing::is_everything")]
+    pub routing: Routing,
     /// Whether its last test passed.
     pub status: ConnectorStatus,
     /// When it was last tested.

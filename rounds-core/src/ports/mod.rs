@@ -29,6 +29,6 @@ pub use investigator::{
     ConnectorView, DatasourceView, FiredAlert, Investigator, PreviewedStep, ProposalPreview, Reading, Toolbox,
 };
 pub use model::{Completion, CompletionRequest, Message, Model, ModelInfo, StopReason, ToolCall, ToolSpec};
-pub use notifier::{Asked, Notice, NoticeKind, Notifier, Place};
+pub use notifier::{Asked, Folded, Notice, NoticeKind, Notifier, Place};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

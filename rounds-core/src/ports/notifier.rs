@@ -6,26 +6,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{Answers, CallContext, CheckReport, PortError};
+pub use crate::connector::NoticeKind;
+use crate::connector::Topic;
 use crate::id::{ConnectorId, NoticeId, OrgId, RequestId, TeamId};
 use crate::step::Tier;
 use crate::time::Timestamp;
-
-/// What happened, as somebody is told of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum NoticeKind {
-    /// An alert fires.
-    AlertFiring,
-    /// An alert recovered.
-    AlertResolved,
-    /// A plan waits for a decision.
-    PlanProposed,
-    /// A step of a plan waits for its own approval.
-    StepAwaitingApproval,
-    /// A plan ended: completed, failed, rejected, expired or cancelled.
-    PlanEnded,
-}
 
 /// What a notice asks people to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +88,12 @@ pub struct Notice {
     /// close incidents. `None`: it was told before there was this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
-    /// Labels to route by.
+    /// The labels of the alert: of its rule and of its sample, and `alertname`. Of a plan, those of the alert that it is
+    /// to end.
     pub labels: BTreeMap<String, String>,
+    /// The namespaces of a plan's targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
     /// The team it concerns. Rounds has routed by it already: a channel of a team gets what that team owns, and a channel
     /// of nobody in particular gets everything.
     #[serde(default)]
@@ -112,6 +101,38 @@ pub struct Notice {
     /// What it asks to decide, when it asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Which reminder it is, from 1; 0: it is told for the first time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeat: u32,
+    /// What it folds together, oldest first, when the channel gathers notices; `title` and `body` tell of all of it. At
+    /// most 100; a notice that asks for a decision is never folded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folded: Vec<Folded>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// One of several notices in one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Folded {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// When.
+    pub at: Timestamp,
+    /// One line.
+    pub title: String,
+    /// How bad it is, as in [`Notice::severity`].
+    pub severity: String,
+    /// The page to open, as a path.
+    pub link: String,
+    /// What it is about, as in [`Notice::about`]: of several about one thing, the last says how it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 impl Notice {
@@ -129,8 +150,22 @@ impl Notice {
             link: String::new(),
             about: None,
             labels: BTreeMap::new(),
+            namespaces: Vec::new(),
             owner_team_id: None,
             asked: None,
+            repeat: 0,
+            folded: Vec::new(),
+        }
+    }
+
+    /// What it is routed by.
+    #[must_use]
+    pub fn topic(&self) -> Topic<'_> {
+        Topic {
+            kind: self.kind,
+            severity: serde_json::from_value(serde_json::Value::String(self.severity.clone())).ok(),
+            labels: &self.labels,
+            namespaces: &self.namespaces,
         }
     }
 }

@@ -76,6 +76,7 @@ impl Connectors<'_> {
             revision: 1,
             is_default: draft.is_default,
             owner_team_id: draft.owner_team_id,
+            routing: draft.routing.unwrap_or_default(),
             status: ConnectorStatus::Unverified,
             last_verified_at: None,
             last_verify_error: None,
@@ -133,6 +134,10 @@ impl Connectors<'_> {
             next.secret = secret.clone().or_else(|| found.secret.clone());
             next.is_default = draft.is_default;
             next.owner_team_id = draft.owner_team_id;
+            // Who hears what is no part of what was approved: the revision stays.
+            if let Some(routing) = &draft.routing {
+                next.routing.clone_from(routing);
+            }
             self.may_answer(who, &next, speaks.clone())?;
             // A power is granted to a connector by its name, so another name is another connector.
             let same = next.name == found.name && next.config == found.config && secret.is_none();
@@ -168,7 +173,8 @@ impl Connectors<'_> {
             && draft.kind == found.kind
             && draft.config == found.config
             && draft.is_default == found.is_default
-            && draft.owner_team_id == found.owner_team_id;
+            && draft.owner_team_id == found.owner_team_id
+            && draft.routing.as_ref().is_none_or(|routing| *routing == found.routing);
         if is_so { Ok(found) } else { self.update(who, found.id, draft).await }
     }
 
@@ -290,7 +296,17 @@ impl Connectors<'_> {
         if let (SecretUse::None, Some(_)) = (registration.secret(), &secret) {
             return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", draft.kind)));
         }
-        Ok((registration.role(), secret))
+        let role = registration.role();
+        if let Some(routing) = draft.routing.as_ref().filter(|routing| !routing.is_everything()) {
+            if role != Role::Notifier {
+                return Err(Error::Invalid(format!(
+                    "routing: found on a connector of kind `{}`; only notification channels hear of notices",
+                    draft.kind
+                )));
+            }
+            routing.validate().map_err(|error| Error::Invalid(error.to_string()))?;
+        }
+        Ok((role, secret))
     }
 
     async fn change(
@@ -392,6 +408,10 @@ impl Connectors<'_> {
             .with("name", connector.name.clone())
             .with("kind", connector.kind.clone())
             .with("revision", connector.revision);
+        let entry = match connector.routing.is_everything() {
+            true => entry,
+            false => entry.with("routing", json!(connector.routing)),
+        };
         let data = json!({ "name": connector.name, "kind": connector.kind, "status": connector.status });
         Commit::new().audit(entry).event(self.shared.event(org, EventSubject::Connector, connector.id, name, data))
     }

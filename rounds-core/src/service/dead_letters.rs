@@ -368,6 +368,8 @@ impl DeadLetters<'_> {
             let Some(letter) = found.value.view().filter(|_| *found.value.org() == who.org_id) else { continue };
             return match letter.status {
                 NoticeStatus::Dead => Ok((found, letter)),
+                // Not a letter, but what makes some.
+                NoticeStatus::Gathering | NoticeStatus::Recurring => Err(Error::not_found("dead letter", id)),
                 NoticeStatus::Pending => Err(Error::Conflict {
                     code: "already_retried",
                     message: format!("{id} is on its way: it can be decided on again if that fails"),
@@ -444,6 +446,8 @@ pub(crate) async fn backlog(shared: &Shared, org: &OrgId) -> Result<BTreeMap<Opt
         match status {
             NoticeStatus::Pending => backlog.pending += 1,
             NoticeStatus::Dead => backlog.dead += 1,
+            // What waits in these is counted once it is on its way.
+            NoticeStatus::Gathering | NoticeStatus::Recurring => {}
         }
     };
     for kind in kinds(None) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Timestamp;
 use crate::alert::{AlertRule, Condition, Operator, Severity};
+use crate::connector::Routing;
 use crate::id::{AlertRuleId, ConnectorId, TeamId};
 
 /// What an operator writes to make or change a connector. As JSON, its kind is `type` (`kind` is taken, too):
@@ -37,6 +38,16 @@ pub struct ConnectorDraft {
     /// The team that owns it.
     #[serde(default)]
     pub owner_team_id: Option<TeamId>,
+    /// Of a notifier: which notices it hears of, and how often. Absent: everything, at once, and once; on a change: what
+    /// there is stays.
+    #[serde(default, deserialize_with = "routing")]
+    pub routing: Option<Routing>,
+}
+
+/// Its errors name the field.
+fn routing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Routing>, D::Error> {
+    let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
+    Routing::read(value).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
@@ -62,7 +73,15 @@ impl ConnectorDraft {
             secret_ref: None,
             is_default: false,
             owner_team_id: None,
+            routing: None,
         }
+    }
+
+    /// The same, hearing only of what a routing says: a notifier's.
+    #[must_use]
+    pub fn with_routing(mut self, routing: Routing) -> Self {
+        self.routing = Some(routing);
+        self
     }
 
     /// The same with a config.

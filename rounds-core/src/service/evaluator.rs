@@ -23,7 +23,7 @@ use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, Observation
 use crate::id::{AlertRuleId, ConnectorId};
 use crate::investigation::{Investigation, Trigger};
 use crate::ports::store::{
-    ClaimQuery, Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
+    ClaimQuery, Commit, Key, Lasts, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
 use crate::ports::{CallContext, EventSubject, NoticeKind, Query};
 use crate::time::{after_ms, elapsed};
@@ -280,7 +280,7 @@ pub(crate) fn transition(
             let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
             let key = format!("{about}/after_silence");
             let title = format!("{} is {}", rule.name, instance.state.as_str());
-            commit = told(shared, commit, rule, version, NoticeKind::AlertFiring, (key, about), title);
+            commit = told(shared, commit, rule, &instance, version, NoticeKind::AlertFiring, (key, about), title);
         }
         return (commit, instance);
     };
@@ -312,7 +312,7 @@ pub(crate) fn transition(
         let key = format!("alert/{}/{}", rule.id, row.id);
         let since = row.firing_since.unwrap_or(now).timestamp_millis();
         let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
-        commit = told(shared, commit, rule, version, kind, (key, about), format!("{} {what}", rule.name));
+        commit = told(shared, commit, rule, &instance, version, kind, (key, about), format!("{} {what}", rule.name));
     }
     let commit = commit
         .event(shared.event(
@@ -351,10 +351,12 @@ fn investigated(
 }
 
 /// And a notice about a rule.
+#[allow(clippy::too_many_arguments, reason = "a notice has that many parts")]
 fn told(
     shared: &Shared,
     commit: Commit,
     rule: &AlertRule,
+    instance: &AlertInstance,
     version: u64,
     kind: NoticeKind,
     (key, about): (String, String),
@@ -365,7 +367,11 @@ fn told(
     let mut notice = shared.notice(&rule.org_id, place, kind, key, title, rule.description.clone(), link);
     notice.notice.about = Some(about);
     notice.notice.severity = rule.severity.to_string();
-    notice.notice.labels.clone_from(&rule.labels);
+    notice.notice.labels = rule.labels_with(&instance.last_labels);
+    if kind == NoticeKind::AlertFiring {
+        notice.lasts =
+            instance.firing_since.map(|firing_since| Lasts::Alert { instance_id: instance.id, firing_since });
+    }
     notice.notice.owner_team_id = rule.owner_team_id;
     commit.insert(notice)
 }

@@ -13,19 +13,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dead_letters::died;
+use super::digest::digest;
 use super::error::Error;
+use super::gathering::{addressed, ahead, flush, is_told};
 use super::guard::{SLACK, guarded};
+use super::hearing::{hearing, labelled};
 use super::observe::woken;
+use super::reminding::{lasts, remind, reminded};
 use super::shared::{Shared, backoff_ms, millis};
 use crate::connector::Connector;
 use crate::connector::Role;
-use crate::id::{ConnectorId, NoticeId, TeamId};
-use crate::ports::CallContext;
+use crate::id::{ConnectorId, NoticeId};
 use crate::ports::store::{
-    ClaimQuery, Commit, Key, Lease, ListQuery, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned,
-    WorkerId,
+    ClaimQuery, Commit, Key, Lease, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
-use crate::time::after_ms;
+use crate::ports::{CallContext, Notice};
+use crate::time::{Timestamp, after_ms};
 
 /// How many notices are on their way at a time.
 const AT_A_TIME: usize = 8;
@@ -33,6 +36,8 @@ const AT_A_TIME: usize = 8;
 const LEFT_ALONE: Duration = Duration::from_secs(15 * 60);
 /// How many notices of a busy channel wait here for their turn; more are claimed again when their lease is over.
 const WAITING: usize = 256;
+/// How often a notice is routed anew because a group of a channel changed meanwhile.
+const ROUTE_TRIES: u32 = 16;
 
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let (ended, mut over) = tokio::sync::mpsc::unbounded_channel();
@@ -100,6 +105,17 @@ impl Outbox {
                 route(&self.shared, found, &lease).await?;
                 continue;
             };
+            match found.value.status {
+                NoticeStatus::Gathering => {
+                    flush(&self.shared, found, &lease).await?;
+                    continue;
+                }
+                NoticeStatus::Recurring => {
+                    remind(&self.shared, found, &lease).await?;
+                    continue;
+                }
+                NoticeStatus::Pending | NoticeStatus::Dead => {}
+            }
             match self.busy.entry(channel) {
                 Entry::Occupied(mut waiting) => {
                     if waiting.get().len() < WAITING {
@@ -152,7 +168,9 @@ async fn claim(shared: &Shared, worker: &WorkerId) -> Result<Option<Claimed>, Er
         .store
         .claim(&ClaimQuery {
             kind: RecordKind::Notice,
-            statuses: vec![NoticeStatus::Pending.as_str().into()],
+            statuses: [NoticeStatus::Pending, NoticeStatus::Gathering, NoticeStatus::Recurring]
+                .map(|status| status.as_str().into())
+                .to_vec(),
             due_by: shared.now(),
             worker: worker.clone(),
             ttl: ttl(shared),
@@ -170,67 +188,98 @@ async fn route(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -
         .into_iter()
         .map(|connector| connector.value)
         .collect();
-    let channels = connectors.iter().filter(|connector| connector.role == Role::Notifier).collect();
-    let channels = hearing(found.value.notice.owner_team_id, channels);
     let mut told = found.value.clone();
     for place in told.notice.asked.iter_mut().flat_map(|asked| &mut asked.places) {
         let named = connectors.iter().find(|connector| connector.id == place.connector_id);
         place.connector = named.map(|connector| connector.name.clone());
     }
-    let mut commit = Commit::new().releasing(lease);
-    for channel in channels {
-        let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..told.clone() };
-        commit = commit.insert(delivery);
+    labelled(shared, &mut told).await?;
+    let channels = connectors.iter().filter(|connector| connector.role == Role::Notifier).collect();
+    let channels = hearing(&told.notice, channels);
+    if channels.is_empty() {
+        tracing::debug!(notice = %told.id, title = told.notice.title, "no channel hears of a notice");
     }
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());
-    shared.store.commit(commit.delete(key, found.version)).await?;
-    Ok(())
-}
-
-/// The channels that hear of what a team owns: that team's, and those of nobody in particular. Where that is none at all,
-/// every channel: something that waits for a person and that no person hears of helps nobody.
-fn hearing(owner: Option<TeamId>, channels: Vec<&Connector>) -> Vec<&Connector> {
-    let (hear, others): (Vec<_>, Vec<_>) =
-        channels.into_iter().partition(|channel| channel.owner_team_id.is_none() || channel.owner_team_id == owner);
-    if hear.is_empty() { others } else { hear }
+    let mut tries = 0;
+    loop {
+        let mut commit = Commit::new().releasing(lease);
+        for channel in &channels {
+            let delivery = OutboxNotice { id: NoticeId::new(), channel: Some(channel.id), ..told.clone() };
+            commit = reminded(shared, commit, channel, &delivery);
+            commit = addressed(shared, commit, channel, delivery).await?;
+        }
+        match shared.store.commit(commit.delete(key, found.version)).await {
+            Ok(_) => return Ok(()),
+            // A group of a channel changed, or began, in this moment.
+            Err(StoreError::Conflict { .. } | StoreError::Duplicate { .. }) if tries < ROUTE_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Delivers a notice, or puts it off while the channel has not been told what came before.
 async fn in_turn(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
-    let Some(earlier) = earlier(shared, &found.value).await? else { return deliver(shared, found, lease).await };
+    let ahead = match (found.value.channel, found.value.about) {
+        (Some(channel), Some(about)) => ahead(shared, channel, about, found.value.place).await?,
+        // What tells of several things was in order when it was gathered, and waits for nothing: two such could wait for
+        // each other.
+        _ => Vec::new(),
+    };
+    if ahead.is_empty() {
+        return deliver(shared, found, lease).await;
+    }
     // Soon, or when the one before it is tried again.
-    let soon = after_ms(shared.now(), millis(shared.settings.lease_ttl / 10).max(1));
+    let (now, soon) = (shared.now(), after_ms(shared.now(), millis(shared.settings.lease_ttl / 10).max(1)));
+    let (groups, others): (Vec<_>, Vec<_>) =
+        ahead.into_iter().partition(|other| other.value.status == NoticeStatus::Gathering);
+    let gathers = groups.iter().find(|group| group.value.next_attempt_at > now);
     let mut next = found.value;
-    next.next_attempt_at = earlier.next_attempt_at.max(soon);
+    next.next_attempt_at = others.iter().map(|other| other.value.next_attempt_at).fold(soon, Timestamp::max);
     let put_off = Commit::new().update(next, found.version).releasing(lease);
+    if let Some(group) = gathers {
+        // Nobody waits for a group to be complete: it is told now, and this right after it.
+        let hastened = OutboxNotice { next_attempt_at: now, ..group.value.clone() };
+        match shared.store.commit(put_off.clone().update(hastened, group.version)).await {
+            Ok(_) => return Ok(()),
+            // It changed in this moment; this one looks again soon.
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     shared.store.commit(put_off).await?;
     Ok(())
 }
 
-/// What the channel is to be told first: an undelivered notice about the same thing with an earlier place. None can
-/// still come: places are versions, and what has a later one was committed later.
-async fn earlier(shared: &Shared, notice: &OutboxNotice) -> Result<Option<OutboxNotice>, StoreError> {
-    let Some(about) = notice.about else { return Ok(None) };
-    let query = ListQuery {
-        parent: Some(about),
-        statuses: vec![NoticeStatus::Pending.as_str().into()],
-        ..ListQuery::new(RecordKind::Notice)
-    };
-    let others: Vec<Versioned<OutboxNotice>> = shared.store.all(query).await?;
-    let ahead = |other: &OutboxNotice| {
-        other.place < notice.place && (other.channel.is_none() || other.channel == notice.channel)
-    };
-    Ok(others.into_iter().map(|found| found.value).filter(ahead).max_by_key(|other| other.next_attempt_at))
+/// What is left to tell right before it is sent, and `None` when nothing is: nobody is reminded of what is over.
+async fn left(shared: &Shared, found: &OutboxNotice) -> Result<Option<Notice>, StoreError> {
+    if let (Some(what), true) = (&found.lasts, found.notice.repeat > 0) {
+        return Ok(lasts(shared, what).await?.map(|_| found.notice.clone()));
+    }
+    let mut members = Vec::new();
+    for member in &found.members {
+        if is_told(shared, member).await? {
+            members.push(member.clone());
+        }
+    }
+    match members.len() == found.members.len() {
+        true => Ok(Some(found.notice.clone())),
+        false => Ok(digest(&found.notice.idempotency_key, &members, found.notice.at)),
+    }
 }
 
 async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease) -> Result<(), Error> {
     let Some(channel) = found.value.channel else { return Ok(()) };
     let key = Key::new(RecordKind::Notice, found.value.id.as_uuid());
     let store = shared.store.as_ref();
+    let Some(notice) = left(shared, &found.value).await? else {
+        shared.store.commit(Commit::new().delete(key, found.version).releasing(lease)).await?;
+        return Ok(());
+    };
     let result = match shared.live.notifier(store, &found.value.notice.org_id, channel).await {
         Ok(live) => {
             let cx = CallContext::with_timeout(shared.settings.query_timeout);
-            match guarded(shared, cx.timeout + SLACK, live.port.send(&cx, &found.value.notice)).await {
+            match guarded(shared, cx.timeout + SLACK, live.port.send(&cx, &notice)).await {
                 Ok(sent) => sent.map_err(|error| (error.is_transient(), error.to_string(), error.retry_after)),
                 Err(broken) => Err((true, format!("the channel did not answer: {broken}"), None)),
             }

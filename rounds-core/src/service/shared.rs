@@ -1,5 +1,6 @@
 //! What every facade and loop holds: the ports, the settings, and the few things done in one way everywhere.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::live::LiveConnectors;
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::id::{NoticeId, OrgId, RequestId};
 use crate::plan::{ApprovalRequest, Plan, RequestKind, RequestStatus, Step, StepFailure};
-use crate::ports::store::{Commit, Lease, NoticeStatus, OutboxNotice, StoreError};
+use crate::ports::store::{Commit, Lasts, Lease, NoticeStatus, OutboxNotice, StoreError};
 use crate::ports::{
     Asked, Authorizer, Clock, Event, EventSink, EventSubject, Identity, Investigator, Notice, NoticeKind, Place, Store,
 };
@@ -152,8 +153,11 @@ impl Shared {
                 link,
                 about: None,
                 labels: Default::default(),
+                namespaces: Vec::new(),
                 owner_team_id: None,
                 asked: None,
+                repeat: 0,
+                folded: Vec::new(),
             },
             channel: None,
             about: Some(about),
@@ -162,6 +166,9 @@ impl Shared {
             attempts: 0,
             next_attempt_at: at,
             last_error: None,
+            lasts: None,
+            group: None,
+            members: Vec::new(),
         }
     }
 
@@ -178,7 +185,11 @@ impl Shared {
         );
         notice.notice.about = Some(format!("plan/{}", plan.id));
         notice.notice.owner_team_id = plan.owner_team_id;
+        let namespaces = plan.steps.iter().flat_map(|step| &step.review.targets).filter_map(|it| it.namespace.clone());
+        notice.notice.namespaces = namespaces.collect::<BTreeSet<_>>().into_iter().collect();
         notice.notice.asked = asked(plan, kind);
+        let request = notice.notice.asked.as_ref().map(|asked| asked.request_id);
+        notice.lasts = request.map(|request_id| Lasts::Request { plan_id: plan.id, request_id });
         notice
     }
 }

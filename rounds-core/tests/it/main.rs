@@ -25,6 +25,7 @@ mod plan_properties;
 mod plan_scopes;
 mod plan_walk;
 mod recovery;
+mod routing;
 mod rule_1;
 mod runtime;
 mod sinks;

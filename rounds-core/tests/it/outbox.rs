@@ -173,6 +173,9 @@ fn told_of(world: &World, about: Uuid, place: u64, channel: Option<ConnectorId>,
         attempts: 0,
         next_attempt_at: at,
         last_error: None,
+        lasts: None,
+        group: None,
+        members: Vec::new(),
     }
 }
 

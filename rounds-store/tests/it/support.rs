@@ -186,6 +186,7 @@ pub(crate) fn connector(name: &str, secret: &str) -> Connector {
         revision: 1,
         is_default: false,
         owner_team_id: None,
+        routing: Default::default(),
         status: ConnectorStatus::Unverified,
         last_verified_at: None,
         last_verify_error: None,

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use rounds_core::access::Action;
 use rounds_core::connector::Role;
-use rounds_core::connector::{Ability, CheckReport, Connector, ConnectorStatus, StoredSecret};
+use rounds_core::connector::{Ability, CheckReport, Connector, ConnectorStatus, Routing, StoredSecret};
 use rounds_core::plugin::{Registry, SecretUse};
 use rounds_core::service::ConnectorDraft;
 use rounds_core::{ConnectorId, Error, OrgId, TeamId};
@@ -79,6 +79,9 @@ struct ConnectorView {
     last_check: Option<CheckReport>,
     is_default: bool,
     owner_team_id: Option<TeamId>,
+    /// Of a notification channel: which notices it hears of, and how often; empty: everything, at once, and once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<Routing>,
     created_by: String,
     created_by_login: String,
     created_at: DateTime<Utc>,
@@ -128,6 +131,7 @@ impl ConnectorView {
             last_check: connector.last_check,
             is_default: connector.is_default,
             owner_team_id: connector.owner_team_id,
+            routing: (connector.role == Role::Notifier).then_some(connector.routing),
             created_by: connector.created_by.id,
             created_by_login: connector.created_by.login,
             created_at: connector.created_at,

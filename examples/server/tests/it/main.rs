@@ -25,6 +25,7 @@ mod owners;
 mod plans;
 mod recording;
 mod replicas;
+mod routing;
 mod sessions;
 mod setup;
 mod slack;

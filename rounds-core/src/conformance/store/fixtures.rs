@@ -10,7 +10,7 @@ use crate::access::Actor;
 use crate::alert::{AlertInstance, AlertRule, AlertState, Condition, HistoryRow, Operator, Reason, Severity, Silence};
 use crate::audit::{AuditEntry, Outcome};
 use crate::connector::Role;
-use crate::connector::{Connector, ConnectorStatus, StoredSecret};
+use crate::connector::{Connector, ConnectorStatus, Routing, StoredSecret};
 use crate::id::{
     AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvestigationId, NoticeId, OrgId, PlanId,
     RequestId, SilenceId,
@@ -21,7 +21,8 @@ use crate::investigation::{
 };
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
-    Commit, EventCursor, EventLetter, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
+    Commit, EventCursor, EventLetter, Key, Lasts, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work,
+    WorkSlot,
 };
 use crate::ports::{Event, EventSubject, Notice, NoticeKind, Store};
 use crate::step::{ReviewedStep, StepSpec, Target, Tier};
@@ -252,6 +253,7 @@ pub(super) fn connector(name: &str, secret: Option<StoredSecret>) -> Connector {
         revision: 1,
         is_default: true,
         owner_team_id: None,
+        routing: Routing { group_wait_sec: Some(30), ..Routing::default() },
         status: ConnectorStatus::Unverified,
         last_verified_at: None,
         last_verify_error: None,
@@ -283,8 +285,11 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             link: "/plans/1".into(),
             about: Some("plan/1".into()),
             labels: BTreeMap::new(),
+            namespaces: vec!["shop".into()],
             owner_team_id: None,
             asked: None,
+            repeat: 2,
+            folded: Vec::new(),
         },
         channel: Some(ConnectorId::new()),
         about: Some(PlanId::new().as_uuid()),
@@ -293,6 +298,9 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
         attempts: 1,
         next_attempt_at: due,
         last_error: Some("refused".into()),
+        lasts: Some(Lasts::Alert { instance_id: AlertInstanceId::new(), firing_since: at(7) }),
+        group: None,
+        members: Vec::new(),
     }
 }
 

@@ -25,7 +25,9 @@ pub use feed::{EventCursor, EventLetter};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use query::has_status;
 pub use query::{AuditHead, AuditPage, AuditQuery, ClaimQuery, Cursor, ListQuery, Lookup, Page, check_limit};
-pub use record::{ChildIndex, Index, Key, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot};
+pub use record::{
+    ChildIndex, Index, Key, Lasts, Member, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work, WorkSlot,
+};
 pub use tag::PlanTag;
 
 use super::Event;

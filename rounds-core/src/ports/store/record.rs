@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{EventCursor, EventLetter, StoreError};
 use crate::alert::{AlertInstance, AlertRule, HistoryRow, Silence};
 use crate::connector::{Connector, StoredSecret};
-use crate::id::{ConnectorId, NoticeId, OrgId};
+use crate::id::{AlertInstanceId, ConnectorId, NoticeId, OrgId, PlanId, RequestId};
 use crate::investigation::{Investigation, InvestigationStatus, Spending};
 use crate::plan::{NextStep, Plan, PlanStatus, RequestKind, VerificationStatus, next_step};
 use crate::ports::Notice;
@@ -179,6 +179,10 @@ pub enum NoticeStatus {
     Pending,
     /// It was tried as often as the settings allow, or cannot be delivered: a person looks.
     Dead,
+    /// It gathers the notices of a group for a channel, until they are told as one.
+    Gathering,
+    /// It reminds a channel, again and again, while what it was told of lasts.
+    Recurring,
 }
 
 impl NoticeStatus {
@@ -188,6 +192,8 @@ impl NoticeStatus {
         match self {
             Self::Pending => "pending",
             Self::Dead => "dead",
+            Self::Gathering => "gathering",
+            Self::Recurring => "recurring",
         }
     }
 }
@@ -216,6 +222,76 @@ pub struct OutboxNotice {
     pub next_attempt_at: Timestamp,
     /// What the last try said.
     pub last_error: Option<String>,
+    /// What has to last for it to be told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Lasts>,
+    /// Of one that gathers: the group, one row a channel and group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What it has gathered, or tells of as one. Then `about` is nothing in particular: each of these is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
+}
+
+/// What lasts: an alert that fires, or a request that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum Lasts {
+    /// An episode of an alert.
+    Alert {
+        /// The instance.
+        instance_id: AlertInstanceId,
+        /// Since when it fires.
+        firing_since: Timestamp,
+    },
+    /// A request for a decision.
+    Request {
+        /// The plan.
+        plan_id: PlanId,
+        /// The request.
+        request_id: RequestId,
+    },
+}
+
+/// One of the notices that are told as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// What is told.
+    pub notice: Notice,
+    /// As in [`OutboxNotice::about`].
+    pub about: Option<Uuid>,
+    /// As in [`OutboxNotice::place`].
+    pub place: u64,
+    /// As in [`OutboxNotice::lasts`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Lasts>,
+}
+
+impl OutboxNotice {
+    /// The unique key of what gathers a group for a channel.
+    pub(crate) fn gathering_key(channel: ConnectorId, group: &str) -> String {
+        format!("gather/{channel}/{group}")
+    }
+
+    /// The unique key of a notice on its way to a channel.
+    pub(crate) fn delivery_key(idempotency_key: &str, channel: ConnectorId) -> String {
+        format!("{idempotency_key}/{channel}")
+    }
+
+    /// What no two of these may share.
+    fn unique_key(&self) -> String {
+        let key = &self.notice.idempotency_key;
+        match (self.status, self.channel) {
+            (NoticeStatus::Gathering, Some(channel)) => {
+                Self::gathering_key(channel, self.group.as_deref().unwrap_or_default())
+            }
+            (NoticeStatus::Recurring, Some(channel)) => format!("recurring/{}", Self::delivery_key(key, channel)),
+            (_, Some(channel)) => Self::delivery_key(key, channel),
+            (_, None) => key.clone(),
+        }
+    }
 }
 
 /// Work that is capped over all replicas.
@@ -269,7 +345,7 @@ pub struct Index {
     /// of a cursor stand here too.
     pub status: Option<Cow<'static, str>>,
     /// What it belongs to: the rule of an instance, history row or investigation; the investigation of a plan; what a
-    /// notice is about; the cursor of the sink that an event could not be given to.
+    /// notice is about, or the channel of one about several things; the cursor of the sink that an event could not be given to.
     pub parent: Option<Uuid>,
     /// What no two records of its kind may share.
     pub unique: Option<String>,
@@ -383,12 +459,13 @@ impl Record {
             },
             Self::Notice(notice) => Index {
                 status: Some(notice.status.as_str().into()),
-                unique: Some(match notice.channel {
-                    Some(channel) => format!("{}/{channel}", notice.notice.idempotency_key),
-                    None => notice.notice.idempotency_key.clone(),
-                }),
-                parent: notice.about,
-                due_at: (notice.status == NoticeStatus::Pending).then_some(notice.next_attempt_at),
+                unique: Some(notice.unique_key()),
+                // What is about several things is found by its channel.
+                parent: match notice.members.is_empty() && notice.status != NoticeStatus::Gathering {
+                    true => notice.about,
+                    false => notice.channel.map(|channel| channel.as_uuid()),
+                },
+                due_at: (notice.status != NoticeStatus::Dead).then_some(notice.next_attempt_at),
                 ..bare(&notice.notice.org_id)
             },
             // It belongs to the installation; every record names an organisation.

@@ -1,6 +1,7 @@
 //! Settings: connectors of each role. The form of a kind is made from its JSON Schema.
 
 mod letters;
+mod routing;
 pub(in crate::pages) mod schema;
 
 use std::collections::BTreeMap;
@@ -117,6 +118,8 @@ pub(in crate::pages) struct KindForm {
     pub(in crate::pages) typed: Fields,
     /// The name it has, or is offered.
     pub(in crate::pages) name: String,
+    /// What was wrong with it.
+    pub(in crate::pages) wrong: Option<String>,
 }
 
 impl KindForm {
@@ -256,6 +259,7 @@ pub(in crate::pages) fn stored_form(cx: &Cx, place: Place, found: Connector) -> 
         typed.push(("isDefault".into(), "1".into()));
     }
     typed.extend(found.owner_team_id.map(|team| ("ownerTeamId".into(), team.to_string())));
+    typed.extend(routing::typed(&found.routing));
     kind_form(cx, place, &kind, Some(found), Fields(typed), None)
 }
 
@@ -361,6 +365,7 @@ pub(in crate::pages) fn kind_form(
         fields,
         secret: registration.secret(),
         typed,
+        wrong: refused.map(|error| error.message.clone()),
     })
 }
 
@@ -387,6 +392,13 @@ pub(in crate::pages) fn draft(
             return Err((PageError::invalid(format!("{name}: {message}")), Some(Box::new(form))));
         }
     };
+    let routing = match routing::read(fields) {
+        Ok(routing) => routing,
+        Err(error) => {
+            form.wrong = Some(error.message.clone());
+            return Err((error, Some(Box::new(form))));
+        }
+    };
     Ok(ConnectorDraft {
         kind: kind.into(),
         name: fields.get("name").trim().to_owned(),
@@ -396,6 +408,7 @@ pub(in crate::pages) fn draft(
         secret_ref: fields.text("secretRef").map(str::to_owned),
         is_default: fields.ticked("isDefault"),
         owner_team_id: None,
+        routing,
     })
 }
 
