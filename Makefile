@@ -27,7 +27,7 @@ deps-demo:
 	.ci/install cc kubectl
 
 deps-test:
-	.ci/install cc kubectl postgresql prometheus alertmanager chromium chromedriver nextest schemathesis
+	.ci/install cc kubectl postgresql prometheus alertmanager chromium chromedriver nextest schemathesis aiosmtpd
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -231,17 +231,26 @@ fn client_with(options: &ClientOptions<'_>, lookup: Arc<dyn Resolve>) -> Result<
 }
 
 fn tls_config(options: &ClientOptions<'_>) -> Result<rustls::ClientConfig, BuildError> {
+    // Plain HTTP must work in an image without CA certificates; nothing is trusted then.
+    trusting(options.ca_certificate, options.url.scheme() == "https")
+}
+
+/// What TLS trusts, for whatever is spoken over it: these PEM certificates, or what the system trusts. Where `needed` is
+/// false and the system trusts nothing, nothing is trusted.
+///
+/// # Errors
+/// The certificates cannot be read, or there are none and they are needed.
+pub(crate) fn trusting(ca_certificate: Option<&str>, needed: bool) -> Result<rustls::ClientConfig, BuildError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| BuildError::host(format!("the TLS library offers no usable protocol version: {error}")))?;
-    let builder = if let Some(pem) = options.ca_certificate {
+    let builder = if let Some(pem) = ca_certificate {
         builder.with_root_certificates(roots_from(pem)?)
     } else {
         match Verifier::new(provider) {
             Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
-            // Plain HTTP must work in an image without CA certificates; nothing is trusted then.
-            Err(_) if options.url.scheme() != "https" => builder.with_root_certificates(rustls::RootCertStore::empty()),
+            Err(_) if !needed => builder.with_root_certificates(rustls::RootCertStore::empty()),
             Err(error) => {
                 return Err(BuildError::host(format!(
                     "this host has no trusted CA certificates ({error}): install them (Debian: `ca-certificates`) or \

@@ -6,6 +6,7 @@
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports))]
 
 mod http;
+mod net;
 mod remote;
 #[cfg(any(feature = "github", feature = "gitlab"))]
 mod scm;

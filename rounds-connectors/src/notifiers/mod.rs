@@ -1,7 +1,21 @@
-//! Channels that tell people: signed webhooks for programs, and Slack.
+//! Channels that tell people, and signed webhooks for programs.
+//!
+//! Each renders a notice in its own shape from the same pieces (`said`), so that all say the same: what happened and how
+//! bad it is, where, what would run, and where it is decided. Which channel hears what is not theirs to say, nor is
+//! trying again: the outbox does both.
 
+#[cfg(feature = "discord")]
+mod discord;
+#[cfg(feature = "email")]
+mod email;
+#[cfg(feature = "pagerduty")]
+mod pagerduty;
+mod post;
+mod said;
 #[cfg(feature = "slack")]
 mod slack;
+#[cfg(feature = "teams")]
+mod teams;
 #[cfg(feature = "webhook")]
 mod webhook;
 
@@ -12,8 +26,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use url::Url;
 
+#[cfg(feature = "discord")]
+pub use discord::{Discord, DiscordConfig};
+#[cfg(feature = "email")]
+pub use email::{Email, EmailConfig, EmailSecurity};
+#[cfg(feature = "pagerduty")]
+pub use pagerduty::{Pagerduty, PagerdutyConfig, PagerdutyRegion};
 #[cfg(feature = "slack")]
 pub use slack::{Slack, SlackConfig};
+#[cfg(feature = "teams")]
+pub use teams::{Teams, TeamsConfig};
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookConfig};
 
@@ -48,6 +70,10 @@ fn address(field: &str, text: &str, example: &str) -> Result<Url, BuildError> {
         return refuse("found `#`");
     }
     Ok(url)
+}
+
+fn default_timeout() -> u64 {
+    10
 }
 
 fn seconds(field: &str, found: u64) -> Result<std::time::Duration, BuildError> {

@@ -69,8 +69,9 @@ fn check_key(key: &SecretString) -> Result<(), BuildError> {
 /// computes the signature over the body as it came, compares in constant time, refuses old timestamps, answers with
 /// 2xx, and forgets what it has seen before.
 ///
-/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, labels, asked}`. `url` is
-/// the page, when the server knows where people reach it, else null; `asked` is null or
+/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, about, labels,
+/// asked}`. `url` is the page, when the server knows where people reach it, else null; `about` is the same in everything
+/// about one plan or one episode of an alert; `asked` is null or
 /// `{requestId, digest, stepOrdinal, tier, places: [{connectorId, connector, namespace}], commands, expiresAt}`.
 pub struct Webhook {
     client: Client,
@@ -116,6 +117,7 @@ impl Webhook {
             "severity": notice.severity,
             "path": notice.link,
             "url": self.host.link(&notice.link),
+            "about": notice.about,
             "labels": notice.labels,
             "asked": notice.asked,
         })

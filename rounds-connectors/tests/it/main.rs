@@ -6,11 +6,15 @@
 mod alert_rules;
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
+#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
+mod chat;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
+#[cfg(feature = "email")]
+mod email;
 #[cfg(feature = "kubernetes")]
 mod gate_laws;
 #[cfg(feature = "kubernetes")]
@@ -31,9 +35,12 @@ mod playbook;
 mod playbook_cluster;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+mod receiver;
 #[cfg(feature = "kubernetes")]
 mod recorder;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod scm;
+#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
+mod telling;
 #[cfg(feature = "secrets")]
 mod vault;

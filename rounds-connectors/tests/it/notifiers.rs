@@ -1,105 +1,28 @@
 //! Channels, against a server that speaks as Slack and as a receiver of webhooks do.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::IntoResponse as _;
 use hmac::Mac as _;
-use rounds_core::plugin::{BuildContext, Built, Host, Outbound, Registry};
+use rounds_core::RequestId;
+use rounds_core::plugin::{BuildContext, Host, Registry};
 use rounds_core::ports::{
-    Asked, CallContext, Clock as _, Inbound, Notice, NoticeKind, Notifier, PortErrorKind, Reply, ReplyTo, SecretHandle,
-    SystemClock, Wish,
+    Clock as _, Inbound, Notifier, PortErrorKind, Reply, ReplyTo, SecretHandle, SystemClock, Wish,
 };
-use rounds_core::step::Tier;
-use rounds_core::{RequestId, Timestamp};
 use serde_json::{Value, json};
+
+use crate::receiver::{Receiver, Says, asking, cx, notifier};
 
 const TOKEN: &str = "xoxb-hunter2";
 const SIGNING: &str = "hunter2-signing-secret";
-
-/// What was asked: path, headers, body.
-type Asks = Vec<(String, HeaderMap, String)>;
-
-/// What is answered: status, headers, body.
-type Says = (u16, Vec<(&'static str, &'static str)>, String);
-
-#[derive(Clone)]
-struct Receiver {
-    asked: Arc<Mutex<Asks>>,
-    says: Arc<Mutex<Says>>,
-}
-
-impl Receiver {
-    async fn serve(says: Says) -> (Self, String) {
-        let receiver = Self { asked: Arc::default(), says: Arc::new(Mutex::new(says)) };
-        let answer = async |State(receiver): State<Self>, uri: Uri, headers: HeaderMap, body: Bytes| {
-            let body = String::from_utf8_lossy(&body).into_owned();
-            receiver.asked.lock().unwrap().push((uri.to_string(), headers, body));
-            let (status, headers, body) = receiver.says.lock().unwrap().clone();
-            let status = StatusCode::from_u16(status).unwrap();
-            let headers: HeaderMap =
-                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            (status, headers, body).into_response()
-        };
-        let router = Router::new().fallback(answer).with_state(receiver.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (receiver, url)
-    }
-
-    fn says(&self, status: u16, headers: &[(&'static str, &'static str)], body: impl Into<String>) {
-        *self.says.lock().unwrap() = (status, headers.to_vec(), body.into());
-    }
-
-    fn last(&self) -> (String, HeaderMap, Value) {
-        let (path, headers, body) = self.asked.lock().unwrap().last().cloned().unwrap();
-        (path, headers, serde_json::from_str(&body).unwrap_or(Value::String(body)))
-    }
-
-    fn count(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-}
 
 fn ok() -> Says {
     (200, vec![("x-oauth-scopes", "chat:write")], json!({ "ok": true, "team": "Ops", "user": "rounds" }).to_string())
 }
 
-fn notifier_on(host: Host, kind: &str, config: Value, secret: &str) -> Arc<dyn Notifier> {
-    let cx = BuildContext::new("channel", SecretHandle::inline(secret.into()), Arc::new(host));
-    match Registry::linked().unwrap().build(kind, cx, config).unwrap() {
-        Built::Notifier(notifier) => notifier,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn notifier(kind: &str, config: Value, secret: &str) -> Arc<dyn Notifier> {
-    let public_url = Some("https://rounds.example".to_owned());
-    notifier_on(Host { outbound: Outbound::loopback(), public_url, ..Host::default() }, kind, config, secret)
-}
-
 fn app(url: &str) -> Arc<dyn Notifier> {
     let secret = json!({ "botToken": TOKEN, "signingSecret": SIGNING }).to_string();
     notifier("slack", json!({ "channel": "C1", "apiUrl": format!("{url}/api"), "users": { "U1": "ada" } }), &secret)
-}
-
-fn asking() -> Notice {
-    let at = Timestamp::UNIX_EPOCH;
-    let mut notice = Notice::new(NoticeKind::PlanProposed, "plan/1/proposed", at, "Plan waits for approval: <b>");
-    let mut asked = Asked::new(RequestId::new(), "v1:sha256:00", Tier::Write, at);
-    asked.commands = vec!["kubectl rollout restart deployment/web -n app".into()];
-    notice.link = "/plans/1".into();
-    notice.asked = Some(asked);
-    notice
-}
-
-fn cx() -> CallContext {
-    CallContext::with_timeout(Duration::from_secs(10))
 }
 
 #[tokio::test]
@@ -122,6 +45,7 @@ async fn a_webhook_is_signed_over_its_timestamp_and_body_and_can_be_told_apart_f
     assert_eq!(body["version"], 1);
     assert_eq!(body["kind"], "plan_proposed");
     assert_eq!(body["url"], "https://rounds.example/plans/1");
+    assert_eq!(body["about"], "plan/1");
     assert_eq!(body["asked"]["tier"], "write");
     assert_eq!(body["asked"]["requestId"], json!(notice.asked.unwrap().request_id));
 }

@@ -169,6 +169,9 @@ pub struct HistoryRow {
     pub labels: BTreeMap<String, String>,
     /// Why.
     pub reason: Reason,
+    /// Of a row that begins or ends an episode: since when it fires or fired. Names the episode.
+    #[serde(default)]
+    pub firing_since: Option<Timestamp>,
 }
 
 /// A change of state.
@@ -386,6 +389,7 @@ pub(super) fn moved(
     now: Timestamp,
 ) -> Evaluation {
     let from = next.state;
+    let fired_since = next.firing_since;
     next.state = to;
     next.state_changed_at = now;
     next.silenced = false;
@@ -409,6 +413,7 @@ pub(super) fn moved(
         timestamp: now,
         labels: next.last_labels.clone(),
         reason,
+        firing_since: next.firing_since.or(fired_since),
     };
     Evaluation { instance: next, history: Some(history) }
 }

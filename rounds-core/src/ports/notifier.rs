@@ -83,6 +83,11 @@ pub struct Notice {
     pub severity: String,
     /// The page to open, as a path such as `/plans/018f…`.
     pub link: String,
+    /// What it is about, the same in every notice about it: a plan (`plan/<id>`), or one episode of an alert, from firing to
+    /// resolved (`alert/<rule>/<instance>/<firing since, in ms>`). Channels put messages in one thread by it, and open and
+    /// close incidents. `None`: it was told before there was this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// The labels of the alert: of its rule and of its sample, and `alertname`. Of a plan, those of the alert that it is
     /// to end.
     pub labels: BTreeMap<String, String>,
@@ -125,6 +130,9 @@ pub struct Folded {
     pub severity: String,
     /// The page to open, as a path.
     pub link: String,
+    /// What it is about, as in [`Notice::about`]: of several about one thing, the last says how it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 impl Notice {
@@ -140,6 +148,7 @@ impl Notice {
             body: String::new(),
             severity: String::new(),
             link: String::new(),
+            about: None,
             labels: BTreeMap::new(),
             namespaces: Vec::new(),
             owner_team_id: None,

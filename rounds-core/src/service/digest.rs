@@ -68,6 +68,8 @@ pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Not
         _ => body.truncate(body.trim_end().len()),
     }
     let mut notice = Notice::new(chief.notice.kind, key, at, "");
+    notice.about =
+        last.notice.about.clone().filter(|about| members.iter().all(|it| it.notice.about.as_ref() == Some(about)));
     notice.id = NoticeId::new();
     notice.org_id.clone_from(&last.notice.org_id);
     notice.title = cut(&format!("{} notices: {}", titles.len(), titles.join("; ")), TITLE_MAX);
@@ -87,6 +89,7 @@ pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Not
             title,
             severity: notice.severity.clone(),
             link: notice.link.clone(),
+            about: notice.about.clone(),
         })
         .collect();
     Some(notice)

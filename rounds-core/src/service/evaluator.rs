@@ -319,9 +319,10 @@ pub(crate) fn transition(
             instance.silenced = false;
             commit = investigated(shared, commit, rule, &mut instance, true);
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
-            let key = format!("alert/{}/{}/{since}/after_silence", rule.id, instance.id);
+            let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
+            let key = format!("{about}/after_silence");
             let what = format!("is {}", instance.state.as_str());
-            commit = told(shared, commit, (rule, &instance), version, NoticeKind::AlertFiring, key, &what);
+            commit = told(shared, commit, (rule, &instance), version, NoticeKind::AlertFiring, (key, about), &what);
         }
         return (commit, instance);
     };
@@ -353,7 +354,9 @@ pub(crate) fn transition(
         let key = format!("alert/{}/{}", rule.id, row.id);
         // A reset has cleared the labels that the row keeps.
         let labelled = AlertInstance { last_labels: row.labels.clone(), ..instance.clone() };
-        commit = told(shared, commit, (rule, &labelled), version, kind, key, what);
+        let since = row.firing_since.unwrap_or(now).timestamp_millis();
+        let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
+        commit = told(shared, commit, (rule, &labelled), version, kind, (key, about), what);
     }
     let commit = commit
         .event(shared.event(
@@ -399,7 +402,7 @@ fn told(
     (rule, instance): (&AlertRule, &AlertInstance),
     version: u64,
     kind: NoticeKind,
-    key: String,
+    (key, episode): (String, String),
     what: &str,
 ) -> Commit {
     let link = format!("/alerts/{}", rule.id);
@@ -410,6 +413,7 @@ fn told(
         Some(_) => format!("{} {what}: {}", rule.name, shown(&instance.last_labels)),
     };
     let mut notice = shared.notice(&rule.org_id, (about, version), kind, key, title, body(rule, instance), link);
+    notice.notice.about = Some(episode);
     notice.notice.severity = rule.severity.to_string();
     notice.notice.labels = rule.labels_with(&instance.last_labels);
     if kind == NoticeKind::AlertFiring {

@@ -32,6 +32,8 @@ use crate::time::{Timestamp, after_ms};
 
 /// How many notices are on their way at a time.
 const AT_A_TIME: usize = 8;
+/// The longest that a channel is left alone because it asks for it.
+const LEFT_ALONE: Duration = Duration::from_secs(15 * 60);
 /// How many notices of a busy channel wait here for their turn; more are claimed again when their lease is over.
 const WAITING: usize = 256;
 /// How often a notice is routed anew because a group of a channel changed meanwhile.
@@ -278,19 +280,19 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
         Ok(live) => {
             let cx = CallContext::with_timeout(shared.settings.query_timeout);
             match guarded(shared, cx.timeout + SLACK, live.port.send(&cx, &notice)).await {
-                Ok(sent) => sent.map_err(|error| (error.is_transient(), error.to_string())),
-                Err(broken) => Err((true, format!("the channel did not answer: {broken}"))),
+                Ok(sent) => sent.map_err(|error| (error.is_transient(), error.to_string(), error.retry_after)),
+                Err(broken) => Err((true, format!("the channel did not answer: {broken}"), None)),
             }
         }
         Err(Error::Store(error)) if error.is_transient() => return Err(error.into()),
         // A row that cannot be read may be mended (another key): tried again, and not for ever.
-        Err(Error::Store(error)) => Err((true, error.to_string())),
-        Err(error) => Err((false, error.to_string())),
+        Err(Error::Store(error)) => Err((true, error.to_string(), None)),
+        Err(error) => Err((false, error.to_string(), None)),
     };
     let commit = Commit::new().releasing(lease);
     let commit = match result {
         Ok(()) => commit.delete(key, found.version),
-        Err((transient, error)) => {
+        Err((transient, error, asked)) => {
             let mut next = found.value;
             next.attempts += 1;
             let dead = !transient || next.attempts >= shared.settings.notice_attempts;
@@ -298,7 +300,9 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
                 next.status = NoticeStatus::Dead;
                 tracing::error!(notice = %next.id, %error, "a notice could not be delivered; it is a dead letter");
             }
-            let wait = if dead { 0 } else { backoff_ms(next.attempts) };
+            // Whoever asks to be left alone is, and not for ever.
+            let asked = asked.map_or(0, |asked| millis(asked.min(LEFT_ALONE)));
+            let wait = if dead { 0 } else { backoff_ms(next.attempts).max(asked) };
             next.next_attempt_at = after_ms(shared.now(), wait);
             next.last_error = Some(error);
             let told = if dead { died(shared, &next) } else { None };

@@ -178,6 +178,7 @@ impl Shared {
                 body,
                 severity: String::new(),
                 link,
+                about: None,
                 labels: Default::default(),
                 namespaces: Vec::new(),
                 owner_team_id: None,
@@ -209,6 +210,7 @@ impl Shared {
             plan.steps.iter().map(|step| step.review.command_text.as_str()).collect::<Vec<_>>().join("\n"),
             format!("/plans/{}", plan.id),
         );
+        notice.notice.about = Some(format!("plan/{}", plan.id));
         notice.notice.owner_team_id = plan.owner_team_id;
         let namespaces = plan.steps.iter().flat_map(|step| &step.review.targets).filter_map(|it| it.namespace.clone());
         notice.notice.namespaces = namespaces.collect::<BTreeSet<_>>().into_iter().collect();

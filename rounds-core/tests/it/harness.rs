@@ -144,6 +144,8 @@ pub struct Channel {
     pub tried: Arc<Mutex<Vec<(Timestamp, Notice)>>>,
     pub fails: Arc<Mutex<VecDeque<PortErrorKind>>>,
     pub hangs: Arc<Mutex<bool>>,
+    /// How long it asks to be left alone when it fails.
+    pub retry_after: Arc<Mutex<Option<Duration>>>,
 }
 
 #[async_trait]
@@ -158,7 +160,7 @@ impl Notifier for Channel {
             std::future::pending::<()>().await;
         }
         match lock(&self.fails).pop_front() {
-            Some(kind) => Err(PortError::new(kind, "the channel is down")),
+            Some(kind) => Err(PortError::new(kind, "the channel is down").with_retry_after(*lock(&self.retry_after))),
             None => {
                 lock(&self.told).push(notice.clone());
                 Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rounds_core::alert::AlertState;
 use rounds_core::ports::store::{
     Commit, ListQuery, Lookup, NoticeStatus, OutboxNotice, Record, RecordKind, Store, StoreError, StoreExt, Versioned,
 };
@@ -51,8 +52,34 @@ async fn every_channel_is_told_once_of_each_thing_that_happened() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 3, "the same key to each channel");
+    let about = Some(format!("plan/{}", plan.id));
+    assert!(lock(&world.channel.told).iter().all(|notice| notice.about == about));
     let links: Vec<String> = lock(&world.channel.told).iter().map(|notice| notice.link.clone()).collect();
     assert!(links.iter().all(|link| *link == format!("/plans/{}", plan.id)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_begins_and_what_ends_an_episode_is_about_the_same_and_the_next_episode_is_another() {
+    let world = with_channels(Settings::default(), &["chat"]).await;
+    let _running = world.start();
+    let rule = world.rule("errors", serde_json::json!({})).await;
+    for _ in 0..2 {
+        world.errors.set(0.9);
+        world.in_state(rule.id, AlertState::Firing).await;
+        world.errors.set(0.1);
+        world.in_state(rule.id, AlertState::Resolved).await;
+    }
+    let told = || -> Vec<(NoticeKind, String)> {
+        let told = lock(&world.channel.told);
+        told.iter().filter_map(|notice| Some((notice.kind, notice.about.clone()?))).collect()
+    };
+    let is_alert = |kind| matches!(kind, NoticeKind::AlertFiring | NoticeKind::AlertResolved);
+    let of_alerts = || told().into_iter().filter(|(kind, _)| is_alert(*kind)).collect::<Vec<_>>();
+    until("all is told", async || of_alerts().len() == 4).await;
+    let (kinds, about): (Vec<_>, Vec<_>) = of_alerts().into_iter().unzip();
+    assert_eq!(kinds, [NoticeKind::AlertFiring, NoticeKind::AlertResolved].repeat(2));
+    assert!(about[0] == about[1] && about[2] == about[3] && about[0] != about[2], "{about:?}");
+    assert!(about[0].starts_with(&format!("alert/{}/", rule.id)), "{about:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,6 +96,21 @@ async fn a_channel_that_is_down_is_tried_again_with_growing_pauses_and_the_same_
     let took = rounds_core::time::elapsed(began, world.now());
     assert!(took >= secs(1 + 2 + 4) && took < secs(20), "1 s, 2 s, 4 s: {took:?}");
     until("nothing is left", async || waiting(&world).await.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_asks_to_be_left_alone_is_and_not_for_ever() {
+    for (asked, least) in [(60, 60), (1_000_000, 15 * 60)] {
+        let world = with_channels(Settings::default(), &["chat"]).await;
+        lock(&world.channel.fails).push_back(PortErrorKind::RateLimited);
+        *lock(&world.channel.retry_after) = Some(secs(asked));
+        let _running = world.start();
+        let began = world.now();
+        world.propose(&["restart app/web"]).await;
+        until("it is told in the end", async || lock(&world.channel.told).len() == 1).await;
+        let took = rounds_core::time::elapsed(began, world.now());
+        assert!(took >= secs(least) && took < secs(least + 10), "{asked} s were asked for: {took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::ERROR_BODY;
+use super::super::post::failed;
 use crate::http::{self, ChosenBy, Client, ClientOptions};
 
 /// Slack, or what speaks like it.
@@ -71,14 +72,14 @@ impl Api {
                 }
             };
         }
-        Err(failed(&what, status).with_retry_after(retry_after))
+        Err(failed(&what, status, &headers))
     }
 
     /// Posts to an address that is itself the permission to do so.
     pub(super) async fn post_to(&self, url: &Url, body: &Value) -> Result<(), PortError> {
         let what = "Slack's webhook";
         let response = self.client.send(what, self.client.post(url.clone()).json(body)).await?;
-        let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
+        let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(());
         }
@@ -87,16 +88,10 @@ impl Api {
         let error = match word(said.trim()) {
             // 429 and 5xx say what they are by their status.
             Some(word) if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS => refused(what, &word),
-            _ => failed(what, status),
+            _ => failed(what, status, &headers),
         };
-        Err(error.with_retry_after(retry_after))
+        Err(error.with_retry_after(http::retry_after(&headers)))
     }
-}
-
-fn failed(what: &str, status: StatusCode) -> PortError {
-    let advice =
-        if status.is_redirection() { ": a redirect, which is not followed; set the final address" } else { "" };
-    PortError::new(http::status_kind(status), format!("{what} answered HTTP {}{advice}", status.as_u16()))
 }
 
 /// A word of Slack's, if it is one: anything else in its place may be anything.

@@ -8,6 +8,8 @@ use rounds_core::ports::{Asked, Notice, NoticeKind, Reply};
 use rounds_core::step::Tier;
 use serde_json::{Value, json};
 
+use super::super::said::{crop, places};
+
 /// The buttons.
 pub(super) const APPROVE: &str = "rounds_approve";
 pub(super) const REJECT: &str = "rounds_reject";
@@ -17,8 +19,6 @@ pub(super) const OPEN: &str = "rounds_open";
 const LINE: usize = 500;
 /// Characters of commands or of a body.
 const TEXT: usize = 2_500;
-/// Places that are named; more are counted.
-const PLACES: usize = 8;
 
 /// A message: its blocks, and the text of notifications.
 pub(super) struct Rendered {
@@ -87,7 +87,7 @@ fn without(asked: &Asked, commands: &str, buttons: Result<(), &'static str>) -> 
         return Some(Without::Approve(why));
     }
     // Nobody approves here what they cannot see here.
-    (commands.chars().count() > TEXT)
+    (commands.encode_utf16().count() > TEXT)
         .then_some(Without::Approve("It does not fit here in full: approve it on its page."))
 }
 
@@ -105,21 +105,8 @@ pub(super) fn reply(reply: &Reply, link: Option<&str>) -> Value {
 }
 
 fn facts(asked: &Asked) -> Value {
-    let mut places: Vec<String> = asked
-        .places
-        .iter()
-        .take(PLACES)
-        .map(|place| {
-            let connector = place.connector.clone().unwrap_or_else(|| place.connector_id.to_string());
-            let namespace = place.namespace.as_deref().unwrap_or("no namespace");
-            format!("{} · {}", crop(&connector, 60), crop(namespace, 63))
-        })
-        .collect();
-    if let Some(more) = asked.places.len().checked_sub(PLACES).filter(|more| *more > 0) {
-        places.push(format!("and {more} more"));
-    }
     let step = asked.step_ordinal.map(|ordinal| ("Step".to_owned(), (ordinal + 1).to_string()));
-    let facts = [("Tier".to_owned(), asked.tier.to_string()), ("Where".to_owned(), places.join("\n"))];
+    let facts = [("Tier".to_owned(), asked.tier.to_string()), ("Where".to_owned(), places(asked).join("\n"))];
     let fields = step.into_iter().chain(facts).map(|(name, value)| format!("*{name}*\n{}", escape(&crop(&value, 390))));
     let fields = fields.chain([format!("*Expires*\n{}", moment(asked.expires_at))]);
     let fields: Vec<Value> = fields.map(|text| json!({ "type": "mrkdwn", "text": text, "verbatim": true })).collect();
@@ -180,16 +167,6 @@ fn plain(text: &str) -> Value {
 /// The three characters that Slack reads as markup of its own.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// The beginning of a text, without control characters but line breaks, with a sign where it was cut.
-fn crop(text: &str, longest: usize) -> String {
-    let mut kept: Vec<char> = text.chars().filter(|c| *c == '\n' || !c.is_control()).take(longest + 1).collect();
-    if kept.len() > longest {
-        kept.truncate(longest.saturating_sub(1));
-        kept.push('…');
-    }
-    kept.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,14 @@ mod prometheus;
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;
+#[cfg(feature = "discord")]
+mod discord;
+#[cfg(feature = "email")]
+mod email;
+#[cfg(feature = "pagerduty")]
+mod pagerduty;
+#[cfg(feature = "teams")]
+mod teams;
 #[cfg(feature = "webhook")]
 mod webhook;
 
@@ -27,6 +35,12 @@ use rounds_core::plugin::{Registration, Registry};
 /// A kind of this crate, as a server finds it.
 fn linked(kind: &str) -> Registration {
     Registry::linked().unwrap().get(kind).unwrap().clone()
+}
+
+/// The first example of a page of the documentation: a config.
+fn first_example(page: &str) -> serde_json::Value {
+    let example = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    serde_json::from_str(example).unwrap()
 }
 
 /// Counts what a server was made to do.

@@ -110,6 +110,7 @@ pub(super) fn history(rule_id: AlertRuleId) -> HistoryRow {
         timestamp: at(3),
         labels: BTreeMap::new(),
         reason: Reason::Condition,
+        firing_since: Some(at(4)),
     }
 }
 
@@ -290,6 +291,7 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             body: "it fires".into(),
             severity: "high".into(),
             link: "/plans/1".into(),
+            about: Some("plan/1".into()),
             labels: BTreeMap::new(),
             namespaces: vec!["shop".into()],
             owner_team_id: None,
