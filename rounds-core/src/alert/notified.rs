@@ -64,6 +64,9 @@ pub fn notified(rule: &AlertRule, before: &AlertInstance, seen: &Notified, now: 
             let mut evaluation = moved(rule, next, AlertState::Firing, Reason::Condition, seen.value, now);
             evaluation.instance.pending_since = Some(seen.starts_at);
             evaluation.instance.firing_since = Some(seen.starts_at);
+            if let Some(row) = &mut evaluation.history {
+                row.firing_since = Some(seen.starts_at);
+            }
             Some(evaluation)
         }
     }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::error::Error;
 use super::guard::caught;
+use super::health::{Called, Healths};
 use super::own_rules::RulesOf;
 use super::shared::Shared;
-use super::health::{Called, Healths};
 use super::watched::{Watch, watched};
 use crate::connector::Role;
 use crate::connector::{Connector, StoredSecret};

@@ -1,5 +1,9 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "discord")]
+mod discord;
+#[cfg(feature = "email")]
+mod email;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod github;
 #[cfg(all(feature = "github", feature = "gitlab"))]
@@ -8,18 +12,14 @@ mod gitlab;
 mod kubernetes;
 #[cfg(feature = "models")]
 mod models;
+#[cfg(feature = "pagerduty")]
+mod pagerduty;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "secrets")]
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;
-#[cfg(feature = "discord")]
-mod discord;
-#[cfg(feature = "email")]
-mod email;
-#[cfg(feature = "pagerduty")]
-mod pagerduty;
 #[cfg(feature = "teams")]
 mod teams;
 #[cfg(feature = "webhook")]
