@@ -7,6 +7,7 @@
 
 mod http;
 mod remote;
+mod source;
 
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
