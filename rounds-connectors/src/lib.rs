@@ -9,8 +9,14 @@ mod http;
 mod remote;
 mod source;
 
+#[cfg(feature = "alertmanager")]
+pub mod alertmanager;
+#[cfg(feature = "argocd")]
+pub mod argocd_history;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "models")]
 pub mod models;
 pub mod notifiers;

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports))]
 
+#[cfg(feature = "alertmanager")]
+mod alertmanager;
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
+#[cfg(feature = "argocd")]
+mod argocd_history;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 #[cfg(feature = "kubernetes")]
@@ -18,6 +22,8 @@ mod gate_shapes;
 mod inverse;
 #[cfg(feature = "kubernetes")]
 mod kubectl_adapter;
+#[cfg(feature = "loki")]
+mod loki;
 #[cfg(feature = "models")]
 mod models;
 #[cfg(all(feature = "slack", feature = "webhook"))]
