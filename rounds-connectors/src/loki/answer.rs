@@ -192,11 +192,14 @@ mod tests {
         )
         .expect("read");
         let labels: Vec<String> = set.lines.iter().map(|line| format!("{:?}", line.labels)).collect();
-        assert_eq!(labels, [
-            r#"{"pod": "a"}"#,
-            r#"{"pod": "a", "trace_id": "t0"}"#,
-            r#"{"level": "error", "pod": "a", "trace_id": "t1"}"#,
-        ]);
+        assert_eq!(
+            labels,
+            [
+                r#"{"pod": "a"}"#,
+                r#"{"pod": "a", "trace_id": "t0"}"#,
+                r#"{"level": "error", "pod": "a", "trace_id": "t1"}"#,
+            ]
+        );
     }
 
     #[test]

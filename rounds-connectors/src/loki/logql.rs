@@ -58,7 +58,10 @@ fn is_metric(rest: &str) -> bool {
     let word = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
     let after = rest[word..].trim_start();
     word > 0
-        && (after.starts_with('(') || after.starts_with("by") || after.starts_with("without") || is_number(&rest[..word]))
+        && (after.starts_with('(')
+            || after.starts_with("by")
+            || after.starts_with("without")
+            || is_number(&rest[..word]))
 }
 
 fn is_number(word: &str) -> bool {

@@ -30,8 +30,8 @@ use serde_json::Value;
 
 use self::answer::{Bounds, Envelope, QueryData};
 use crate::http::status_kind;
-use crate::source::{Answer, Api, Credentials, check_stretch, invalid, one_line, timeout_of};
 pub use crate::source::Auth;
+use crate::source::{Answer, Api, Credentials, check_stretch, invalid, one_line, timeout_of};
 pub use config::LokiConfig;
 
 /// Names or values of labels kept of one answer.
@@ -136,7 +136,9 @@ impl Loki {
             }
             several => {
                 let found = several.len();
-                return Err(invalid(format!("found {found} selectors; Loki takes one: {{namespace=\"shop\", app=\"web\"}}")));
+                return Err(invalid(format!(
+                    "found {found} selectors; Loki takes one: {{namespace=\"shop\", app=\"web\"}}"
+                )));
             }
         };
         let envelope: Envelope<Vec<String>> = match label {
@@ -195,7 +197,9 @@ impl Loki {
             Ok((answer, credentials)) => {
                 let info: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let version = info["version"].as_str().or_else(|| info["data"]["version"].as_str());
-                Ok(version.map(|version| one_line(&credentials.redact(version), 60)).filter(|version| !version.is_empty()))
+                Ok(version
+                    .map(|version| one_line(&credentials.redact(version), 60))
+                    .filter(|version| !version.is_empty()))
             }
             Err(error) if matches!(error.kind, PortErrorKind::Invalid | PortErrorKind::Protocol) => Ok(None),
             Err(error) => Err(error),

@@ -47,18 +47,21 @@ fn plain(status: u16, text: impl Into<String>) -> Response {
 }
 
 fn answered(data: Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json!({ "status": "success", "data": data }).to_string())
+    (
+        [(header::CONTENT_TYPE, "application/json; charset=UTF-8")],
+        json!({ "status": "success", "data": data }).to_string(),
+    )
         .into_response()
 }
 
 impl Fake {
-    fn admits(&self, headers: &HeaderMap) -> Result<Option<Vec<String>>, Response> {
+    fn admits(&self, headers: &HeaderMap) -> Result<Option<Vec<String>>, Box<Response>> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         if self.password.is_some_and(|password| text("authorization") != Some(format!("Bearer {password}"))) {
-            return Err(plain(401, "Unauthorized"));
+            return Err(plain(401, "Unauthorized").into());
         }
         match (self.tenants, text("x-scope-orgid")) {
-            (true, None) => Err(plain(401, "no org id")),
+            (true, None) => Err(plain(401, "no org id").into()),
             (true, Some(tenant)) => Ok(Some(tenant.split('|').map(str::to_owned).collect())),
             (false, _) => Ok(None),
         }
@@ -69,11 +72,15 @@ impl Fake {
             .route("/loki/api/v1/query_range", get(query_range))
             .route("/loki/api/v1/labels", get(label_names))
             .route("/loki/api/v1/label/{name}/values", get(label_values))
-            .route("/loki/api/v1/status/buildinfo", get(|| async {
-                // Not in the envelope of the others.
-                let info = json!({ "version": "3.1.0", "revision": "abc", "branch": "main", "goVersion": "go1.22" });
-                ([(header::CONTENT_TYPE, "application/json")], info.to_string())
-            }))
+            .route(
+                "/loki/api/v1/status/buildinfo",
+                get(|| async {
+                    // Not in the envelope of the others.
+                    let info =
+                        json!({ "version": "3.1.0", "revision": "abc", "branch": "main", "goVersion": "go1.22" });
+                    ([(header::CONTENT_TYPE, "application/json")], info.to_string())
+                }),
+            )
             .fallback(|| async {
                 let body = json!({ "code": 404, "status": "error", "message": "not found" }).to_string();
                 (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/json")], body)
@@ -117,7 +124,7 @@ async fn query_range(
 ) -> Response {
     let tenants = match fake.admits(&headers) {
         Ok(tenants) => tenants,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let (wanted, filters) = match parsed(&asked["query"]) {
         Ok(parsed) => parsed,
@@ -126,7 +133,10 @@ async fn query_range(
     let number = |name: &str| asked[name].parse::<i64>().expect("nanoseconds");
     let (start, end, limit) = (number("start"), number("end"), asked["limit"].parse::<usize>().expect("a limit"));
     if limit > 5_000 {
-        return plain(400, format!("max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > 5000)"));
+        return plain(
+            400,
+            format!("max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > 5000)"),
+        );
     }
     assert_eq!(asked["direction"], "backward");
     let mut found: Vec<&(&str, Labels, i64, String)> = fake
@@ -148,12 +158,14 @@ async fn query_range(
     }
     let streams: Vec<Value> =
         streams.into_iter().rev().map(|(labels, values)| json!({ "stream": labels, "values": values })).collect();
-    answered(json!({ "resultType": "streams", "result": streams, "stats": { "summary": { "totalLinesProcessed": 1 } } }))
+    answered(
+        json!({ "resultType": "streams", "result": streams, "stats": { "summary": { "totalLinesProcessed": 1 } } }),
+    )
 }
 
 async fn label_names(State(fake): State<Fake>, headers: HeaderMap) -> Response {
     match fake.admits(&headers) {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(_) => {
             let names: BTreeSet<&String> = fake.entries.iter().flat_map(|(_, labels, ..)| labels.keys()).collect();
             answered(json!(names))
@@ -163,7 +175,7 @@ async fn label_names(State(fake): State<Fake>, headers: HeaderMap) -> Response {
 
 async fn label_values(State(fake): State<Fake>, headers: HeaderMap, Path(name): Path<String>) -> Response {
     match fake.admits(&headers) {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(_) => {
             let values: BTreeSet<&String> =
                 fake.entries.iter().filter_map(|(_, labels, ..)| labels.get(&name)).collect();
@@ -225,8 +237,7 @@ fn texts(set: &DataSet) -> Vec<&str> {
 async fn lines_of_all_streams_come_in_order_of_time_with_both_ends_and_their_labels() {
     let url = fake().serve().await;
     let set = ask(&url, &logs(r#"{namespace="shop"}"#, 100)).await.expect("lines");
-    let expected =
-        ["start", "error: cannot reach db either", "error: cannot reach db", "error: at the last moment"];
+    let expected = ["start", "error: cannot reach db either", "error: cannot reach db", "error: at the last moment"];
     assert_eq!(texts(&set), expected);
     assert_eq!(set.lines[1].labels["pod"], "web-2");
     assert_eq!(set.lines[3].at, at(2));
@@ -365,16 +376,20 @@ async fn an_investigation_reads_logs_through_loki_and_its_report_keeps_them_as_e
     let model = ScriptedModel::default()
         .calls([("logs_query", json!({ "query": r#"{namespace="shop"} |= "db""#, "until": until, "minutes": 5 }))])
         .calls([("logs_query", json!({ "query": r#"sum(rate({namespace="shop"}[5m]))"#, "until": until }))])
-        .calls([("complete", json!({
-            "summary": "The database is out of reach.",
-            "rootCause": { "summary": "web cannot reach db", "citations": ["R1"], "confidence": "high" },
-        }))]);
+        .calls([(
+            "complete",
+            json!({
+                "summary": "The database is out of reach.",
+                "rootCause": { "summary": "web cannot reach db", "citations": ["R1"], "confidence": "high" },
+            }),
+        )]);
     let org = OrgId::default();
     let (admin, agent) = (Principal::user(org.clone(), "admin", OrgRole::Admin), Principal::agent(org, "agent"));
     let identity = Arc::new(StaticIdentity::new([admin.clone(), agent.clone()]));
     identity.add_token(agent.id, "a token", None);
-    let loki = Registry::linked().expect("no duplicates");
-    let registry = loki.with(Registration::model("scripted", "A model", Arc::new(model.clone()))).expect("a registry");
+    let linked = Registry::linked().expect("no duplicates");
+    let scripted = Registration::model("scripted", "A model", Arc::new(model.clone()));
+    let registry = Registry::new(linked.iter().cloned().chain([scripted])).expect("no duplicates");
     let rounds = Rounds::builder(Arc::new(MemoryStore::new()), identity)
         .registry(registry)
         .host(host())
@@ -402,7 +417,7 @@ async fn an_investigation_reads_logs_through_loki_and_its_report_keeps_them_as_e
     let excerpt = &report.evidence[0].excerpt;
     assert!(excerpt.contains("error: cannot reach db either") && excerpt.contains("web-2"), "{excerpt}");
     let told: Vec<String> = model
-        .requests()
+        .asked()
         .last()
         .expect("the model was called")
         .messages

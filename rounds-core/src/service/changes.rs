@@ -163,7 +163,7 @@ async fn listed(shared: &Shared, org: &OrgId, filter: &ChangeFilter) -> Result<V
             _ => true,
         })
         .collect();
-    found.sort_by(|a, b| (b.at, b.id).cmp(&(a.at, a.id)));
+    found.sort_by_key(|change| std::cmp::Reverse((change.at, change.id)));
     found.truncate(super::listed::limit(filter.limit, MOST) as usize);
     Ok(found)
 }
