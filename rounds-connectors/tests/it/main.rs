@@ -10,6 +10,7 @@ mod approved_steps;
 mod argocd_history;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
 #[cfg(feature = "kubernetes")]
