@@ -27,7 +27,7 @@ deps-demo:
 	.ci/install cc kubectl
 
 deps-test:
-	.ci/install cc kubectl postgresql prometheus chromium chromedriver nextest schemathesis
+	.ci/install cc kubectl postgresql prometheus alertmanager chromium chromedriver nextest schemathesis
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -180,13 +180,14 @@ fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
         said => said["message"].as_str().or_else(|| said["error"].as_str()).map(str::to_owned),
     });
     let kind = status_kind(answer.status);
-    match said.map(|said| one_line(&credentials.redact(&said), 500)).filter(|said| !said.is_empty()) {
+    let error = match said.map(|said| one_line(&credentials.redact(&said), 500)).filter(|said| !said.is_empty()) {
         Some(said) if kind == PortErrorKind::Invalid => PortError::new(kind, format!("the query was refused: {said}")),
         Some(said) if kind != PortErrorKind::Unauthorized => {
             PortError::new(kind, format!("{} answered HTTP {}: {said}", answer.url, answer.status.as_u16()))
         }
         _ => answer.failure(NO_API, credentials),
-    }
+    };
+    answer.asked_to_wait(error)
 }
 
 #[async_trait]

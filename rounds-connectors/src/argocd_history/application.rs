@@ -17,8 +17,8 @@ const SOURCES: usize = 5;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Applications {
-    /// `null` when there are none.
-    #[serde(default)]
+    /// `null` when there are none, and always there: an object without it is another service's.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(super) items: Option<Vec<Application>>,
 }
 

@@ -139,7 +139,7 @@ fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
     let said = one_line(&credentials.redact(said), 500);
     let kind = status_kind(answer.status);
     let (url, code) = (&answer.url, answer.status.as_u16());
-    match (kind, said.is_empty()) {
+    let error = match (kind, said.is_empty()) {
         (PortErrorKind::Unauthorized, false) => PortError::new(
             kind,
             format!("{url} answered HTTP {code}: {said}: check the token, which must allow `applications, get`"),
@@ -148,7 +148,8 @@ fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
             PortError::new(kind, format!("{url} answered HTTP {code}: {said}"))
         }
         _ => answer.failure(NO_API, credentials),
-    }
+    };
+    answer.asked_to_wait(error)
 }
 
 #[async_trait]

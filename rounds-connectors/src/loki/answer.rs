@@ -11,8 +11,8 @@ use serde_json::Value;
 /// The envelope of queries and label lists.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<T> {
-    #[serde(default)]
     pub(super) status: String,
+    /// A list of labels without any is left out.
     pub(super) data: Option<T>,
     #[serde(default)]
     pub(super) warnings: Option<Vec<String>>,

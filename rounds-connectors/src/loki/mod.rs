@@ -179,11 +179,11 @@ impl Loki {
         let (answer, credentials) = self.exchange(path, parameters).await?;
         let envelope: Envelope<T> =
             serde_json::from_slice(&answer.body).map_err(|error| answer.odd("Loki's", &error, &credentials))?;
-        match envelope.status.as_str() {
-            // Old versions leave it out of label lists.
-            "success" | "" => Ok(envelope),
-            other => Err(self.malformed(path, &format!("the status \"{}\"", one_line(&credentials.redact(other), 40)))),
+        if envelope.status != "success" {
+            let status = one_line(&credentials.redact(&envelope.status), 40);
+            return Err(self.malformed(path, &format!("the status \"{status}\"")));
         }
+        Ok(envelope)
     }
 
     fn malformed(&self, path: &[&str], found: &str) -> PortError {
@@ -215,14 +215,14 @@ fn nanos(at: Timestamp, more: i64) -> Result<String, PortError> {
 
 /// Loki explains itself in plain text, some gateways in JSON.
 fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
-    let text = credentials.redact(&String::from_utf8_lossy(&answer.body));
-    let json: Option<Value> = serde_json::from_str(&text).ok();
+    let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let field = |name: &str| json.as_ref().and_then(|json| json[name].as_str());
     let said = match field("message").or_else(|| field("error")) {
-        Some(said) => one_line(said, 500),
-        None if answer.content_type.starts_with("text/plain") => one_line(&text, 500),
+        Some(said) => said.to_owned(),
+        None if answer.content_type.starts_with("text/plain") => String::from_utf8_lossy(&answer.body).into_owned(),
         None => String::new(),
     };
+    let said = one_line(&credentials.redact(&said), 500);
     let (url, code) = (&answer.url, answer.status.as_u16());
     let kind = status_kind(answer.status);
     // It is the one thing that every new installation meets.
@@ -230,7 +230,7 @@ fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
         let message = format!("{url} answered HTTP {code}: {said}: this Loki has tenants, so set `tenant`");
         return PortError::new(PortErrorKind::Unauthorized, message);
     }
-    match (kind, said.is_empty()) {
+    let error = match (kind, said.is_empty()) {
         (PortErrorKind::Invalid, false) if answer.status != StatusCode::NOT_FOUND => {
             PortError::new(kind, format!("the query was refused: {said}"))
         }
@@ -238,7 +238,8 @@ fn failure(answer: &Answer, credentials: &Credentials) -> PortError {
             PortError::new(kind, format!("{url} answered HTTP {code}: {said}"))
         }
         _ => answer.failure(NO_API, credentials),
-    }
+    };
+    answer.asked_to_wait(error)
 }
 
 #[async_trait]

@@ -61,7 +61,8 @@ fn read<T: DeserializeOwned>(answer: &Answer, credentials: &Credentials) -> Resu
     if let Ok(envelope) = serde_json::from_slice::<Envelope<serde::de::IgnoredAny>>(&answer.body)
         && envelope.status == "error"
     {
-        return Err(said(&answer.url, answer.status, &envelope.error_type, &credentials.redact(&envelope.error)));
+        let error = said(&answer.url, answer.status, &envelope.error_type, &credentials.redact(&envelope.error));
+        return Err(answer.asked_to_wait(error));
     }
     Err(answer.failure(NO_API, credentials))
 }

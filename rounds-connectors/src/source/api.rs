@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -58,6 +59,8 @@ pub(crate) struct Answer {
     pub(crate) url: Url,
     pub(crate) status: StatusCode,
     pub(crate) content_type: String,
+    /// How long the server asks to be left alone.
+    retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -201,6 +204,7 @@ impl Api {
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or("no content type").chars().take(80).collect::<String>();
+        let retry_after = http::retry_after(response.headers());
         let cap = if status.is_success() { self.max_body } else { ERROR_BODY };
         let body = match http::read_body(response, cap).await {
             Ok(body) => body,
@@ -222,7 +226,7 @@ impl Api {
                 ));
             }
         };
-        Ok(Answer { url, status, content_type, body })
+        Ok(Answer { url, status, content_type, retry_after, body })
     }
 }
 
@@ -240,6 +244,14 @@ impl Answer {
             )
         };
         PortError::new(PortErrorKind::Protocol, message)
+    }
+
+    /// The same error with how long the server asked to be left alone, when it did and asking again may help.
+    pub(crate) fn asked_to_wait(&self, mut error: PortError) -> PortError {
+        if error.is_transient() {
+            error.retry_after = self.retry_after;
+        }
+        error
     }
 
     /// A failure that the API's own envelope did not explain. A line of plain text, such as a gateway's "no upstream", is
@@ -261,7 +273,7 @@ impl Answer {
         };
         let quoted = if text.is_empty() { String::new() } else { format!(" (\"{text}\")") };
         let (url, code, with) = (&self.url, self.status.as_u16(), &self.content_type);
-        PortError::new(kind, format!("{url} answered HTTP {code} with {with}{quoted}{advice}"))
+        self.asked_to_wait(PortError::new(kind, format!("{url} answered HTTP {code} with {with}{quoted}{advice}")))
     }
 }
 

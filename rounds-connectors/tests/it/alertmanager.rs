@@ -34,9 +34,9 @@ async fn ask(url: &str, expr: &str) -> Result<DataSet, PortError> {
 }
 
 /// Debian's Alertmanager on a loopback port, alone, ended by its own process id.
-struct RealAlertmanager {
+pub(crate) struct RealAlertmanager {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     _dir: tempfile::TempDir,
 }
 
@@ -57,7 +57,7 @@ fn binary() -> PathBuf {
 }
 
 impl RealAlertmanager {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let config = dir.path().join("alertmanager.yml");
         std::fs::write(&config, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n").expect("write the config");
@@ -107,14 +107,14 @@ impl RealAlertmanager {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    async fn alert(&self, labels: Value, starts_at: Timestamp) {
+    pub(crate) async fn alert(&self, labels: Value, starts_at: Timestamp) {
         let annotations = json!({ "summary": "a \"quoted\" line\nand a second" });
         self.post("alerts", json!([{ "labels": labels, "annotations": annotations, "startsAt": starts_at }])).await;
     }
 }
 
 /// What is selected, once it is as many as that: Alertmanager takes a moment to say what is suppressed.
-async fn once(url: &str, expr: &str, count: usize) -> DataSet {
+pub(crate) async fn once(url: &str, expr: &str, count: usize) -> DataSet {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let set = ask(url, expr).await.expect("an answer");

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 const TOKEN: &str = "argo-token-4711";
 
-fn at(minutes: i64) -> Timestamp {
+pub(crate) fn at(minutes: i64) -> Timestamp {
     Timestamp::from_timestamp(1_785_424_739, 0).expect("a time") + TimeDelta::minutes(minutes)
 }
 
@@ -37,7 +37,7 @@ fn deployed(id: i64, minutes: i64) -> Value {
         "initiatedBy": { "username": "ada" } })
 }
 
-fn applications() -> Vec<Value> {
+pub(crate) fn applications() -> Vec<Value> {
     let multi = json!({ "id": 3, "revision": "", "revisions": ["aaa", "1.2.3"], "deployedAt": at(-20),
         "source": { "repoURL": "" }, "initiatedBy": { "automated": true },
         "sources": [{ "repoURL": "https://git.example.com/values.git", "path": "env" },
@@ -62,11 +62,12 @@ fn applications() -> Vec<Value> {
     ]
 }
 
-async fn list(State(items): State<Arc<Value>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+async fn list(State(state): State<Arc<(Value, String)>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let (items, token) = &*state;
     let json = |status: StatusCode, body: Value| {
         (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
     };
-    if headers.get(header::AUTHORIZATION).is_none_or(|sent| sent != &format!("Bearer {TOKEN}")) {
+    if headers.get(header::AUTHORIZATION).is_none_or(|sent| sent != &format!("Bearer {token}")) {
         let said = "invalid session: token is malformed";
         return json(StatusCode::UNAUTHORIZED, json!({ "error": said, "code": 16, "message": said }));
     }
@@ -81,8 +82,9 @@ async fn list(State(items): State<Arc<Value>>, RawQuery(query): RawQuery, header
     json(StatusCode::OK, json!({ "metadata": { "resourceVersion": "1" }, "items": items }))
 }
 
-async fn serve(items: Value) -> String {
-    let app = Router::new().route("/root/api/v1/applications", get(list)).with_state(Arc::new(items));
+pub(crate) async fn serve(items: Value, token: &str) -> String {
+    let app =
+        Router::new().route("/root/api/v1/applications", get(list)).with_state(Arc::new((items, token.to_owned())));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("its address");
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -112,7 +114,7 @@ fn texts(set: &DataSet) -> Vec<&str> {
 
 #[tokio::test]
 async fn deployments_and_failed_syncs_of_that_time_are_told_in_order_and_in_one_line_each() {
-    let url = serve(json!(applications())).await;
+    let url = serve(json!(applications()), TOKEN).await;
     let set = changes(&history(&url, &["shop"], &["*"], TOKEN), Some("shop")).await.expect("changes");
     let expected = [
         "Argo CD deployed shop-redis (project shop): revision aaa, 1.2.3 of https://git.example.com/values.git env and \
@@ -132,7 +134,7 @@ async fn deployments_and_failed_syncs_of_that_time_are_told_in_order_and_in_one_
 
 #[tokio::test]
 async fn only_allowed_applications_are_told_and_empty_lists_allow_none() {
-    let url = serve(json!(applications())).await;
+    let url = serve(json!(applications()), TOKEN).await;
     let count = async |projects: &[&str], apps: &[&str]| {
         changes(&history(&url, projects, apps, TOKEN), None).await.expect("changes").lines.len()
     };
@@ -148,7 +150,7 @@ async fn only_allowed_applications_are_told_and_empty_lists_allow_none() {
 
 #[tokio::test]
 async fn no_application_at_all_is_an_answer_and_a_refused_token_says_what_it_needs() {
-    let url = serve(Value::Null).await;
+    let url = serve(Value::Null, TOKEN).await;
     let source = history(&url, &["*"], &["*"], TOKEN);
     assert_eq!(changes(&source, None).await.expect("an answer"), DataSet::default());
     let report = source.check(&cx()).await.expect("the check");

@@ -25,15 +25,15 @@ use tokio::net::TcpListener;
 // A server that answers as Loki 3 does, as far as queries for lines and labels go
 // ---------------------------------------------------------------------------------------------------------
 
-type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 #[derive(Clone)]
-struct Fake {
+pub(crate) struct Fake {
     /// Tenant, labels, nanoseconds, line.
-    entries: Arc<Vec<(&'static str, Labels, i64, String)>>,
+    pub(crate) entries: Arc<Vec<(&'static str, Labels, i64, String)>>,
     /// Whether it runs with `auth_enabled`.
-    tenants: bool,
-    password: Option<&'static str>,
+    pub(crate) tenants: bool,
+    pub(crate) password: Option<String>,
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -57,7 +57,7 @@ fn answered(data: Value) -> Response {
 impl Fake {
     fn admits(&self, headers: &HeaderMap) -> Result<Option<Vec<String>>, Box<Response>> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        if self.password.is_some_and(|password| text("authorization") != Some(format!("Bearer {password}"))) {
+        if self.password.as_ref().is_some_and(|password| text("authorization") != Some(format!("Bearer {password}"))) {
             return Err(plain(401, "Unauthorized").into());
         }
         match (self.tenants, text("x-scope-orgid")) {
@@ -67,7 +67,7 @@ impl Fake {
         }
     }
 
-    async fn serve(self) -> String {
+    pub(crate) async fn serve(self) -> String {
         let app = Router::new()
             .route("/loki/api/v1/query_range", get(query_range))
             .route("/loki/api/v1/labels", get(label_names))
@@ -186,7 +186,7 @@ async fn label_values(State(fake): State<Fake>, headers: HeaderMap, Path(name): 
 
 const START: i64 = 1_785_424_739;
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(START + seconds, 0).expect("a time")
 }
 
@@ -194,7 +194,7 @@ fn nanos(at: Timestamp, more: i64) -> i64 {
     at.timestamp_nanos_opt().expect("in range") + more
 }
 
-fn fake() -> Fake {
+pub(crate) fn fake() -> Fake {
     let web = || labels(&[("namespace", "shop"), ("app", "web"), ("pod", "web-1")]);
     let other = || labels(&[("namespace", "shop"), ("app", "web"), ("pod", "web-2")]);
     let bank = || labels(&[("namespace", "bank"), ("app", "atm")]);
@@ -283,7 +283,7 @@ async fn a_tenant_sees_its_own_lines_and_without_one_the_error_says_what_to_set(
 
 #[tokio::test]
 async fn the_check_reads_labels_with_the_credential_and_tells_the_version() {
-    let url = Fake { password: Some("hunter2"), ..fake() }.serve().await;
+    let url = Fake { password: Some("hunter2".into()), ..fake() }.serve().await;
     let config = json!({ "url": url, "auth": { "type": "bearer" } });
     let source = datasource_with(config.clone(), SecretHandle::inline("hunter2\n".into()));
     let report = source.check(&cx()).await.expect("the check");

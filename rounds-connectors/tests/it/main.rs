@@ -37,5 +37,7 @@ mod playbook_cluster;
 mod prometheus;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(feature = "kubernetes")]
+mod rollouts;
 #[cfg(feature = "secrets")]
 mod vault;

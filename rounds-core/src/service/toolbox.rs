@@ -158,8 +158,8 @@ impl Bench {
         Ok((live.row.id, answer.map_err(|error| error.to_string())?))
     }
 
-    /// What changed, from everybody who knows: what Rounds itself did, what was recorded, and the datasources of changes. Who
-    /// could not be asked is named: it rules nothing out, and the others are worth hearing.
+    /// What changed, from everybody who knows: what Rounds itself did, what was recorded, the datasources of changes, and the
+    /// systems that plans run on. Who could not be asked is named: it rules nothing out, and the others are worth hearing.
     async fn changes(
         &self,
         query: &Query,
@@ -180,6 +180,17 @@ impl Bench {
         for source in self.datasources.iter().filter(|source| source.info.changes) {
             asked += 1;
             add(&source.name, self.ask_one(Some(source.id), query).await.map(|(_, answer)| answer));
+        }
+        for (view, live) in &self.adapters {
+            let limit = self.shared.settings.query_timeout;
+            let cx = CallContext::with_timeout(limit);
+            match guarded(&self.shared, limit + SLACK, live.port.changes(&cx, between, namespace)).await {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(answer))) => add(&view.name, Ok(answer)),
+                Ok(Err(error)) => add(&view.name, Err(error.to_string())),
+                Err(broken) => add(&view.name, Err(broken.to_string())),
+            }
+            asked += 1;
         }
         if silent.len() == asked {
             return Err(silent.join("; "));

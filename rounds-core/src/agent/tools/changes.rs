@@ -36,9 +36,8 @@ impl Tool for ChangesList {
         spec::<Arguments>(
             "changes_list",
             "Lists recent changes: what Rounds' own plans did, deployments, configuration and feature flags that were recorded, \
-             and what datasources of changes know. A source that could not be asked is named in a warning and rules \
-             nothing out. Rollouts that none of them knows are seen with `run_command` (such as `rollout history`, or \
-             replica sets by age).",
+             what datasources of changes know, and rollouts that connectors remember. A source that could not be asked is \
+             named in a warning and rules nothing out. Changes that none of them knows are seen with `run_command`.",
         )
     }
 
