@@ -18,7 +18,8 @@ async fn the_rollouts_of_a_cluster_are_told_within_the_namespaces_that_may_be_re
         let set = adapter.changes(&cx, between, namespace).await.expect("the cluster is asked").expect("it remembers");
         let texts: Vec<&str> = set.lines.iter().map(|line| line.text.as_str()).collect();
         let rolled_out = |revision: u32, image: &str| {
-            let text = format!("deployment {}/web rolled out revision {revision}: registry.k8s.io/{image}", cluster.namespace);
+            let text =
+                format!("deployment {}/web rolled out revision {revision}: registry.k8s.io/{image}", cluster.namespace);
             texts.iter().filter(|found| **found == text).count()
         };
         assert_eq!((rolled_out(1, "pause:3.9"), rolled_out(2, "pause:3.10")), (1, 1), "{texts:?}");

@@ -12,12 +12,13 @@ use rounds_core::investigation::Findings;
 use rounds_core::plugin::{Registration, Registry};
 use rounds_core::ports::store::{RecordKind, Store as _};
 use rounds_core::ports::{
-    CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, FiredAlert, Investigator, Line, PortError,
-    PortErrorKind, Query, Toolbox,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, Datasource, DatasourceInfo, DryRun, ExecutionAdapter,
+    FiredAlert, Investigator, Line, PortError, PortErrorKind, Query, ReadStep, Toolbox,
 };
 use rounds_core::service::{ChangeFilter, ConnectorDraft};
-use rounds_core::testing::FakeDatasource;
-use rounds_core::{Error, OrgId, Settings};
+use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
+use rounds_core::testing::{FakeAdapter, FakeDatasource};
+use rounds_core::{Error, OrgId, Settings, Timestamp};
 
 use crate::harness::{World, eventually, lock};
 
@@ -133,6 +134,47 @@ impl Datasource for Rollouts {
     }
 }
 
+/// A cluster that remembers a rollout.
+#[derive(Default)]
+struct Remembers(FakeAdapter);
+
+#[async_trait]
+impl ExecutionAdapter for Remembers {
+    fn describe(&self) -> AdapterInfo {
+        self.0.describe()
+    }
+
+    fn review(&self, step: &StepSpec, mode: Mode) -> Result<ReviewedStep, Refusal> {
+        self.0.review(step, mode)
+    }
+
+    async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
+        self.0.dry_run(cx, step).await
+    }
+
+    async fn changes(
+        &self,
+        _: &CallContext,
+        (start, _): (Timestamp, Timestamp),
+        namespace: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        let text = format!("deployment {}/web rolled out", namespace.unwrap_or("all"));
+        Ok(Some(DataSet::of_lines(vec![Line::new(start, BTreeMap::new(), text)])))
+    }
+
+    async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
+        self.0.read(cx, step).await
+    }
+
+    async fn execute(&self, cx: &CallContext, step: ApprovedStep) -> Result<StepOutput, StepError> {
+        self.0.execute(cx, step).await
+    }
+
+    async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError> {
+        self.0.check(cx).await
+    }
+}
+
 /// Asks what changed, and what a rule without a datasource would ask.
 #[derive(Clone, Default)]
 struct Asks(Arc<Mutex<Vec<Result<DataSet, String>>>>);
@@ -162,7 +204,7 @@ async fn an_investigation_reads_recorded_changes_beside_datasources_and_says_who
     let metrics = FakeDatasource::default();
     metrics.set(1.0);
     let registry = Registry::new([
-        Registration::execution("cluster", "A cluster", Arc::new(rounds_core::testing::FakeAdapter::default())),
+        Registration::execution("cluster", "A cluster", Arc::new(Remembers::default())),
         Registration::datasource("errors", "Error rate", Arc::new(metrics)),
         Registration::datasource("rollouts", "Rollouts", Arc::new(Rollouts(true))),
         Registration::datasource("broken", "Broken", Arc::new(Rollouts(false))),
@@ -184,9 +226,9 @@ async fn an_investigation_reads_recorded_changes_beside_datasources_and_says_who
     let answers = lock(&asks.0).clone();
     let changes = answers[0].as_ref().expect("one source that fails hides no other");
     let texts: Vec<&str> = changes.lines.iter().map(|line| line.text.as_str()).collect();
-    assert_eq!(texts, ["deployment: web v42", "rolled out"]);
-    assert_eq!(changes.lines[0].labels["namespace"], "shop");
-    assert_eq!(changes.lines[0].labels["recordedBy"], "editor");
+    assert_eq!(texts, ["deployment shop/web rolled out", "deployment: web v42", "rolled out"]);
+    assert_eq!(changes.lines[1].labels["namespace"], "shop");
+    assert_eq!(changes.lines[1].labels["recordedBy"], "editor");
     assert_eq!(changes.warnings.len(), 1);
     assert!(
         changes.warnings[0].contains("broken could not be asked") && changes.warnings[0].contains("nobody answers")
