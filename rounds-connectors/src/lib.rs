@@ -17,8 +17,16 @@ pub mod alert_rules;
 pub mod github;
 #[cfg(feature = "gitlab")]
 pub mod gitlab;
+mod source;
+
+#[cfg(feature = "alertmanager")]
+pub mod alertmanager;
+#[cfg(feature = "argocd")]
+pub mod argocd_history;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "models")]
 pub mod models;
 pub mod notifiers;

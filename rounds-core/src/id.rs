@@ -90,6 +90,8 @@ ids! {
     NoticeId = "notice";
     /// What could not be delivered: a notice to a channel, or an event to a sink.
     DeadLetterId = "dead letter";
+    /// A recorded change.
+    ChangeId = "change";
 }
 
 impl PrincipalId {

@@ -13,6 +13,7 @@ pub mod agent;
 pub mod alert;
 pub mod audit;
 pub mod canonical;
+pub mod change;
 pub mod connector;
 mod error;
 mod id;
@@ -33,8 +34,8 @@ pub use secrecy;
 
 pub use error::IllegalTransition;
 pub use id::{
-    AlertInstanceId, AlertRuleId, ConnectorId, DeadLetterId, HistoryId, InvalidId, InvestigationId, NoticeId, OrgId,
-    PlanId, PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
+    AlertInstanceId, AlertRuleId, ChangeId, ConnectorId, DeadLetterId, HistoryId, InvalidId, InvestigationId, NoticeId,
+    OrgId, PlanId, PrincipalId, RequestId, SilenceId, StepId, TeamId, TokenId,
 };
 pub use service::error::Error;
 pub use service::runtime::{Rounds, Running};

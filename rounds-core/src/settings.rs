@@ -66,6 +66,10 @@ pub struct Settings {
     pub budget: Budget,
     /// How often a notice is tried before it is a dead letter. Default: 8.
     pub notice_attempts: u32,
+    /// How long a recorded change is kept. Default: 30 days.
+    pub change_retention: Duration,
+    /// How many recorded changes an organisation keeps; the oldest make room. Default: 10,000.
+    pub changes_kept: usize,
 }
 
 impl Default for Settings {
@@ -97,6 +101,8 @@ impl Default for Settings {
             progress_interval: Duration::from_secs(1),
             budget: Budget::default(),
             notice_attempts: 8,
+            change_retention: Duration::from_secs(30 * 86_400),
+            changes_kept: 10_000,
         }
     }
 }
@@ -129,6 +135,7 @@ impl Settings {
             ("verification_deadline", self.verification_deadline),
             ("investigation_timeout", self.investigation_timeout),
             ("progress_interval", self.progress_interval),
+            ("change_retention", self.change_retention),
         ];
         for (name, found) in durations {
             if found < Duration::from_millis(10) || found > Duration::from_secs(366 * 86_400) {
@@ -146,6 +153,7 @@ impl Settings {
             ("concurrent_investigations", self.concurrent_investigations),
             ("investigation_attempts", self.investigation_attempts as usize),
             ("notice_attempts", self.notice_attempts as usize),
+            ("changes_kept", self.changes_kept),
         ];
         for (name, found) in counts {
             if !(1..=10_000).contains(&found) {

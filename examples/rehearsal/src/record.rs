@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use rounds_core::Timestamp;
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, Completion, CompletionRequest, DataSet, Datasource,
     DatasourceInfo, DryRun, ExecutionAdapter, Inverse, Model, ModelInfo, PortError, Query, ReadStep,
@@ -129,6 +130,16 @@ impl ExecutionAdapter for TapedCluster {
 
     async fn inverse(&self, cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
         self.adapter.inverse(cx, step).await
+    }
+
+    /// Left out: a recording holds commands and their answers, so a rehearsal could not give this one again.
+    async fn changes(
+        &self,
+        _: &CallContext,
+        _: (Timestamp, Timestamp),
+        _: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        Ok(None)
     }
 
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {

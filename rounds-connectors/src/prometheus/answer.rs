@@ -21,13 +21,18 @@ pub(super) struct Envelope<T> {
     pub(super) warnings: Option<Vec<String>>,
     #[serde(default)]
     pub(super) infos: Option<Vec<String>>,
+    /// VictoriaMetrics in a cluster says here that some of its storage did not answer.
+    #[serde(default, rename = "isPartial")]
+    pub(super) is_partial: Option<bool>,
 }
 
 impl<T> Envelope<T> {
-    /// Warnings and infos, as one list.
+    /// Warnings, infos and what is said of partial answers, as one list.
     pub(super) fn notes(&mut self) -> Vec<String> {
         let infos = self.infos.take().unwrap_or_default();
-        self.warnings.take().unwrap_or_default().into_iter().chain(infos).collect()
+        let partial = self.is_partial.take().unwrap_or_default();
+        let partial = partial.then(|| "the answer is partial: a part of the storage did not answer".to_owned());
+        self.warnings.take().unwrap_or_default().into_iter().chain(infos).chain(partial).collect()
     }
 }
 

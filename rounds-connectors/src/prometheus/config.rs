@@ -1,24 +1,35 @@
 use std::collections::BTreeMap;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rounds_core::plugin::BuildError;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use url::Url;
+
+use crate::source::{Auth, Setup, bounded, names_credential, timeout_of};
 
 /// Where a Prometheus-compatible server is and how to speak with it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusConfig {
     /// The server's address, with its path prefix when it has one and without `/api/v1`:
-    /// `http://prometheus.monitoring:9090`, `https://mimir.example.com/prometheus`.
+    /// `http://prometheus.monitoring:9090`, Mimir and Cortex `https://mimir.example.com/prometheus`, VictoriaMetrics in a
+    /// cluster `http://vmselect:8481/select/0/prometheus` (with the account where the 0 is).
     pub url: String,
     /// How to sign in; the credential itself is the connector's secret.
     #[serde(default)]
     pub auth: Auth,
-    /// Headers sent with every request that are not secret, such as `X-Scope-OrgID` for a tenant.
+    /// The tenant of Mimir or Cortex (`X-Scope-OrgID`); several with `|` between them where the server federates
+    /// tenants: `team-a|team-b`.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Headers sent with every request that are not secret, such as `THANOS-TENANT`. Credentials are refused here: they
+    /// belong in the secret.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Parameters of every query, beside those that Rounds sets: for Thanos `dedup`, `partial_response`,
+    /// `max_source_resolution`; for VictoriaMetrics `extra_label`, `extra_filters[]`, `nocache`. One value or a list:
+    /// `{"dedup": true, "extra_filters[]": ["{env=\"prod\"}"]}`.
+    #[serde(default)]
+    pub query_params: BTreeMap<String, Values>,
     /// How long one query may take, in seconds.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 600))]
@@ -40,22 +51,29 @@ pub struct PrometheusConfig {
     pub max_body_bytes: usize,
 }
 
-/// How to sign in.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", tag = "type", deny_unknown_fields)]
-pub enum Auth {
-    /// Nothing is sent.
-    #[default]
-    None,
-    /// HTTP basic authentication; the secret is the password.
-    Basic {
-        /// The user name.
-        username: String,
-    },
-    /// A bearer token; the secret is the token.
-    Bearer {},
-    /// Secret headers; the secret is a JSON object of header names and values: `{"X-Api-Key": "…"}`.
-    Headers {},
+/// What a parameter is set to: one value, or several when it may stand there more than once.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Values {
+    /// `true` or `false`.
+    Flag(bool),
+    /// A number.
+    Number(serde_json::Number),
+    /// A text.
+    Text(String),
+    /// Several texts.
+    Several(Vec<String>),
+}
+
+impl Values {
+    fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Flag(flag) => vec![flag.to_string()],
+            Self::Number(number) => vec![number.to_string()],
+            Self::Text(text) => vec![text.clone()],
+            Self::Several(texts) => texts.clone(),
+        }
+    }
 }
 
 fn default_timeout() -> u64 {
@@ -74,83 +92,63 @@ fn default_body() -> usize {
     16 * 1024 * 1024
 }
 
-/// Header names that would carry a credential (which belongs in the secret) or that the HTTP library owns.
-const RESERVED: [&str; 9] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "accept",
-];
+/// Parameters that Rounds sets itself: a config must not ask something else than the query says.
+const OWN: [&str; 8] = ["query", "time", "start", "end", "step", "match", "match[]", "timeout"];
+/// The most parameters and values, and the most bytes of one.
+const MOST_VALUES: usize = 50;
+const LONGEST_VALUE: usize = 4_096;
 
 impl PrometheusConfig {
-    /// The address, checked: what is wrong with it is said without repeating what may be a password.
-    pub(super) fn base(&self) -> Result<Url, BuildError> {
-        let refuse = |what: &str| {
-            Err(BuildError::config(format!("url: {what}; an address such as http://prometheus:9090 is expected")))
-        };
-        let Ok(mut url) = Url::parse(self.url.trim()) else { return refuse("not an address") };
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return refuse("found neither http:// nor https://");
+    pub(super) fn setup(&self) -> Setup<'_> {
+        Setup {
+            url: &self.url,
+            example: "http://prometheus:9090",
+            root: &["api", "v1"],
+            auth: &self.auth,
+            headers: &self.headers,
+            tenant: self.tenant.as_deref(),
+            ca_certificate: self.ca_certificate.as_deref(),
+            max_body: self.max_body_bytes,
+            ask_for_less: "aggregate with sum by (…), a longer step, a shorter range",
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return refuse(
-                "found a user name or password in the address: choose `auth` and put the credential into the secret",
-            );
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return refuse("found `?` or `#`");
-        }
-        let path = url.path().trim_end_matches('/').to_owned();
-        if path.ends_with("/api/v1") || path.ends_with("/api/v1/query") {
-            return refuse("found /api/v1, which is added by Rounds: leave it out");
-        }
-        url.set_path(&path);
-        Ok(url)
     }
 
-    /// The plain headers, checked.
-    pub(super) fn plain_headers(&self) -> Result<HeaderMap, BuildError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            if RESERVED.contains(&name.to_lowercase().as_str()) {
-                return Err(BuildError::config(format!(
-                    "headers: `{name}` cannot be set here: credentials belong in the secret (see `auth`), and the \
-                     others are set by the HTTP library"
-                )));
+    /// The parameters of every query, checked.
+    pub(super) fn parameters(&self) -> Result<Vec<(String, String)>, BuildError> {
+        let refuse = |what: String| Err(BuildError::config(format!("queryParams: {what}")));
+        let mut parameters = Vec::new();
+        for (name, values) in &self.query_params {
+            let shown: String = name.chars().take(60).filter(|c| !c.is_control()).collect();
+            if OWN.iter().any(|own| name.trim().eq_ignore_ascii_case(own)) {
+                return refuse(format!("`{shown}` is set by Rounds for each query and cannot be set here"));
             }
-            let (name, value) = header(name, value).map_err(|what| BuildError::config(format!("headers: {what}")))?;
-            headers.insert(name, value);
+            if names_credential(name) {
+                return refuse(format!("`{shown}` cannot be set here: credentials belong in the secret (see `auth`)"));
+            }
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-.[]".contains(c);
+            if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+                return refuse(format!("found `{shown}`; a name of letters, digits and _-.[] is accepted"));
+            }
+            for value in values.texts() {
+                if value.len() > LONGEST_VALUE {
+                    return refuse(format!("a value of `{shown}` has more than {LONGEST_VALUE} bytes"));
+                }
+                parameters.push((name.clone(), value));
+            }
         }
-        Ok(headers)
+        if parameters.len() > MOST_VALUES {
+            return refuse(format!("found {} values; at most {MOST_VALUES} are accepted", parameters.len()));
+        }
+        Ok(parameters)
     }
 
     /// Refuses bounds that nothing could pass.
     pub(super) fn check_bounds(&self) -> Result<(), BuildError> {
-        let bounds = [
-            ("timeoutSec", usize::try_from(self.timeout_sec).unwrap_or(usize::MAX), 1, 600),
+        bounded(&[
+            timeout_of(self.timeout_sec).1,
             ("maxSeries", self.max_series, 1, 1_000_000),
             ("maxSamples", self.max_samples, 1, 50_000_000),
             ("maxBodyBytes", self.max_body_bytes, 1024, 1024 * 1024 * 1024),
-        ];
-        match bounds.into_iter().find(|(_, found, min, max)| !(min..=max).contains(&found)) {
-            None => Ok(()),
-            Some((field, found, min, max)) => {
-                Err(BuildError::config(format!("{field}: found {found}; {min} to {max} is accepted")))
-            }
-        }
+        ])
     }
-}
-
-/// One header; the error names the header and never the value.
-pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let shown: String = name.chars().take(60).collect();
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{shown}` is not a header name"))?;
-    let value = HeaderValue::from_str(value)
-        .map_err(|_| format!("the value of `{shown}` holds characters that a header cannot"))?;
-    Ok((name, value))
 }

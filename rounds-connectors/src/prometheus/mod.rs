@@ -1,4 +1,14 @@
 //! Prometheus and everything that speaks its query API: Thanos, Mimir, Cortex, VictoriaMetrics.
+//!
+//! **Asks** `POST /api/v1/query`, `/query_range` and `/labels` (with GET where POST is refused), `GET
+//! /api/v1/label/<name>/values` and `/status/buildinfo`: the stable HTTP API of Prometheus 2 and 3. The credential needs to
+//! read, nothing else.
+//!
+//! **Tenants and options.** Mimir and Cortex read the tenant from `X-Scope-OrgID` (`tenant`; up to 150 characters of a small
+//! set, `a|b` where tenant federation is on) under the prefix `/prometheus`. VictoriaMetrics in a cluster has the account in
+//! the path, `/select/<accountID>/prometheus`, and Thanos and VictoriaMetrics take parameters beside the query
+//! (`queryParams`). The parameters of the query itself cannot be set there, so a config cannot ask something else than a
+//! rule says. Thanos's warnings of partial answers and VictoriaMetrics's `isPartial` are warnings of the answer.
 
 mod answer;
 mod config;
@@ -15,8 +25,9 @@ use rounds_core::ports::{
 };
 
 use self::answer::{Bounds, BuildInfo, QueryData};
-use self::request::Api;
-pub use config::{Auth, PrometheusConfig};
+pub use crate::source::Auth;
+use crate::source::{Api, invalid, timeout_of};
+pub use config::{PrometheusConfig, Values};
 pub use promql::{can_be_parsed, lint};
 
 /// Prometheus refuses ranges with more points than this per series; saying so beforehand costs no round trip.
@@ -42,6 +53,8 @@ const MAX_POINTS: u128 = 11_000;
 #[derive(Debug)]
 pub struct Prometheus {
     api: Api,
+    /// What is sent with every query beside the query.
+    parameters: Vec<(String, String)>,
     bounds: Bounds,
     timeout: Duration,
 }
@@ -63,8 +76,9 @@ impl Prometheus {
     pub fn new(cx: BuildContext, config: PrometheusConfig) -> Result<Self, BuildError> {
         config.check_bounds()?;
         let bounds = Bounds { series: config.max_series, samples: config.max_samples };
-        let timeout = Duration::from_secs(config.timeout_sec);
-        Ok(Self { api: Api::new(cx, config)?, bounds, timeout })
+        let (timeout, _) = timeout_of(config.timeout_sec);
+        let parameters = config.parameters()?;
+        Ok(Self { api: Api::new(&cx, &config.setup())?, parameters, bounds, timeout })
     }
 
     async fn answer(&self, query: &Query) -> Result<DataSet, PortError> {
@@ -87,7 +101,7 @@ impl Prometheus {
             Query::Labels { label, matchers } => {
                 let form: Vec<_> = matchers.iter().map(|matcher| ("match[]", matcher.clone())).collect();
                 let mut envelope = match label {
-                    None => self.api.post::<Vec<String>>(&["labels"], &form).await?,
+                    None => request::post::<Vec<String>>(&self.api, &["labels"], &self.with(form)).await?,
                     Some(label) => {
                         if label.is_empty() || label.contains('/') || matches!(label.as_str(), "." | "..") {
                             return Err(PortError::new(
@@ -95,7 +109,7 @@ impl Prometheus {
                                 "the name of a label is expected, such as `namespace`",
                             ));
                         }
-                        self.api.get::<Vec<String>>(&["label", label, "values"], &form).await?
+                        request::get::<Vec<String>>(&self.api, &["label", label, "values"], &self.with(form)).await?
                     }
                 };
                 let notes = envelope.notes();
@@ -116,17 +130,24 @@ impl Prometheus {
         }
     }
 
+    /// What a query says, with what the config adds to every one.
+    fn with(&self, form: Vec<(&'static str, String)>) -> Vec<(String, String)> {
+        let form = form.into_iter().map(|(name, value)| (name.to_owned(), value));
+        form.chain(self.parameters.iter().cloned()).collect()
+    }
+
     async fn samples(&self, endpoint: &str, form: Vec<(&'static str, String)>) -> Result<DataSet, PortError> {
-        let mut envelope = self.api.post::<QueryData>(&[endpoint], &form).await?;
+        let mut envelope = request::post::<QueryData>(&self.api, &[endpoint], &self.with(form)).await?;
         let notes = envelope.notes();
         let Some(data) = envelope.data else {
-            return Err(self.api.malformed(&[endpoint], "a success without `data`"));
+            return Err(request::malformed(&self.api, &[endpoint], "a success without `data`"));
         };
-        answer::data_set(data, notes, self.bounds).map_err(|malformed| self.api.malformed(&[endpoint], &malformed.0))
+        answer::data_set(data, notes, self.bounds)
+            .map_err(|malformed| request::malformed(&self.api, &[endpoint], &malformed.0))
     }
 
     async fn version(&self) -> Result<Option<String>, PortError> {
-        match self.api.get::<BuildInfo>(&["status", "buildinfo"], &[]).await {
+        match request::get::<BuildInfo>(&self.api, &["status", "buildinfo"], &[]).await {
             Ok(envelope) => Ok(envelope.data.map(|info| info.version).filter(|version| !version.is_empty())),
             // Compatible servers may lack it; whether they answer queries is what counts. Refused credentials
             // and unreachable servers are final.
@@ -143,7 +164,7 @@ fn seconds(at: Timestamp) -> String {
 }
 
 fn check_range(start: Timestamp, end: Timestamp, step: Duration) -> Result<(), PortError> {
-    let invalid = |message: String| Err(PortError::new(PortErrorKind::Invalid, message));
+    let invalid = |message: String| Err(invalid(message));
     if step < Duration::from_millis(1) {
         return invalid("the step of a range query is at least a millisecond".into());
     }
@@ -176,7 +197,7 @@ impl Datasource for Prometheus {
             let answer = self.answer(&Query::Instant { expr: "1".into(), at: None }).await?;
             let works = answer.series.first().and_then(|series| series.points.first()).is_some();
             if !works {
-                return Err(self.api.malformed(&["query"], "no value for the query `1`"));
+                return Err(request::malformed(&self.api, &["query"], "no value for the query `1`"));
             }
             let named = version.as_ref().map_or_else(
                 || "a Prometheus-compatible server that does not tell its version".to_owned(),

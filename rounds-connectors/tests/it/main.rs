@@ -8,6 +8,10 @@ mod alert_rules;
 mod approved_steps;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
 mod chat;
+#[cfg(feature = "alertmanager")]
+mod alertmanager;
+#[cfg(feature = "argocd")]
+mod argocd_history;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod conformance;
@@ -25,6 +29,8 @@ mod gate_shapes;
 mod inverse;
 #[cfg(feature = "kubernetes")]
 mod kubectl_adapter;
+#[cfg(feature = "loki")]
+mod loki;
 #[cfg(feature = "models")]
 mod models;
 #[cfg(all(feature = "slack", feature = "webhook"))]
@@ -42,5 +48,7 @@ mod recorder;
 mod scm;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
 mod telling;
+#[cfg(feature = "kubernetes")]
+mod rollouts;
 #[cfg(feature = "secrets")]
 mod vault;

@@ -494,3 +494,90 @@ async fn https_is_trusted_by_the_configured_authority_and_by_no_other() {
     assert!(error.message.contains("certificate"), "{error}");
     server.shutdown().await;
 }
+
+// ---------------------------------------------------------------------------------------------------------
+// Tenants and options: Mimir, Thanos, VictoriaMetrics
+// ---------------------------------------------------------------------------------------------------------
+
+/// What a form or a query string says, in order.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+}
+
+#[tokio::test]
+async fn tenant_and_parameters_go_with_every_query_and_none_can_change_what_is_asked() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let app = Router::new().fallback(any(move |request: Request| {
+        let seen = seen.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 65_536).await.expect("a form");
+            let body = String::from_utf8(body.to_vec()).expect("a form");
+            let path = parts.uri.path().to_owned();
+            let said = parameters(if parts.method == Method::POST { &body } else { parts.uri.query().unwrap_or("") });
+            let _ = seen.send((path.clone(), parts.headers["x-scope-orgid"].clone(), said));
+            if path.ends_with("/query") {
+                return json_answer(200, ONE);
+            }
+            json_answer(200, r#"{"status":"success","data":["a"]}"#)
+        }
+    }));
+    let url = format!("http://{}/prometheus", serve(app).await);
+    let config = json!({ "url": url, "tenant": "team-a|team-b",
+        "queryParams": { "dedup": true, "extra_filters[]": ["{env=\"prod\"}", "{env=\"qa\"}"], "max_source_resolution": "5m" } });
+    let source = datasource_with(config, SecretHandle::none());
+    let extra = [
+        ("dedup", "true"),
+        ("extra_filters[]", "{env=\"prod\"}"),
+        ("extra_filters[]", "{env=\"qa\"}"),
+        ("max_source_resolution", "5m"),
+    ];
+    let with = |own: (&str, &str)| -> Vec<(String, String)> {
+        std::iter::once(own).chain(extra).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+
+    source.query(&cx(), &instant("up")).await.expect("an answer");
+    let (path, tenant, said) = requests.recv().await.expect("a request");
+    assert_eq!((path.as_str(), tenant.as_bytes()), ("/prometheus/api/v1/query", &b"team-a|team-b"[..]));
+    assert_eq!(said, with(("query", "up")));
+    let values = Query::Labels { label: Some("env".into()), matchers: vec!["up".into()] };
+    source.query(&cx(), &values).await.expect("values");
+    let (path, _, said) = requests.recv().await.expect("a request");
+    assert_eq!(path, "/prometheus/api/v1/label/env/values");
+    assert_eq!(said, with(("match[]", "up")));
+
+    let registry = Registry::linked().expect("no duplicates");
+    for name in
+        ["query", "Query", "time", "start", "end", "step", "match[]", "timeout", "authKey", "api_key", "a b", ""]
+    {
+        let config = json!({ "url": "http://p", "queryParams": { name: "hunter2" } });
+        let error = registry.check("prometheus", &config).unwrap_err().to_string();
+        assert!(error.contains("queryParams") && !error.contains("hunter2"), "{name}: {error}");
+    }
+    let twice = json!({ "url": "http://p", "tenant": "a", "headers": { "x-scope-orgid": "b" } });
+    assert!(registry.check("prometheus", &twice).unwrap_err().to_string().contains("keep one"));
+}
+
+#[tokio::test]
+async fn a_partial_answer_is_said_to_be_one() {
+    let thanos = r#"{"status":"success","warnings":["No StoreAPIs matched for this query","a store timed out"],
+                     "data":{"resultType":"vector","result":[]}}"#;
+    let victoria = r#"{"status":"success","isPartial":true,"data":{"resultType":"vector","result":[]},
+                       "stats":{"seriesFetched":"0"}}"#;
+    for (body, word) in [(thanos, "a store timed out"), (victoria, "partial")] {
+        let url = always(move |_| json_answer(200, body)).await;
+        let warnings = ask(&url).await.expect("an answer").warnings;
+        assert!(warnings.iter().any(|warning| warning.contains(word)), "{warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn secret_headers_sign_in_and_never_frame_the_request() {
+    let config = json!({ "url": "http://127.0.0.1:1", "auth": { "type": "headers" } });
+    for name in ["Host", "Content-Length", "Transfer-Encoding", "Connection"] {
+        let secret = SecretHandle::inline(json!({ name: "hunter2" }).to_string().into());
+        let error = datasource_with(config.clone(), secret).query(&cx(), &instant("up")).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Unauthorized);
+        assert!(error.message.contains(name) && !error.message.contains("hunter2"), "{error}");
+    }
+}

@@ -71,6 +71,8 @@ actions! {
     InvestigationsCreate "investigations:create" Editor "Start an investigation.";
     ConnectorsRead "connectors:read" Viewer "List and view connectors; never their secrets.";
     ConnectorsWrite "connectors:write" Admin "Create, change, test and delete connectors and their secrets.";
+    ChangesRead "changes:read" Viewer "List the changes that were recorded: deployments, configuration, feature flags.";
+    ChangesWrite "changes:write" Editor "Record a change: a person or a pipeline's service account; never an agent.";
     ServiceAccountsRead "serviceaccounts:read" Admin "List service accounts and their tokens; never the tokens' text.";
     ServiceAccountsWrite "serviceaccounts:write" Admin "Create and disable service accounts, mint and revoke their tokens.";
     UsersRead "users:read" Admin "List users.";
@@ -97,7 +99,7 @@ impl Action {
         &TABLE[self as usize]
     }
 
-    /// Whether an investigation needs it, and so its agent: reading alerts, connectors, plans and investigations, starting an
+    /// Whether an investigation needs it, and so its agent: reading alerts, changes, connectors, plans and investigations, starting an
     /// investigation and proposing a plan. An authorizer that lets agents do less keeps them from investigating; more, an agent
     /// never needs.
     #[must_use]
@@ -105,6 +107,7 @@ impl Action {
         matches!(
             self,
             Self::AlertRulesRead
+                | Self::ChangesRead
                 | Self::ConnectorsRead
                 | Self::InvestigationsCreate
                 | Self::InvestigationsRead

@@ -24,6 +24,8 @@ pub enum EventSubject {
     Connector,
     /// A notice or an event that could not be delivered.
     DeadLetter,
+    /// A recorded change.
+    Change,
 }
 
 /// One thing that happened. Events are committed with what they tell of, and numbered by the store.

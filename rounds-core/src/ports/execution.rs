@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{CallContext, CheckReport, PortError};
+use super::{CallContext, CheckReport, DataSet, PortError};
 use crate::id::{PlanId, StepId};
 use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
+use crate::time::Timestamp;
 
 /// A reviewed step that only reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,8 +199,9 @@ impl AdapterInfo {
 /// - keep secrets out of errors, output and `Debug`.
 ///
 /// The guide `docs/write-a-connector.md` of the repository goes through one method by
-/// method. A wrapper around another adapter MUST pass on [`discover`](Self::discover) and [`inverse`](Self::inverse), too:
-/// they have default bodies for systems that have nothing to discover and nothing to take back.
+/// method. A wrapper around another adapter MUST pass on [`discover`](Self::discover), [`inverse`](Self::inverse) and
+/// [`changes`](Self::changes), too: they have default bodies for systems that have nothing to discover, nothing to take back,
+/// and no history.
 ///
 /// **Cancel safety**: all but `execute` may be dropped at any await; `execute` is never dropped by Rounds before its
 /// timeout, and MUST leave no running effect behind when it is.
@@ -239,6 +241,23 @@ pub trait ExecutionAdapter: Send + Sync {
     /// The target system could not be asked.
     async fn inverse(&self, _cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
         Ok(if step.tier == Tier::Read { Inverse::NotNeeded } else { Inverse::Unknown })
+    }
+
+    /// What changed in the target system between two moments, both included, as far as it remembers: rollouts, say. With a
+    /// namespace, only what is in it. `None`: it keeps no history. Asked by investigations, as whoever may read.
+    ///
+    /// An implementation reads what a [`read`](Self::read) could read, and no more; it bounds what it answers and says so in
+    /// [`DataSet::truncated`]. What of it could not be read is in [`DataSet::warnings`].
+    ///
+    /// # Errors
+    /// Nothing of it could be read.
+    async fn changes(
+        &self,
+        _cx: &CallContext,
+        _between: (Timestamp, Timestamp),
+        _namespace: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        Ok(None)
     }
 
     /// Runs a step that only reads.

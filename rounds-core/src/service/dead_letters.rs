@@ -189,7 +189,7 @@ fn link(event: &Event) -> Option<String> {
         EventSubject::Plan => "plans",
         EventSubject::Alert => "alerts",
         EventSubject::Investigation => "investigations",
-        EventSubject::Connector | EventSubject::DeadLetter => return None,
+        EventSubject::Connector | EventSubject::DeadLetter | EventSubject::Change => return None,
     };
     Some(format!("/{place}/{}", event.subject_id))
 }

@@ -45,7 +45,7 @@ pub enum Error {
     #[error("{message}")]
     Conflict {
         /// A stable word: `digest_mismatch`, `already_resolved`, `name_taken`, `in_use`, `primary_not_ended`,
-        /// `rescue_under_way`, `already_retried`.
+        /// `rescue_under_way`, `already_retried`, `idempotency_key_reused`.
         code: &'static str,
         /// What differs and what to do.
         message: String,

@@ -14,7 +14,7 @@ use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
-use crate::ports::{Clock, Datasource, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
+use crate::ports::{Clock, Datasource, DatasourceInfo, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
 
 /// A connector's row with what was built from it.
 #[derive(Clone)]
@@ -159,7 +159,39 @@ impl LiveConnectors {
         }
     }
 
-    /// The named datasource, or the organisation's default: the one marked so, else the only one.
+    /// What a query goes to that names no datasource: the one marked as default, else the only one. What asks without a name
+    /// asks for numbers, so of several the only one of metrics, and of several of those the only one that speaks PromQL:
+    /// who adds a datasource of logs or changes does not take the default from the rules that are there.
+    fn default_datasource(&self, rows: Vec<Connector>) -> Result<Connector, Error> {
+        let mut datasources: Vec<Connector> = rows.into_iter().filter(|row| row.role == Role::Datasource).collect();
+        if let Some(place) = datasources.iter().position(|row| row.is_default) {
+            return Ok(datasources.swap_remove(place));
+        }
+        let count = datasources.len();
+        if count > 1 {
+            let info = |row: &Connector| match self.build(row) {
+                Ok(Built::Datasource(port)) => Some(port.describe()),
+                _ => None,
+            };
+            let infos: Vec<_> = datasources.iter().map(info).collect();
+            let only = |wanted: &dyn Fn(&DatasourceInfo) -> bool| {
+                // One that cannot be built might be it.
+                let mut fitting = infos.iter().enumerate().filter(|(_, info)| info.as_ref().is_none_or(wanted));
+                fitting.next().map(|(place, _)| place).filter(|_| fitting.next().is_none())
+            };
+            let metrics = only(&|info| info.metrics);
+            if let Some(place) = metrics.or_else(|| only(&|info| info.metrics && info.language == "PromQL")) {
+                return Ok(datasources.swap_remove(place));
+            }
+        }
+        match count {
+            1 => Ok(datasources.swap_remove(0)),
+            0 => Err(Error::Invalid("no datasource is configured: add one under Settings → Datasources".into())),
+            count => Err(Error::Invalid(format!("{count} datasources and none is the default: name one or mark one"))),
+        }
+    }
+
+    /// The named datasource, or the organisation's default.
     pub async fn datasource(
         &self,
         store: &dyn Store,
@@ -168,24 +200,14 @@ impl LiveConnectors {
     ) -> Result<Live<dyn Datasource>, Error> {
         let row = match id {
             Some(id) => self.row(store, org, id).await?,
-            None => default_datasource(store.connectors(org).await?.into_iter().map(|found| found.value).collect())?,
+            None => {
+                self.default_datasource(store.connectors(org).await?.into_iter().map(|found| found.value).collect())?
+            }
         };
         match self.build(&row)? {
             Built::Datasource(port) => Ok(Live { row: Arc::new(row), port }),
             other => Err(wrong_role(&row, Role::Datasource, &other)),
         }
-    }
-}
-
-fn default_datasource(rows: Vec<Connector>) -> Result<Connector, Error> {
-    let mut datasources: Vec<Connector> = rows.into_iter().filter(|row| row.role == Role::Datasource).collect();
-    if let Some(place) = datasources.iter().position(|row| row.is_default) {
-        return Ok(datasources.swap_remove(place));
-    }
-    match datasources.len() {
-        1 => Ok(datasources.swap_remove(0)),
-        0 => Err(Error::Invalid("no datasource is configured: add one under Settings → Datasources".into())),
-        count => Err(Error::Invalid(format!("{count} datasources and none is the default: name one or mark one"))),
     }
 }
 

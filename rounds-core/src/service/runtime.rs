@@ -16,7 +16,7 @@ use super::live::LiveConnectors;
 use super::metered::Metered;
 use super::shared::Shared;
 use super::{
-    Alerts, Approvals, AuditLog, Backlog, Channels, Connectors, DeadLetters, Investigations, Plans, Recipient,
+    Alerts, Approvals, AuditLog, Backlog, Changes, Channels, Connectors, DeadLetters, Investigations, Plans, Recipient,
 };
 use super::{dead_letters, dispatcher, evaluator, executor, feed, outbox, sink, sweeper, verifier};
 use crate::id::OrgId;
@@ -271,6 +271,12 @@ impl Rounds {
     #[must_use]
     pub fn approvals(&self) -> Approvals<'_> {
         Approvals { shared: &self.shared }
+    }
+
+    /// What changed outside of Rounds, as pipelines and people tell it.
+    #[must_use]
+    pub fn changes(&self) -> Changes<'_> {
+        Changes { shared: &self.shared }
     }
 
     /// Answers from channels.

@@ -1,9 +1,11 @@
-//! The sweeper: marks plans whose time is over. Expiry itself is a fact, swept or not (rule 7).
+//! The sweeper: marks plans whose time is over, and forgets changes that are past theirs. Expiry itself is a fact, swept
+//! or not (rule 7).
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::changes;
 use super::error::Error;
 use super::plans::follow_up;
 use super::shared::Shared;
@@ -20,6 +22,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         if let Err(error) = sweep(&shared, &worker, &stop).await {
             tracing::warn!(%error, "expired plans could not be swept; trying again");
+        }
+        if let Err(error) = changes::forget(&shared).await {
+            tracing::warn!(%error, "old changes could not be forgotten; trying again");
         }
         tokio::select! {
             biased;

@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::notebook::Notebook;
 use super::review::review;
 use super::shared::Shared;
-use super::{prepare, undo};
+use super::{changes, prepare, undo};
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::connector::Role;
 use crate::id::{ConnectorId, OrgId};
@@ -158,27 +158,53 @@ impl Bench {
         Ok((live.row.id, answer.map_err(|error| error.to_string())?))
     }
 
-    /// What changed, from everybody who knows: the datasources of changes, and what Rounds itself did.
+    /// What changed, from everybody who knows: what Rounds itself did, what was recorded, the datasources of changes, and the
+    /// systems that plans run on. Who could not be asked is named: it rules nothing out, and the others are worth hearing.
     async fn changes(
         &self,
         query: &Query,
         between: (Timestamp, Timestamp),
         namespace: Option<&str>,
     ) -> Result<DataSet, String> {
-        let mut all = DataSet::of_lines(own_changes(&self.shared, &self.org, between, namespace).await?);
-        for source in self.datasources.iter().filter(|source| source.info.changes) {
-            match self.ask_one(Some(source.id), query).await {
-                Ok((_, answer)) => {
-                    all.truncated |= answer.truncated;
-                    all.warnings.extend(answer.warnings);
-                    all.lines.extend(answer.lines);
-                }
-                // It rules nothing out, and the others are worth hearing.
-                Err(error) => all.warnings.push(format!("{} could not be asked: {error}", source.name)),
+        let (mut all, mut silent, mut asked) = (DataSet::default(), Vec::new(), 2);
+        let mut add = |who: &str, answer: Result<DataSet, String>| match answer {
+            Ok(answer) => {
+                all.truncated |= answer.truncated;
+                all.warnings.extend(answer.warnings);
+                all.lines.extend(answer.lines);
             }
+            Err(error) => silent.push(format!("{who} could not be asked: {error}")),
+        };
+        add("Rounds' own plans", own_changes(&self.shared, &self.org, between, namespace).await);
+        add("the recorded changes", self.recorded(between, namespace).await);
+        for source in self.datasources.iter().filter(|source| source.info.changes) {
+            asked += 1;
+            add(&source.name, self.ask_one(Some(source.id), query).await.map(|(_, answer)| answer));
         }
+        for (view, live) in &self.adapters {
+            let limit = self.shared.settings.query_timeout;
+            let cx = CallContext::with_timeout(limit);
+            match guarded(&self.shared, limit + SLACK, live.port.changes(&cx, between, namespace)).await {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(answer))) => add(&view.name, Ok(answer)),
+                Ok(Err(error)) => add(&view.name, Err(error.to_string())),
+                Err(broken) => add(&view.name, Err(broken.to_string())),
+            }
+            asked += 1;
+        }
+        if silent.len() == asked {
+            return Err(silent.join("; "));
+        }
+        all.warnings.extend(silent);
         all.lines.sort_by_key(|line| line.at);
         Ok(all)
+    }
+
+    async fn recorded(&self, between: (Timestamp, Timestamp), namespace: Option<&str>) -> Result<DataSet, String> {
+        self.permits(Action::ChangesRead).await.map_err(|denied| denied.to_string())?;
+        let lines = changes::lines(&self.shared, &self.org, between, namespace).await;
+        let (lines, full) = lines.map_err(|error| error.to_string())?;
+        Ok(DataSet::of_lines(lines).with_truncated(full))
     }
 
     fn adapter(&self, id: ConnectorId) -> Result<&Live<dyn ExecutionAdapter>, Refusal> {
@@ -299,12 +325,14 @@ async fn own_changes(
     org: &OrgId,
     (start, end): (Timestamp, Timestamp),
     namespace: Option<&str>,
-) -> Result<Vec<Line>, String> {
+) -> Result<DataSet, String> {
     let query = ListQuery { org: Some(org.clone()), newest_first: true, ..ListQuery::new(RecordKind::Plan) };
     let page = shared.store.list(&query).await.map_err(|error| error.to_string())?;
-    let mut lines = Vec::new();
+    let (mut lines, more) = (Vec::new(), page.next.is_some());
+    let mut oldest = None;
     for record in page.records {
         let plan = Plan::try_from(record.value).map_err(|error| error.to_string())?;
+        oldest = Some(plan.created_at);
         for step in &plan.steps {
             let Some(at) = step.executed_at.filter(|at| (start..=end).contains(at)) else { continue };
             let wanted = |target: &Target| namespace.is_none_or(|wanted| target.namespace.as_deref() == Some(wanted));
@@ -316,7 +344,8 @@ async fn own_changes(
             lines.push(Line::new(at, labels, format!("{} ({})", step.review.command_text, step.status.as_str())));
         }
     }
-    Ok(lines)
+    // Older plans than were looked at may have run in that time, too.
+    Ok(DataSet::of_lines(lines).with_truncated(more && oldest.is_some_and(|oldest| oldest > start)))
 }
 
 /// The PromQL of a query for numbers.
@@ -357,7 +386,9 @@ fn describe(answer: &DataSet) -> String {
         text.push_str(&line);
     }
     for line in &answer.lines {
-        text.push_str(&format!("{} {}\n", line.at.to_rfc3339(), line.text));
+        let labels: Vec<String> = line.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!(" {{{}}}", labels.join(", ")) };
+        text.push_str(&format!("{}{labels} {}\n", line.at.to_rfc3339(), line.text));
     }
     text.push_str(&answer.names.join("\n"));
     if text.is_empty() {
@@ -365,6 +396,9 @@ fn describe(answer: &DataSet) -> String {
     }
     for warning in &answer.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
+    }
+    if answer.truncated {
+        text.push_str("\n[the source left something out]");
     }
     text
 }

@@ -6,6 +6,7 @@ mod alert_walk;
 mod backtest;
 mod broken;
 mod broken_connectors;
+mod changes;
 mod connector_checks;
 mod dead_letters;
 mod decisions;

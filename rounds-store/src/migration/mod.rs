@@ -12,6 +12,7 @@ mod m0007_sessions;
 mod m0008_order;
 mod m0009_tags;
 mod m0010_account_links;
+mod m0011_changes;
 
 use rounds_core::ports::StoreError;
 use sea_orm::sea_query::IntoIden as _;
@@ -41,6 +42,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0008_order::Migration { tables: self.tables.clone() }),
             Box::new(m0009_tags::Migration { tables: self.tables.clone() }),
             Box::new(m0010_account_links::Migration { tables: self.tables.clone() }),
+            Box::new(m0011_changes::Migration { tables: self.tables.clone() }),
         ]
     }
 

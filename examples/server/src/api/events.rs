@@ -97,6 +97,7 @@ impl Listener {
             (EventSubject::Investigation, Action::InvestigationsRead, "investigations"),
             (EventSubject::Connector, Action::ConnectorsRead, "connectors"),
             (EventSubject::DeadLetter, Action::ConnectorsRead, "connectors"),
+            (EventSubject::Change, Action::ChangesRead, "changes"),
         ];
         self.due = Instant::now() + HEARTBEAT;
         self.subjects.clear();
@@ -238,6 +239,7 @@ fn subject(event: &Event) -> &'static str {
         EventSubject::Alert => "alert",
         EventSubject::Investigation => "investigation",
         EventSubject::Connector => "connector",
+        EventSubject::Change => "change",
         _ => "other",
     }
 }

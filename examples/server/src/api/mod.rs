@@ -3,6 +3,7 @@
 mod access;
 mod approvals;
 mod audit;
+mod changes;
 mod connectors;
 mod dead_letters;
 mod events;
@@ -47,6 +48,7 @@ pub fn api() -> Api {
         intake::routes,
         connectors::routes,
         dead_letters::routes,
+        changes::routes,
         investigations::routes,
         evidence::routes,
         plans::routes,

@@ -79,6 +79,11 @@ fn operation(generator: &mut SchemaGenerator, op: &Op, error: &Schema) -> Value 
         answer["content"] = content;
     }
     let mut responses = Map::new();
+    if let Some(other) = op.or_status {
+        let mut other_answer = answer.clone();
+        other_answer["description"] = json!("It had been done before, and is as it was.");
+        responses.insert(other.to_string(), other_answer);
+    }
     responses.insert(op.status.to_string(), answer);
     for (status, description) in refusals(op) {
         let content = json!({ "application/json": { "schema": error } });

@@ -30,12 +30,23 @@ pub struct Op {
     pub(crate) query: Option<SchemaOf>,
     pub(crate) body: Option<SchemaOf>,
     pub(crate) status: u16,
+    pub(crate) or_status: Option<u16>,
     pub(crate) answer: Answer,
 }
 
 impl Op {
     fn new(method: Method, path: &'static str, summary: &'static str) -> Self {
-        Self { method, path, summary, open: false, query: None, body: None, status: 200, answer: Answer::Nothing }
+        Self {
+            method,
+            path,
+            summary,
+            open: false,
+            query: None,
+            body: None,
+            status: 200,
+            or_status: None,
+            answer: Answer::Nothing,
+        }
     }
 
     /// A read.
@@ -93,6 +104,13 @@ impl Op {
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
+        self
+    }
+
+    /// Answers with this status, and the same body, when there was nothing left to do.
+    #[must_use]
+    pub fn or_status(mut self, status: u16) -> Self {
+        self.or_status = Some(status);
         self
     }
 

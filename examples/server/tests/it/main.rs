@@ -9,6 +9,7 @@ mod admin;
 mod alert_pages;
 mod alerts;
 mod bounds;
+mod changes;
 mod cli;
 mod cli_client;
 mod connector_health;

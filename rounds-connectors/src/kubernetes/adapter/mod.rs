@@ -4,6 +4,7 @@ mod abilities;
 mod discovery;
 mod dry_run;
 mod inverse;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,10 +13,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rounds_core::Timestamp;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
-    AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
-    ReadStep, SecretHandle,
+    AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, DryRun, ExecutionAdapter, Inverse, PortError,
+    PortErrorKind, ReadStep, SecretHandle,
 };
 use rounds_core::step::{Effect, Mode, OUTPUT_CAP, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
 use secrecy::{ExposeSecret, SecretString};
@@ -494,6 +496,15 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         let call = self.call(cx, true);
         let command = self.again(&call, step, Mode::Write).await?;
         self.take_back(&call, &command).await
+    }
+
+    async fn changes(
+        &self,
+        cx: &CallContext,
+        between: (Timestamp, Timestamp),
+        namespace: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        self.rollouts(cx, between, namespace).await
     }
 
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {

@@ -14,6 +14,12 @@ mod kubernetes;
 mod models;
 #[cfg(feature = "pagerduty")]
 mod pagerduty;
+#[cfg(feature = "alertmanager")]
+mod alertmanager;
+#[cfg(feature = "argocd")]
+mod argocd_history;
+#[cfg(feature = "loki")]
+mod loki;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "secrets")]
@@ -59,4 +65,13 @@ async fn served(app: Router, effects: Effects) -> Served {
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     Served::new(address, move || effects.0.load(Ordering::SeqCst))
+}
+
+/// The first config that a page for operators shows, which stands in a block of JSON.
+#[allow(dead_code, reason = "no connector of every set of features has such a page")]
+fn documented(page: &str) -> serde_json::Value {
+    let block = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of JSON");
+    let shown: serde_json::Value = serde_json::from_str(block).expect("the documented config is JSON");
+    // Shown as it is posted: the config stands beside kind and name.
+    shown.get("config").cloned().unwrap_or(shown)
 }

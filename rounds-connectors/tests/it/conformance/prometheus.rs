@@ -24,7 +24,7 @@ impl ConnectorSubject for Prometheus {
     }
 
     fn documented(&self) -> Value {
-        json!({ "url": "http://prometheus.monitoring:9090", "auth": { "type": "bearer" } })
+        super::documented(include_str!("../../../../docs/connectors/prometheus.md"))
     }
 
     async fn serve(&self, _: &str) -> Served {

@@ -35,8 +35,9 @@ impl Tool for ChangesList {
     fn spec(&self) -> ToolSpec {
         spec::<Arguments>(
             "changes_list",
-            "Lists recent changes: what Rounds' own plans did, and what datasources of changes know. Rollouts that neither \
-             knows are seen with `run_command` (such as `rollout history`, or replica sets by age).",
+            "Lists recent changes: what Rounds' own plans did, deployments, configuration and feature flags that were recorded, \
+             what datasources of changes know, and rollouts that connectors remember. A source that could not be asked is \
+             named in a warning and rules nothing out. Changes that none of them knows are seen with `run_command`.",
         )
     }
 

@@ -12,10 +12,13 @@ use crate::connector::CheckReport;
 use crate::plan::Plan;
 use crate::plugin::{Registration, Registry};
 use crate::ports::store::AuditQuery;
-use crate::ports::{AdapterInfo, ApprovedStep, CallContext, DryRun, ExecutionAdapter, Inverse, PortError, ReadStep};
+use crate::ports::{
+    AdapterInfo, ApprovedStep, CallContext, DataSet, DryRun, ExecutionAdapter, Inverse, PortError, ReadStep,
+};
 use crate::service::ConnectorDraft;
 use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
 use crate::testing::AdapterRig;
+use crate::time::Timestamp;
 
 /// One run of an approved step.
 #[derive(Debug, Clone)]
@@ -55,6 +58,15 @@ impl ExecutionAdapter for Spy {
 
     async fn inverse(&self, cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
         self.inner.inverse(cx, step).await
+    }
+
+    async fn changes(
+        &self,
+        cx: &CallContext,
+        between: (Timestamp, Timestamp),
+        namespace: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        self.inner.changes(cx, between, namespace).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::access::Actor;
 use crate::alert::{AlertInstance, AlertRule, AlertState, Condition, HistoryRow, Operator, Reason, Severity, Silence};
 use crate::audit::{AuditEntry, Outcome};
+use crate::change::{ChangeDraft, ChangeKind, ChangeRecord};
 use crate::connector::Role;
 use crate::connector::{Connector, ConnectorStatus, Routing, StoredSecret};
 use crate::id::{
@@ -339,6 +340,18 @@ pub(super) fn letter(cursor: &EventCursor) -> EventLetter {
     }
 }
 
+/// A change with everything that one can say.
+pub(super) fn change() -> ChangeRecord {
+    let draft = ChangeDraft {
+        source: Some("pipeline".into()),
+        service: Some("web".into()),
+        labels: BTreeMap::from([("version".into(), "v42".into())]),
+        url: Some("https://ci.example.com/runs/1".into()),
+        ..ChangeDraft::new(ChangeKind::Deployment, "web v42").in_namespace("shop").at(at(11)).with_key("run-1")
+    };
+    ChangeRecord::new(draft, org(), Actor::system(), at(14), at(1000))
+}
+
 /// One record of every kind.
 pub(super) fn one_of_each() -> Vec<Record> {
     let rule = rule("errors");
@@ -356,6 +369,7 @@ pub(super) fn one_of_each() -> Vec<Record> {
         cursor("bus").into(),
         letter(&cursor("search")).into(),
         Spending::new(OrgId::default(), Some(rule_id), at(12)).into(),
+        change().into(),
     ];
     let kinds: Vec<RecordKind> = all.iter().map(Record::kind).collect();
     assert_eq!(kinds, RecordKind::ALL, "the suite has a fixture for every kind of record");

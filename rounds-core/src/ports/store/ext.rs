@@ -3,6 +3,7 @@ use async_trait::async_trait;
 use super::{AuditHead, Index, Key, ListQuery, Lookup, Record, RecordKind, Store, StoreError, Versioned};
 use crate::alert::{AlertInstance, AlertRule, Silence};
 use crate::audit::chain::{Broken, GENESIS};
+use crate::change::ChangeRecord;
 use crate::connector::Connector;
 use crate::id::{AlertInstanceId, AlertRuleId, ConnectorId, InvestigationId, OrgId, PlanId, RequestId, SilenceId};
 use crate::investigation::{Investigation, Spending};
@@ -71,6 +72,11 @@ pub trait StoreExt: Store {
         rule: Option<AlertRuleId>,
     ) -> Result<Option<Versioned<Spending>>, StoreError> {
         self.get(Lookup::Unique(RecordKind::Spending, Spending::unique(org, rule))).await
+    }
+
+    /// The change that was told under that key.
+    async fn change_told(&self, org: &OrgId, key: &str) -> Result<Option<Versioned<ChangeRecord>>, StoreError> {
+        self.get(Lookup::Unique(RecordKind::Change, Index::unique_name(org, key))).await
     }
 
     /// A silence.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{EventCursor, EventLetter, StoreError};
 use crate::alert::{AlertInstance, AlertRule, HistoryRow, Silence};
+use crate::change::ChangeRecord;
 use crate::connector::{Connector, StoredSecret};
 use crate::id::{AlertInstanceId, ConnectorId, NoticeId, OrgId, PlanId, RequestId};
 use crate::investigation::{Investigation, InvestigationStatus, Spending};
@@ -121,6 +122,8 @@ kinds! {
     EventLetter(EventLetter) = "event_letter";
     /// What a rule, or an organisation, spent on investigations today.
     Spending(Spending) = "spending";
+    /// What changed outside of Rounds.
+    Change(ChangeRecord) = "change";
 }
 
 impl fmt::Display for RecordKind {
@@ -392,6 +395,7 @@ impl Record {
             Self::EventCursor(cursor) => cursor.id,
             Self::EventLetter(letter) => letter.id.as_uuid(),
             Self::Spending(spending) => spending.id,
+            Self::Change(change) => change.id.as_uuid(),
         };
         Key { kind: self.kind(), id }
     }
@@ -500,6 +504,11 @@ impl Record {
                 parent: spending.rule_id.map(|id| id.as_uuid()),
                 unique: Some(Spending::unique(&spending.org_id, spending.rule_id)),
                 ..bare(&spending.org_id)
+            },
+            Self::Change(change) => Index {
+                unique: change.idempotency_key.as_ref().map(|key| Index::unique_name(&change.org_id, key)),
+                due_at: Some(change.forget_at),
+                ..bare(&change.org_id)
             },
         }
     }
