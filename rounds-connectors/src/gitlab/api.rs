@@ -13,6 +13,7 @@ use crate::http;
 use crate::remote::Answer;
 use crate::scm::edits::Edit;
 use crate::scm::forge::{Commit, Failure, Forge, Published, Request, Rights};
+use crate::scm::names::quoted;
 use crate::scm::session::{Ask, Session, verdict};
 use crate::scm::tree::{Entry, FileMode, Kind};
 
@@ -153,10 +154,11 @@ impl Forge for Project<'_> {
         let mut entries = Vec::new();
         let mut page = 1_u32;
         loop {
-            let mut ask = Ask::get(format!("listing the folder `{folder}`"), self.at(&["repository", "tree"]))
-                .query("ref", &commit.id)
-                .query("per_page", 100)
-                .query("page", page);
+            let mut ask =
+                Ask::get(format!("listing the folder {}", quoted(folder, 200)), self.at(&["repository", "tree"]))
+                    .query("ref", &commit.id)
+                    .query("per_page", 100)
+                    .query("page", page);
             if !folder.is_empty() {
                 ask = ask.query("path", folder);
             }
@@ -179,7 +181,9 @@ impl Forge for Project<'_> {
                 None => return Ok(entries),
                 Some(next) if next <= page || next > MAX_PAGES => {
                     let most = MAX_PAGES * 100;
-                    return Err(self.session.odd(format!("the folder `{folder}` has more than {most} entries")));
+                    return Err(self
+                        .session
+                        .odd(format!("the folder {} has more than {most} entries", quoted(folder, 200))));
                 }
                 Some(next) => page = next,
             }
