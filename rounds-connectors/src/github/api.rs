@@ -23,14 +23,16 @@ pub(super) const HEADERS: &[(&str, &str)] =
 
 /// What an answer means that is no success.
 pub(super) fn judge(what: &str, answer: &Answer) -> Failure {
-    #[derive(Deserialize, Default)]
+    #[derive(Deserialize)]
     struct Said {
         #[serde(default)]
         message: String,
         #[serde(default)]
         errors: Value,
     }
-    let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // What is no JSON is a gateway's, and its first words say whose.
+    let said: Said = serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|_| Said { message: answer.text(200), errors: Value::Null });
     let mut words = said.message.clone();
     for error in said.errors.as_array().into_iter().flatten() {
         let text = error.as_str().or_else(|| error["message"].as_str()).or_else(|| error["code"].as_str());

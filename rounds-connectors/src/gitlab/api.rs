@@ -31,7 +31,9 @@ pub(super) fn judge(what: &str, answer: &Answer) -> Failure {
         other => Some(other.to_string()),
     });
     let limited = (answer.status == StatusCode::TOO_MANY_REQUESTS).then(|| http::retry_after(&answer.headers));
-    verdict(what, answer, &words.unwrap_or_default(), limited)
+    // What is no JSON is a gateway's, and its first words say whose.
+    let words = words.unwrap_or_else(|| if said.is_null() { answer.text(200) } else { String::new() });
+    verdict(what, answer, &words, limited)
 }
 
 /// One project, for one call.

@@ -134,10 +134,10 @@ impl<'a> Snapshot<'a> {
             let Some(entry) = entries.iter().find(|entry| entry.name == *part) else {
                 let alike = entries.iter().find(|entry| folded(&entry.name) == folded(part));
                 return match alike {
-                    Some(alike) => refuse(format!(
-                        "there is `{}`, which differs only in case; its spelling is accepted",
-                        alike.name
-                    )),
+                    Some(alike) => {
+                        let alike = quoted(&alike.name, 120);
+                        refuse(format!("there is {alike}, which differs only in case; its spelling is accepted"))
+                    }
                     None => Ok(None),
                 };
             };
