@@ -14,6 +14,7 @@ use crate::http;
 use crate::remote::Answer;
 use crate::scm::edits::Edit;
 use crate::scm::forge::{Commit, Failure, Forge, Published, Request, Rights};
+use crate::scm::names::quoted;
 use crate::scm::session::{Ask, Session, verdict};
 use crate::scm::tree::{Entry, Kind};
 
@@ -22,14 +23,16 @@ pub(super) const HEADERS: &[(&str, &str)] =
 
 /// What an answer means that is no success.
 pub(super) fn judge(what: &str, answer: &Answer) -> Failure {
-    #[derive(Deserialize, Default)]
+    #[derive(Deserialize)]
     struct Said {
         #[serde(default)]
         message: String,
         #[serde(default)]
         errors: Value,
     }
-    let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // What is no JSON is a gateway's, and its first words say whose.
+    let said: Said = serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|_| Said { message: answer.text(200), errors: Value::Null });
     let mut words = said.message.clone();
     for error in said.errors.as_array().into_iter().flatten() {
         let text = error.as_str().or_else(|| error["message"].as_str()).or_else(|| error["code"].as_str());
@@ -222,10 +225,12 @@ impl Forge for Repository<'_> {
             sha: String,
         }
         let Some(tree) = tree else { return Err(self.session.odd("a commit without a tree")) };
-        let what = format!("listing the folder `{folder}`");
+        let what = format!("listing the folder {}", quoted(folder, 200));
         let found: Found = self.session.json(Ask::get(what, self.at(&["git", "trees", tree]))).await?;
         if found.truncated {
-            return Err(self.session.odd(format!("the folder `{folder}` has more entries than GitHub lists")));
+            return Err(self
+                .session
+                .odd(format!("the folder {} has more entries than GitHub lists", quoted(folder, 200))));
         }
         let entry = |listed: Listed| match Kind::from_mode(&listed.mode) {
             Some(kind) if !listed.path.contains('/') => Ok(Entry { name: listed.path, kind, id: listed.sha }),

@@ -13,6 +13,7 @@ use crate::http;
 use crate::remote::Answer;
 use crate::scm::edits::Edit;
 use crate::scm::forge::{Commit, Failure, Forge, Published, Request, Rights};
+use crate::scm::names::quoted;
 use crate::scm::session::{Ask, Session, verdict};
 use crate::scm::tree::{Entry, FileMode, Kind};
 
@@ -30,7 +31,9 @@ pub(super) fn judge(what: &str, answer: &Answer) -> Failure {
         other => Some(other.to_string()),
     });
     let limited = (answer.status == StatusCode::TOO_MANY_REQUESTS).then(|| http::retry_after(&answer.headers));
-    verdict(what, answer, &words.unwrap_or_default(), limited)
+    // What is no JSON is a gateway's, and its first words say whose.
+    let words = words.unwrap_or_else(|| if said.is_null() { answer.text(200) } else { String::new() });
+    verdict(what, answer, &words, limited)
 }
 
 /// One project, for one call.
@@ -153,10 +156,11 @@ impl Forge for Project<'_> {
         let mut entries = Vec::new();
         let mut page = 1_u32;
         loop {
-            let mut ask = Ask::get(format!("listing the folder `{folder}`"), self.at(&["repository", "tree"]))
-                .query("ref", &commit.id)
-                .query("per_page", 100)
-                .query("page", page);
+            let mut ask =
+                Ask::get(format!("listing the folder {}", quoted(folder, 200)), self.at(&["repository", "tree"]))
+                    .query("ref", &commit.id)
+                    .query("per_page", 100)
+                    .query("page", page);
             if !folder.is_empty() {
                 ask = ask.query("path", folder);
             }
@@ -179,7 +183,9 @@ impl Forge for Project<'_> {
                 None => return Ok(entries),
                 Some(next) if next <= page || next > MAX_PAGES => {
                     let most = MAX_PAGES * 100;
-                    return Err(self.session.odd(format!("the folder `{folder}` has more than {most} entries")));
+                    return Err(self
+                        .session
+                        .odd(format!("the folder {} has more than {most} entries", quoted(folder, 200))));
                 }
                 Some(next) => page = next,
             }

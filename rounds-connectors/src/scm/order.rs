@@ -152,7 +152,7 @@ impl Order<'_> {
                 }
             }
         };
-        let done = format!("{}: the branch {branch} is there (commit {})", forge.name(), short(&head));
+        let done = format!("{}: the branch {branch} is there (commit {})", forge.name(), visible(short(&head)));
         if let Some(request) = forge.find(&branch, self.base).await.map_err(|failure| failure.after(&done))? {
             return Ok(self.told(forge, &branch, &request, false));
         }

@@ -80,16 +80,6 @@ impl Remote {
         Ok(Self { client, base, limit: Duration::from_secs(timeout_sec), name, headers, judge })
     }
 
-    /// How long one request may take.
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
-    }
-
-    /// The forge's name, for people.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// The requests of one call.
     ///
     /// # Errors

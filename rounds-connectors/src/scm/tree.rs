@@ -6,6 +6,7 @@ use rounds_core::step::StepError;
 
 use super::changes::MAX_FILES;
 use super::forge::{Commit, Failure, Forge};
+use super::names::{is_object_id, quoted};
 use super::paths::folded;
 
 /// The most folders that one question reads of a commit.
@@ -76,9 +77,16 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// There is no such commit, or the forge cannot be asked.
     pub(crate) async fn of(forge: &'a dyn Forge, id: &str) -> Result<Self, StepError> {
+        let odd = |why: &str| Err(StepError::not_started(format!("{}: {why}", forge.name())));
+        if !is_object_id(id) {
+            return odd("the id of a commit is none");
+        }
         let commit = forge.commit(id).await.map_err(Failure::unchanged)?;
         if commit.id != id {
-            return Err(StepError::not_started(format!("{}: asked for commit {id}, got another", forge.name())));
+            return odd("asked for one commit, got another");
+        }
+        if !commit.parents.iter().chain(&commit.tree).all(|id| is_object_id(id)) {
+            return odd("a commit names what is no id");
         }
         Ok(Self { forge, commit, folders: BTreeMap::new() })
     }
@@ -93,6 +101,19 @@ impl<'a> Snapshot<'a> {
             }
             let tree = if path.is_empty() { self.commit.tree.as_deref() } else { tree };
             let entries = self.forge.list(&self.commit, path, tree).await.map_err(Failure::unchanged)?;
+            // Ids become parts of addresses, and names parts of paths.
+            let plain = |entry: &Entry| {
+                let name = entry.name.as_str();
+                is_object_id(&entry.id)
+                    && !name.is_empty()
+                    && !name.contains(['/', '\0'])
+                    && name != "."
+                    && name != ".."
+            };
+            if !entries.iter().all(plain) {
+                let message = format!("{}: a folder has an entry that git does not have", self.forge.name());
+                return Err(StepError::not_started(message));
+            }
             self.folders.insert(path.to_owned(), entries);
         }
         Ok(self.folders.get(path).map(Vec::as_slice).unwrap_or_default())
@@ -113,10 +134,10 @@ impl<'a> Snapshot<'a> {
             let Some(entry) = entries.iter().find(|entry| entry.name == *part) else {
                 let alike = entries.iter().find(|entry| folded(&entry.name) == folded(part));
                 return match alike {
-                    Some(alike) => refuse(format!(
-                        "there is `{}`, which differs only in case; its spelling is accepted",
-                        alike.name
-                    )),
+                    Some(alike) => {
+                        let alike = quoted(&alike.name, 120);
+                        refuse(format!("there is {alike}, which differs only in case; its spelling is accepted"))
+                    }
                     None => Ok(None),
                 };
             };
@@ -146,6 +167,11 @@ pub(crate) struct Difference {
     pub(crate) after: Option<Entry>,
 }
 
+/// A folder that is there, and its id where it is known.
+struct Folder {
+    tree: Option<String>,
+}
+
 /// What differs between two commits. Folders that are the same are not read.
 ///
 /// # Errors
@@ -155,16 +181,15 @@ pub(crate) async fn differences(
     after: &mut Snapshot<'_>,
 ) -> Result<Vec<Difference>, StepError> {
     let mut found = Vec::new();
-    // The path of a folder, and its ids where it is there at all.
-    let mut left: Vec<(String, Option<Option<String>>, Option<Option<String>>)> =
-        vec![(String::new(), Some(before.commit.tree.clone()), Some(after.commit.tree.clone()))];
+    let root = |snapshot: &Snapshot<'_>| Some(Folder { tree: snapshot.commit.tree.clone() });
+    let mut left = vec![(String::new(), root(before), root(after))];
     while let Some((folder, old, new)) = left.pop() {
         let old = match &old {
-            Some(tree) => before.folder(&folder, tree.as_deref()).await?.to_vec(),
+            Some(there) => before.folder(&folder, there.tree.as_deref()).await?.to_vec(),
             None => Vec::new(),
         };
         let new = match &new {
-            Some(tree) => after.folder(&folder, tree.as_deref()).await?.to_vec(),
+            Some(there) => after.folder(&folder, there.tree.as_deref()).await?.to_vec(),
             None => Vec::new(),
         };
         let mut names: BTreeMap<&str, (Option<&Entry>, Option<&Entry>)> = BTreeMap::new();
@@ -182,7 +207,7 @@ pub(crate) async fn differences(
             }
             let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             let tree = |entry: Option<&Entry>| {
-                entry.filter(|entry| entry.kind == Kind::Folder).map(|entry| Some(entry.id.clone()))
+                entry.filter(|entry| entry.kind == Kind::Folder).map(|entry| Folder { tree: Some(entry.id.clone()) })
             };
             let leaf = |entry: Option<&Entry>| entry.filter(|entry| entry.kind != Kind::Folder).cloned();
             let (before, after) = (leaf(old), leaf(new));

@@ -208,7 +208,13 @@ async fn a_branch_of_that_name_with_other_commits_is_left_alone() {
             hub.git.branches.insert(branch.into(), hub.git.branches["main"].clone());
             let plan = branch.strip_prefix("rounds/").unwrap().strip_suffix("-0").unwrap().to_owned();
             let message = format!("Scale web up\n\nRounds-Plan: {plan}\nRounds-Step: 0");
-            hub.git.push(branch, &message, &[("deploy/web.yaml", Some("replicas: 4\nimage: evil:1\n"))]);
+            let evil = [
+                ("deploy/web.yaml", Some("replicas: 4\nimage: evil:1\n")),
+                ("deploy/new/cache.yaml", Some("kind: Cache\n")),
+                ("deploy/old.yaml", None),
+                ("100755:deploy/run.sh", Some("#!/bin/sh -e\n")),
+            ];
+            hub.git.push(branch, &message, &evil);
         }),
     ];
     for (why, meddle) in cases {

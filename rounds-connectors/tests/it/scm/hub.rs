@@ -317,7 +317,8 @@ impl Hub {
             }
             ("GET", ["pulls", number]) => {
                 self.allows(asked, "pull_requests", "read")?;
-                let found = self.pulls.iter().find(|pull| pull["number"].to_string() == *number).ok_or_else(none)?;
+                let found =
+                    self.pulls.iter().find(|pull| pull["number"].as_u64() == number.parse().ok()).ok_or_else(none)?;
                 Said::new(200, found.clone())
             }
             ("GET", ["commits"]) => {

@@ -203,7 +203,7 @@ impl Lab {
                 self.merge(&asked.body)?
             }
             ("GET", ["merge_requests", iid]) => {
-                let found = self.merges.iter().find(|merge| merge["iid"].to_string() == *iid);
+                let found = self.merges.iter().find(|merge| merge["iid"].as_u64() == iid.parse().ok());
                 Said::new(200, found.cloned().ok_or_else(|| none(""))?)
             }
             ("POST", ["pipeline"]) => {
