@@ -83,8 +83,8 @@ async fn approle_logs_in_renews_and_logs_in_anew() {
     let policy = format!("path \"{name}/*\" {{ capabilities = [\"read\"] }}");
     // Not every server of the family has policies; one without lets every token read.
     let (policies, _) = real.call("POST", &format!("sys/policy/{name}"), Some(json!({ "policy": policy }))).await;
-    real.done("POST", &format!("sys/auth/{name}"), json!({ "type": "approle" })).await;
-    let role = format!("auth/{name}/role/rounds");
+    real.done("POST", &format!("sys/auth/auth-{name}"), json!({ "type": "approle" })).await;
+    let role = format!("auth/auth-{name}/role/rounds");
     let limits = json!({ "token_policies": [name], "token_ttl": "3s", "token_max_ttl": "9s" });
     real.done("POST", &role, limits).await;
     let (_, answer) = real.call("GET", &format!("{role}/role-id"), None).await;
@@ -94,7 +94,7 @@ async fn approle_logs_in_renews_and_logs_in_anew() {
     let (_dir, file) = super::file(&secret_id);
 
     let secret_id = SecretId { file: file.clone(), wrapped: false };
-    let secrets = real.with(VaultLogin::AppRole { mount: name.clone(), role_id: role_id.clone(), secret_id });
+    let secrets = real.with(VaultLogin::AppRole { mount: format!("auth-{name}"), role_id: role_id.clone(), secret_id });
     let reference = format!("vault://{name}/prod#kubeconfig");
     // Longer than a token lasts, and than it can be renewed: every read finds one that works.
     let began = std::time::Instant::now();
@@ -111,11 +111,11 @@ async fn approle_logs_in_renews_and_logs_in_anew() {
 
     std::fs::write(&file, "00000000-aaaa-bbbb-cccc-000000000000").unwrap();
     let secret_id = SecretId { file, wrapped: false };
-    let wrong = real.with(VaultLogin::AppRole { mount: name.clone(), role_id, secret_id });
+    let wrong = real.with(VaultLogin::AppRole { mount: format!("auth-{name}"), role_id, secret_id });
     let error = wrong.resolve(&reference).await.unwrap_err();
     assert!(error.kind == PortErrorKind::Unauthorized && !error.to_string().contains("aaaa-bbbb"), "{error}");
     println!("a wrong secret id: {error}");
-    for path in [format!("sys/auth/{name}"), format!("sys/policy/{name}"), format!("sys/mounts/{name}")] {
+    for path in [format!("sys/auth/auth-{name}"), format!("sys/policy/{name}"), format!("sys/mounts/{name}")] {
         real.call("DELETE", &path, None).await;
     }
 }
