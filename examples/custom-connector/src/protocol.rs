@@ -156,6 +156,8 @@ impl Manager {
         })?;
         let (status, wait) = (answer.status(), answer.headers().get("retry-after").cloned());
         let text = whole(answer).await.map_err(|(kind, why)| Failure::Unknown(error(kind, why)))?;
+        // It may say back what it was sent.
+        let text = text.replace(token.expose_secret(), "[redacted]");
         if status == StatusCode::OK {
             return Ok(text);
         }
@@ -166,9 +168,8 @@ impl Manager {
             408 | 500.. => PortErrorKind::Unavailable,
             _ => PortErrorKind::Protocol,
         };
-        // It may say back what it was sent, and write for a terminal.
-        let quote = text.replace(token.expose_secret(), "[redacted]");
-        let quote: String = quote.chars().filter(|c| !c.is_control()).take(MAX_QUOTE).collect();
+        // It may write for a terminal.
+        let quote: String = text.chars().filter(|c| !c.is_control()).take(MAX_QUOTE).collect();
         let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         let error = error(kind, format!("{status}: {quote}")).with_retry_after(wait);
         Err(match status {

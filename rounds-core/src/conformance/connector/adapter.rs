@@ -611,21 +611,10 @@ pub async fn a_step_that_is_over_leaves_nothing_running(bench: Bench) -> Held {
             approval.end().await;
             let left = tokio::time::timeout(bench.patience(), server.alone()).await;
             assert!(left.is_ok(), "{step:?} is over (dropped: {dropped}), and its connection is still there");
-            no_children(&bench, &step).await;
+            bench.childless("execute").await;
         }
     }
     Ok(())
-}
-
-/// Waits until the adapter has no child process.
-async fn no_children(bench: &Bench, step: &StepSpec) {
-    let gone = async {
-        while subject(bench).child_processes().is_some_and(|children| children > 0) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let gone = tokio::time::timeout(bench.patience(), gone).await;
-    assert!(gone.is_ok(), "{step:?} is over, and {:?} of its processes run", subject(bench).child_processes());
 }
 
 /// What a server says without end does not fill the memory: output has a bound.

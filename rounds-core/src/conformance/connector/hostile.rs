@@ -221,6 +221,7 @@ async fn ended(bench: &Bench, dropped: bool) {
         }
         let left = tokio::time::timeout(bench.patience(), server.alone()).await;
         assert!(left.is_ok(), "{}: its caller went away, and its connection is still there", call.name);
+        bench.childless(&call.name).await;
     }
 }
 

@@ -379,6 +379,18 @@ impl Bench {
         }
     }
 
+    /// Waits until an adapter has no child process.
+    async fn childless(&self, what: &str) {
+        let Subject::Adapter(subject) = &self.subject else { return };
+        let gone = async {
+            while subject.child_processes().is_some_and(|children| children > 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let gone = tokio::time::timeout(self.patience(), gone).await;
+        assert!(gone.is_ok(), "{what} is over, and {:?} of its processes run", subject.child_processes());
+    }
+
     /// A call that has to end by its deadline.
     fn tight(&self) -> CallContext {
         CallContext::with_timeout(self.connector().deadline())

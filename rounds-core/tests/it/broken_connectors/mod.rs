@@ -26,6 +26,7 @@ fn verdict(run: impl FnOnce()) -> Result<(), String> {
 }
 
 /// Runs every check of a suite on the whole connector, and on each broken one those that must notice.
+#[allow(clippy::print_stdout, reason = "what each check said is for whoever reads the test's output")]
 fn verdicts<T: Sync>(
     checks: &[Check],
     broken: &[Broken<T>],
