@@ -69,10 +69,12 @@ fn check_key(key: &SecretString) -> Result<(), BuildError> {
 /// computes the signature over the body as it came, compares in constant time, refuses old timestamps, answers with
 /// 2xx, and forgets what it has seen before.
 ///
-/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, about, labels,
-/// asked}`. `url` is the page, when the server knows where people reach it, else null; `about` is the same in everything
-/// about one plan or one episode of an alert; `asked` is null or
-/// `{requestId, digest, stepOrdinal, tier, places: [{connectorId, connector, namespace}], commands, expiresAt}`.
+/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, about, labels, asked,
+/// repeat, folded}`. `url` is the page, when the server knows where people reach it, else null; `about` is the same in
+/// everything about one plan or one episode of an alert; `asked` is null or
+/// `{requestId, digest, stepOrdinal, tier, places: [{connectorId, connector, namespace}], commands, expiresAt}`; `repeat`
+/// counts reminders, from 0; `folded` lists what a message of several things tells of, each with its
+/// `{kind, at, title, severity, link, about}`.
 pub struct Webhook {
     client: Client,
     url: Url,
@@ -120,6 +122,8 @@ impl Webhook {
             "about": notice.about,
             "labels": notice.labels,
             "asked": notice.asked,
+            "repeat": notice.repeat,
+            "folded": notice.folded,
         })
     }
 

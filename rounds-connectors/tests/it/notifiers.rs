@@ -45,7 +45,7 @@ async fn a_webhook_is_signed_over_its_timestamp_and_body_and_can_be_told_apart_f
     assert_eq!(body["version"], 1);
     assert_eq!(body["kind"], "plan_proposed");
     assert_eq!(body["url"], "https://rounds.example/plans/1");
-    assert_eq!(body["about"], "plan/1");
+    assert_eq!((&body["about"], &body["repeat"], &body["folded"]), (&json!("plan/1"), &json!(0), &json!([])));
     assert_eq!(body["asked"]["tier"], "write");
     assert_eq!(body["asked"]["requestId"], json!(notice.asked.unwrap().request_id));
 }
