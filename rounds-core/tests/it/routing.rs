@@ -406,7 +406,7 @@ async fn a_fault_at_any_commit_loses_nothing_that_is_gathered_and_stops_no_remin
     for fault in [Fault::CommitFails, Fault::AnswerLost, Fault::LeaseLost] {
         for number in 0..9 {
             let it = Routed::with(quiet()).await;
-            it.channel("pager", None, json!({ "groupBy": ["team"], "groupWaitSec": 20, "repeatIntervalSec": 600 }))
+            it.channel("pager", None, json!({ "groupBy": ["team"], "groupWaitSec": 20, "repeatIntervalSec": 60 }))
                 .await;
             for name in ["a", "b"] {
                 let plan = it.propose(name, None).await;
