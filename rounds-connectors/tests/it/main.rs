@@ -4,14 +4,14 @@
 
 #[cfg(feature = "alert-rules")]
 mod alert_rules;
-#[cfg(feature = "kubernetes")]
-mod approved_steps;
-#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
-mod chat;
 #[cfg(feature = "alertmanager")]
 mod alertmanager;
+#[cfg(feature = "kubernetes")]
+mod approved_steps;
 #[cfg(feature = "argocd")]
 mod argocd_history;
+#[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
+mod chat;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod conformance;
@@ -44,11 +44,11 @@ mod prometheus;
 mod receiver;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(feature = "kubernetes")]
+mod rollouts;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod scm;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
 mod telling;
-#[cfg(feature = "kubernetes")]
-mod rollouts;
 #[cfg(feature = "secrets")]
 mod vault;

@@ -14,7 +14,9 @@ use crate::connector::{Connector, StoredSecret};
 use crate::id::{ConnectorId, OrgId};
 use crate::plugin::{BuildContext, Built, Host, Registry};
 use crate::ports::store::StoreExt;
-use crate::ports::{Clock, Datasource, DatasourceInfo, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store};
+use crate::ports::{
+    Clock, Datasource, DatasourceInfo, ExecutionAdapter, Model, Notifier, SecretHandle, SecretResolver, Store,
+};
 
 /// A connector's row with what was built from it.
 #[derive(Clone)]

@@ -16,6 +16,7 @@ use crate::ports::{
     PortErrorKind, Query, ReadStep,
 };
 use crate::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec};
+use crate::time::Timestamp;
 
 /// Who writes down what comes of calls.
 #[derive(Clone)]
@@ -210,6 +211,20 @@ impl ExecutionAdapter for Watched<dyn ExecutionAdapter> {
             answer => stepped(answer),
         };
         self.watch.call(cx, found, self.port.inverse(cx, step)).await
+    }
+
+    async fn changes(
+        &self,
+        cx: &CallContext,
+        between: (Timestamp, Timestamp),
+        namespace: Option<&str>,
+    ) -> Result<Option<DataSet>, PortError> {
+        // `None`: nobody was asked.
+        let remembered = |answer: &Result<Option<DataSet>, PortError>| match answer {
+            Ok(None) => CallResult::Unknown,
+            answer => asked(answer),
+        };
+        self.watch.call(cx, remembered, self.port.changes(cx, between, namespace)).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {

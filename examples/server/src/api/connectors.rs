@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use rounds_core::access::Action;
 use rounds_core::connector::Role;
 use rounds_core::connector::{Ability, CheckReport, Connector, ConnectorStatus, Routing, StoredSecret};
-use rounds_core::plugin::{Registry, SecretUse};
+use rounds_core::plugin::SecretUse;
 use rounds_core::service::{ConnectorDraft, ConnectorHealth, Connectors};
 use rounds_core::{ConnectorId, Error, OrgId, TeamId};
 use schemars::JsonSchema;

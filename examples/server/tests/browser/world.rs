@@ -132,7 +132,6 @@ impl World {
             secret_ref: None,
             is_default: true,
             owner_team_id: None,
-            routing: None,
         };
         let cluster = connectors.create(&world.admin, cluster).await.unwrap().id;
         let metrics = ConnectorDraft {

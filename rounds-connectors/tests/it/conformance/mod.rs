@@ -1,5 +1,9 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "alertmanager")]
+mod alertmanager;
+#[cfg(feature = "argocd")]
+mod argocd_history;
 #[cfg(feature = "discord")]
 mod discord;
 #[cfg(feature = "email")]
@@ -10,16 +14,12 @@ mod github;
 mod gitlab;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(feature = "loki")]
+mod loki;
 #[cfg(feature = "models")]
 mod models;
 #[cfg(feature = "pagerduty")]
 mod pagerduty;
-#[cfg(feature = "alertmanager")]
-mod alertmanager;
-#[cfg(feature = "argocd")]
-mod argocd_history;
-#[cfg(feature = "loki")]
-mod loki;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "secrets")]
