@@ -8,6 +8,10 @@
 mod http;
 mod remote;
 
+#[cfg(feature = "argocd")]
+pub mod argocd;
+#[cfg(feature = "http")]
+pub mod http_request;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "models")]
