@@ -191,7 +191,10 @@ pub(super) async fn rollback(
     let (operation, lost) = match api.start(&deadline.call(), place, "rollback", body).await {
         Ok(Application { operation: Some(operation), .. }) => (operation, None),
         Ok(_) => {
-            return Err(unknown("the rollback was accepted, and the answer does not show its operation", String::new()));
+            return Err(unknown(
+                "the rollback was accepted, and the answer does not show its operation",
+                String::new(),
+            ));
         }
         Err(failed) if failed.not_started => return Err(failed.into()),
         Err(failed) => match user.and_then(|user| expected(&app, step, user)) {

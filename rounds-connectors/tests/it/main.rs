@@ -4,6 +4,8 @@
 
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
+#[cfg(feature = "argocd")]
+mod argocd;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 #[cfg(feature = "kubernetes")]
@@ -14,6 +16,8 @@ mod gate_laws;
 mod gate_rules;
 #[cfg(feature = "kubernetes")]
 mod gate_shapes;
+#[cfg(feature = "http")]
+mod http_request;
 #[cfg(feature = "kubernetes")]
 mod inverse;
 #[cfg(feature = "kubernetes")]
@@ -30,5 +34,7 @@ mod playbook_cluster;
 mod prometheus;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(any(feature = "argocd", feature = "http"))]
+mod rig;
 #[cfg(feature = "secrets")]
 mod vault;
