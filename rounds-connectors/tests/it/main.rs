@@ -8,6 +8,7 @@ mod approved_steps;
 mod argocd;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
 #[cfg(feature = "kubernetes")]
