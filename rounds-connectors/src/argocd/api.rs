@@ -248,7 +248,11 @@ impl Api {
             // A change that was answered with something else may have been made.
             return answer.json(&what).map_err(|error| Failed {
                 kind: error.kind,
-                message: format!("{error}; is `url` the address of Argo CD's API server, with its root path?"),
+                // What does not fit is quoted by the error, and a server may answer with what it was sent.
+                message: format!(
+                    "{}; is `url` the address of Argo CD's API server, with its root path?",
+                    one_line(&redact(&error.to_string(), &[token.expose_secret()]), MAX_MESSAGE)
+                ),
                 not_started: false,
             });
         }

@@ -48,6 +48,9 @@ use self::model::Application;
 use self::operation::Deadline;
 use self::steps::{Place, Rollback, SetAutoSync, Step};
 
+/// Of how many pairs of project and application a connection test asks what the token may do.
+const MAX_ASKED: usize = 12;
+
 rounds_core::register_connector! {
     kind: "argocd",
     title: "Argo CD",
@@ -117,7 +120,7 @@ impl ArgoCd {
 
     /// What the server says of a dry-run of its own, when the config asks for one.
     async fn server_says(&self, cx: &CallContext, place: &Place, app: &Application, verb: &str, body: Value) -> String {
-        let deadline = Deadline::of(cx);
+        let deadline = Deadline::of_preview(cx);
         match operation::dry_run(&self.api, &deadline, place, app, verb, body).await {
             Ok(outcome) => format!("Argo CD's dry-run: {outcome}"),
             Err(error) => format!("Argo CD's dry-run: {error}\n{}", error.output.output),
@@ -299,15 +302,16 @@ impl ExecutionAdapter for ArgoCd {
         if self.config.allowed_projects.is_empty() || self.config.allowed_apps.is_empty() {
             return Ok(report.lacking("allowedProjects or allowedApps is empty, so that no step is accepted"));
         }
+        let mut pairs = Vec::new();
+        for project in &self.config.allowed_projects {
+            pairs.extend(self.config.allowed_apps.iter().map(|app| format!("{project}/{app}")));
+        }
+        pairs.truncate(MAX_ASKED);
         let mut abilities = Vec::new();
-        for project in self.config.allowed_projects.iter().take(10) {
-            for app in self.config.allowed_apps.iter().take(10) {
-                let object = format!("{project}/{app}");
-                for (action, what) in [("get", "read"), ("sync", "sync and roll back"), ("update", "switch auto-sync")]
-                {
-                    let may = self.api.can(cx, action, &object).await?;
-                    abilities.push(Ability::new(&object, what, may, format!("applications, {action}, {object}")));
-                }
+        for object in pairs {
+            for (action, what) in [("get", "read"), ("sync", "sync and roll back"), ("update", "switch auto-sync")] {
+                let may = self.api.can(cx, action, &object).await?;
+                abilities.push(Ability::new(&object, what, may, format!("applications, {action}, {object}")));
             }
         }
         Ok(report.with_abilities(abilities))

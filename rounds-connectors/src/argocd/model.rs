@@ -255,11 +255,45 @@ impl Deployed {
                 let (Some(name), Some(value)) = (parameter["name"].as_str(), parameter["value"].as_str()) else {
                     continue;
                 };
-                if name.to_ascii_lowercase().starts_with("image") || name.to_ascii_lowercase().contains(".image") {
+                // Exactly these: `image.pullSecret.password` is a parameter, too.
+                let known = ["image", "tag", "repository", "digest"];
+                let mut parts = name.rsplit('.');
+                let last = parts.next().unwrap_or_default();
+                if last == "image" || (parts.next() == Some("image") && known.contains(&last)) {
                     images.push(format!("{name}={value}"));
                 }
             }
         }
         images
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_an_entry_the_images_are_shown_and_no_other_parameter() {
+        let entry: Deployed = serde_json::from_value(json!({ "id": 1, "source": {
+            "kustomize": { "images": ["web:1"] },
+            "helm": { "parameters": [
+                { "name": "image.tag", "value": "v2" }, { "name": "worker.image", "value": "w:3" }, { "name": "replicas", "value": "3" },
+                { "name": "image.pullSecret.password", "value": "hunter2" }, { "name": "imageToken", "value": "hunter2" },
+            ] },
+        } }))
+        .unwrap();
+        assert_eq!(entry.images(), ["web:1", "image.tag=v2", "worker.image=w:3"]);
+    }
+
+    #[test]
+    fn what_go_leaves_out_or_writes_as_null_is_empty() {
+        let app: Application = serde_json::from_value(json!({
+            "metadata": { "name": "a", "ownerReferences": null }, "spec": { "project": "", "syncPolicy": null, "sources": null },
+            "status": { "history": null, "operationState": null, "summary": {} }, "operation": null,
+        }))
+        .unwrap();
+        assert_eq!((app.project(), app.automated(), app.current(), app.busy()), ("default", None, None, None));
     }
 }

@@ -10,6 +10,7 @@ use rounds_core::ports::CallContext;
 use rounds_core::step::{StepError, StepOutput};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, one_line};
 use super::model::{Application, Info, Operation, OperationState, over};
@@ -21,26 +22,40 @@ const KEY: &str = "rounds.io/idempotency-key";
 const POLL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
 /// How long an operation is looked for that nobody has seen yet: a request on its way, a cache behind.
 const LOOK_FOR: Duration = Duration::from_secs(15);
+/// How long a dry-run by the server is followed.
+const LONGEST_PREVIEW: Duration = Duration::from_secs(60);
 /// The most objects that an outcome lists.
 const MAX_LISTED: usize = 100;
 
-/// How long a step has left.
-pub(super) struct Deadline(Instant);
+/// How long a step has left, and whether anybody still wants it.
+pub(super) struct Deadline {
+    at: Instant,
+    cancel: CancellationToken,
+}
 
 impl Deadline {
-    /// A little before the call's own, so that what is known is said in our words.
+    /// For an effect that a person approved: nobody cancels it, it is seen to its end. A little before the call's own
+    /// deadline, so that what is known is said in our words.
     pub(super) fn of(cx: &CallContext) -> Self {
         let margin = (cx.timeout / 10).min(Duration::from_millis(500));
-        Self(Instant::now() + cx.timeout.saturating_sub(margin))
+        Self { at: Instant::now() + cx.timeout.saturating_sub(margin), cancel: CancellationToken::new() }
+    }
+
+    /// For a preview, which its caller may end, and for which nobody waits as long as for an effect.
+    pub(super) fn of_preview(cx: &CallContext) -> Self {
+        let at = Self::of(&CallContext::with_timeout(cx.timeout.min(LONGEST_PREVIEW))).at;
+        Self { at, cancel: cx.cancel.clone() }
     }
 
     fn left(&self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        self.at.saturating_duration_since(Instant::now())
     }
 
-    /// A call within what is left. Nobody cancels it: an effect that a person approved is seen to its end.
+    /// A call within what is left.
     pub(super) fn call(&self) -> CallContext {
-        CallContext::with_timeout(self.left())
+        let mut call = CallContext::with_timeout(self.left());
+        call.cancel = self.cancel.clone();
+        call
     }
 }
 
@@ -260,7 +275,10 @@ async fn follow(
         if deadline.left() <= wait {
             break;
         }
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = deadline.cancel.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
         wait = (wait * 3 / 2).min(POLL.1);
         let app = match api.app(&deadline.call(), place, None).await {
             Ok(app) => app,

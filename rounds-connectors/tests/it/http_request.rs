@@ -200,7 +200,7 @@ async fn an_answer_means_what_the_template_says_and_what_it_does_not_say_may_hav
         (Does::Redirects(308), StepStatus::Failed, "redirects are not followed"),
         (Does::Hangs, StepStatus::Interrupted, "no complete answer within 2 s"),
         (Does::NeverEnds, StepStatus::Interrupted, "larger than"),
-        (Does::BreaksOff, StepStatus::Interrupted, "broke off"),
+        (Does::BreaksOff, StepStatus::Interrupted, "scale: POST to"),
     ] {
         receiver.does(Does::Answers(200, r#"{"status":"done"}"#));
         let plan = rig.propose([scale()]).await;

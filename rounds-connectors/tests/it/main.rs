@@ -39,3 +39,10 @@ mod recorder;
 mod rig;
 #[cfg(feature = "secrets")]
 mod vault;
+
+/// The first JSON of a page for operators: the config that it shows.
+fn documented(page: &str) -> serde_json::Value {
+    let (_, json) = page.split_once("```json\n").expect("a page shows a config");
+    let (json, _) = json.split_once("\n```").expect("a config ends");
+    serde_json::from_str(json).expect("what is shown is JSON")
+}

@@ -1,7 +1,7 @@
 //! The Argo CD adapter, through real approvals, against a server that keeps to Argo CD's protocol.
 
 mod reads;
-mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 

@@ -178,10 +178,39 @@ async fn rule_12_a_token_that_the_server_repeats_is_not_repeated_by_us() {
     let reviewed = adapter.review(&step("sync", json!({})), Mode::Write).unwrap();
     let error = adapter.dry_run(&cx(), &reviewed).await.unwrap_err();
     assert!(error.effect == Effect::NotStarted && !format!("{error:?}").contains("hunter2"), "{error:?}");
-    for token in ["", "two words", "a\r\nb", "\u{7f}"] {
-        let error = adapter_with(&url, json!({}), token).check(&cx()).await;
-        assert!(error.is_err() || token == "two words", "{token:?}");
+    for token in ["", " \n", "a\r\nb", "\u{7f}"] {
+        let error = adapter_with(&url, json!({}), token).check(&cx()).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Unauthorized, "{token:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_token_is_refused_when_it_is_handed_in() {
+    let registry = Registry::linked().unwrap();
+    let cx = BuildContext::new("cd", SecretHandle::none(), Arc::new(Host::default()));
+    let check = |token: &str| registry.get("argocd").unwrap().check_secret(&cx, &token.into());
+    check(&format!("{TOKEN}\n")).unwrap();
+    for token in ["", "Bearer hunter2", "hunter2 hunter2"] {
+        let error = check(token).unwrap_err().to_string();
+        assert!(error.contains("secret: ") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_that_nobody_waits_for_ends() {
+    let (argo, url) = ArgoCd::serve().await;
+    argo.fate(Fate { reads: None, phase: "", message: "" });
+    let adapter = adapter_with(&url, json!({ "dryRun": "server", "timeoutSec": 600 }), TOKEN);
+    let reviewed = adapter.review(&step("sync", json!({})), Mode::Write).unwrap();
+    let cx = CallContext::with_timeout(std::time::Duration::from_secs(600));
+    let cancel = cx.cancel.clone();
+    let asked = tokio::spawn(async move { adapter.dry_run(&cx, &reviewed).await });
+    while argo.effects().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    cancel.cancel();
+    let preview = tokio::time::timeout(PATIENCE, asked).await.expect("it ends").unwrap();
+    assert!(!format!("{preview:?}").contains("Succeeded: successfully"), "{preview:?}");
 }
 
 #[tokio::test]

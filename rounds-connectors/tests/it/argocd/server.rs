@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-pub(super) const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyb3VuZHMifQ.hunter2-hunter2";
+pub(crate) const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyb3VuZHMifQ.hunter2-hunter2";
 
 /// What becomes of a request instead of, or beside, what it is for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It is done, and the connection breaks before the answer.
     LosesTheAnswer,
     /// It is not done, and the connection breaks.
@@ -38,11 +38,11 @@ pub(super) enum Trouble {
 
 /// How a sync goes that is not told otherwise.
 #[derive(Debug, Clone)]
-pub(super) struct Fate {
+pub(crate) struct Fate {
     /// How often the application is read before the operation is over; `None`: never.
-    pub(super) reads: Option<u32>,
-    pub(super) phase: &'static str,
-    pub(super) message: &'static str,
+    pub(crate) reads: Option<u32>,
+    pub(crate) phase: &'static str,
+    pub(crate) message: &'static str,
 }
 
 struct Inner {
@@ -60,11 +60,14 @@ struct Inner {
     /// What becomes of the k-th request with an effect.
     trouble: Option<(usize, Trouble)>,
     effects: usize,
-    auth: Vec<String>,
+    /// The token that is accepted.
+    token: String,
+    /// How many changes were made.
+    changes: u64,
 }
 
 #[derive(Clone)]
-pub(super) struct ArgoCd(Arc<Mutex<Inner>>);
+pub(crate) struct ArgoCd(Arc<Mutex<Inner>>);
 
 /// A gateway's error.
 fn error(status: u16, code: i64, message: impl Into<String>) -> Response {
@@ -77,7 +80,7 @@ fn denied() -> Response {
     error(403, 7, "permission denied")
 }
 
-pub(super) fn app(name: &str, project: &str) -> Value {
+pub(crate) fn app(name: &str, project: &str) -> Value {
     let source = json!({ "repoURL": "https://git.example/shop.git", "path": "web", "targetRevision": "main" });
     let entry = |id: i64, revision: &str, image: &str| {
         let mut source = source.clone();
@@ -107,7 +110,12 @@ pub(super) fn app(name: &str, project: &str) -> Value {
 }
 
 impl ArgoCd {
-    pub(super) async fn serve() -> (Self, String) {
+    pub(crate) async fn serve() -> (Self, String) {
+        Self::accepting(TOKEN).await
+    }
+
+    /// A server that takes this token and no other.
+    pub(crate) async fn accepting(token: &str) -> (Self, String) {
         let argo = Self(Arc::new(Mutex::new(Inner {
             apps: BTreeMap::from([("argocd/shop-web".to_owned(), app("shop-web", "shop"))]),
             managed: json!({ "items": null }),
@@ -119,7 +127,8 @@ impl ArgoCd {
             asked: Vec::new(),
             trouble: None,
             effects: 0,
-            auth: Vec::new(),
+            token: token.to_owned(),
+            changes: 0,
         })));
         let router = Router::new()
             .route("/api/version", get(async || axum::Json(json!({ "Version": "v3.0.0+1234567" }))))
@@ -143,51 +152,55 @@ impl ArgoCd {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Value)) {
         change(self.lock().apps.get_mut("argocd/shop-web").unwrap());
     }
 
-    pub(super) fn put(&self, key: &str, app: Value) {
+    pub(crate) fn put(&self, key: &str, app: Value) {
         self.lock().apps.insert(key.to_owned(), app);
     }
 
-    pub(super) fn app(&self) -> Value {
+    pub(crate) fn app(&self) -> Value {
         self.lock().apps["argocd/shop-web"].clone()
     }
 
-    pub(super) fn fate(&self, fate: Fate) {
+    pub(crate) fn fate(&self, fate: Fate) {
         self.lock().fate = fate;
     }
 
-    pub(super) fn manages(&self, items: Value) {
+    pub(crate) fn manages(&self, items: Value) {
         self.lock().managed = json!({ "items": items });
     }
 
-    pub(super) fn renders(&self, revision: &str, manifests: &[Value]) {
+    pub(crate) fn renders(&self, revision: &str, manifests: &[Value]) {
         let texts: Vec<_> = manifests.iter().map(Value::to_string).collect();
         self.lock()
             .manifests
             .insert(revision.to_owned(), json!({ "manifests": texts, "revision": format!("{revision}-resolved") }));
     }
 
-    pub(super) fn ignores_projects(&self) {
+    pub(crate) fn ignores_projects(&self) {
         self.lock().projects = None;
     }
 
     /// From now on, the k-th request with an effect, counted from 1, meets this.
-    pub(super) fn trouble(&self, kth: usize, trouble: Trouble) {
+    pub(crate) fn trouble(&self, kth: usize, trouble: Trouble) {
         let mut inner = self.lock();
         (inner.trouble, inner.effects) = (Some((kth, trouble)), 0);
     }
 
     /// What was asked that has an effect: path and body.
-    pub(super) fn effects(&self) -> Vec<(String, Value)> {
+    pub(crate) fn effects(&self) -> Vec<(String, Value)> {
         let inner = self.lock();
         let effects = inner.asked.iter().filter(|(method, path, _)| method != Method::GET || path.contains("refresh="));
         effects.map(|(_, path, body)| (path.clone(), body.clone())).collect()
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.lock().asked.iter().map(|(method, path, _)| format!("{method} {path}")).collect()
     }
 }
@@ -200,15 +213,15 @@ async fn before(State(argo): State<ArgoCd>, request: axum::extract::Request, nex
     let bearer =
         parts.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let effect = parts.method != Method::GET || path.contains("refresh=");
-    let trouble = {
+    let (trouble, token) = {
         let mut inner = argo.lock();
-        inner.auth.push(bearer.clone());
         inner.asked.push((parts.method.clone(), path.clone(), serde_json::from_slice(&body).unwrap_or_default()));
         inner.effects += usize::from(effect);
         let now = inner.effects;
-        inner.trouble.filter(|(kth, _)| effect && *kth == now).map(|(_, trouble)| trouble)
+        let trouble = inner.trouble.filter(|(kth, _)| effect && *kth == now).map(|(_, trouble)| trouble);
+        (trouble, inner.token.clone())
     };
-    if bearer != format!("Bearer {TOKEN}") && !path.ends_with("/version") {
+    if bearer != format!("Bearer {token}") && !path.ends_with("/version") {
         return error(401, 16, format!("invalid session: failed to verify the token {bearer}"));
     }
     let broken = || Response::builder().header("content-length", "100").body(Body::from_stream(Cut)).unwrap();
@@ -276,6 +289,7 @@ impl futures::Stream for Endless {
 type Asked = Query<BTreeMap<String, String>>;
 
 /// Which application, if the token may see it: `getAppEnforceRBAC`.
+#[allow(clippy::result_large_err, reason = "an answer is what a server is for")]
 fn enforce(inner: &Inner, name: &str, project: &str, namespace: &str) -> Result<String, Response> {
     let namespace = if namespace.is_empty() { "argocd" } else { namespace };
     let key = format!("{namespace}/{name}");
@@ -322,6 +336,7 @@ async fn read(State(argo): State<ArgoCd>, Path(name): Path<String>, Query(query)
             let mut app = inner.apps[&key].clone();
             if !field("refresh").is_empty() {
                 app["status"]["sync"]["status"] = "Synced".into();
+                inner.changes += 1;
                 inner.apps.insert(key, app.clone());
             }
             axum::Json(app).into_response()
@@ -388,8 +403,10 @@ fn start(inner: &mut Inner, key: &str, operation: Value) -> Response {
     if !app["operation"].is_null() {
         return error(400, 9, "error setting app operation: another operation is already in progress");
     }
+    let dry = operation["sync"]["dryRun"] == true;
     app["operation"] = operation;
     app["status"]["operationState"] = Value::Null;
+    inner.changes += u64::from(!dry);
     inner.reads = 0;
     axum::Json(inner.apps[key].clone()).into_response()
 }
@@ -465,6 +482,7 @@ async fn patch(State(argo): State<ArgoCd>, Path(name): Path<String>, axum::Json(
         return error(400, 3, format!("Patch type '{}' is not supported", text(&body, "patchType")));
     }
     let Ok(patch) = serde_json::from_str::<Value>(text(&body, "patch")) else { return error(400, 3, "invalid patch") };
+    inner.changes += 1;
     let app = inner.apps.get_mut(&key).unwrap();
     merge(app, &patch);
     axum::Json(app.clone()).into_response()
@@ -517,4 +535,4 @@ async fn manifests(
 }
 
 /// A while in which a test could see that nothing more comes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,5 +1,9 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "argocd")]
+mod argocd;
+#[cfg(feature = "http")]
+mod http_request;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "webhook")]
