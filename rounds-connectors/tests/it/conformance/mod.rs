@@ -4,8 +4,16 @@
 mod argocd;
 #[cfg(feature = "http")]
 mod http_request;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+#[cfg(feature = "models")]
+mod models;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+#[cfg(feature = "secrets")]
+mod secrets;
+#[cfg(feature = "slack")]
+mod slack;
 #[cfg(feature = "webhook")]
 mod webhook;
 

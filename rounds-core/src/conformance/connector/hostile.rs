@@ -3,7 +3,7 @@
 use futures::future::join_all;
 
 use super::servers::{self, Answer, Behaviour};
-use super::{AMPLE, BOUND, Bench, Call, Said, Skipped, ample};
+use super::{AMPLE, Bench, Call, Said, Skipped, ample};
 use crate::plugin::Outbound;
 use crate::ports::{CallContext, PortErrorKind, SecretHandle};
 
@@ -23,7 +23,7 @@ async fn all_at(bench: &Bench, address: &str, cx: &CallContext) -> Vec<(Call, Sa
     let calls = bench.calls().into_iter().map(|call| {
         let (built, cx) = (built.clone(), cx.clone());
         async move {
-            let said = call.on(&built, &cx).await;
+            let said = bench.run(&call, &built, &cx).await;
             (call, said)
         }
     });
@@ -71,7 +71,7 @@ pub async fn an_endless_answer_is_not_read_to_its_end(bench: Bench) -> Held {
     for behaviour in [Behaviour::EndlessBody, Behaviour::EndlessHeader] {
         for call in bench.calls() {
             let server = bench.hostile(behaviour.clone()).await;
-            let said = call.on(&bench.at(&server.address), &ample()).await;
+            let said = bench.run(&call, &bench.at(&server.address), &ample()).await;
             assert!(
                 !server.was_read_without_end(),
                 "{} read {} MiB of an answer without end ({behaviour:?})",
@@ -179,7 +179,7 @@ pub async fn an_address_that_is_not_allowed_is_never_called(bench: Bench) -> Hel
     host.outbound = Outbound::default();
     if let Ok(built) = bench.build(setup.config, secret, host) {
         for call in bench.calls() {
-            let said = call.on(&built, &bench.tight()).await;
+            let said = bench.run(&call, &built, &bench.tight()).await;
             assert!(said.failed.is_some() || !call.reaches, "{} succeeds: {}", call.name, said.text);
         }
     }
@@ -211,12 +211,12 @@ async fn ended(bench: &Bench, dropped: bool) {
             abort.abort();
         } else {
             cx.cancel.cancel();
-            let said = tokio::time::timeout(BOUND, asked).await;
+            let said = tokio::time::timeout(bench.patience(), asked).await;
             let said = said.unwrap_or_else(|_| panic!("{} goes on after its caller went away", call.name));
             let said = said.unwrap_or_else(|error| panic!("{}: {error}", call.name));
             assert!(said.failed.is_some() || !call.reaches, "{} was cancelled and succeeds: {}", call.name, said.text);
         }
-        let left = tokio::time::timeout(BOUND, server.alone()).await;
+        let left = tokio::time::timeout(bench.patience(), server.alone()).await;
         assert!(left.is_ok(), "{}: its caller went away, and its connection is still there", call.name);
     }
 }

@@ -59,9 +59,6 @@ pub use resolver::{CHECKS as RESOLVER_CHECKS, Planted, ResolverSubject, hold_res
 use logs::Logs;
 use servers::{Behaviour, Server};
 
-/// How long anything may take that has a deadline of its own. Checks fail by it, and wait for nothing else.
-const BOUND: Duration = Duration::from_secs(30);
-
 /// A deadline that nothing is expected to reach.
 const AMPLE: Duration = Duration::from_secs(60);
 
@@ -149,6 +146,11 @@ pub trait ConnectorSubject: Send + Sync + 'static {
         Duration::from_secs(1)
     }
 
+    /// How long after its deadline a call is taken for one that never ends. Checks fail by it, and wait for nothing else.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// What the answers of the protocol are; hostile servers say the same.
     fn content_type(&self) -> &'static str {
         "application/json"
@@ -211,8 +213,10 @@ struct Call {
     reads: bool,
     /// It is a step that a person approved: a caller that goes away does not end it.
     approved: bool,
-    run: Box<dyn Fn(Built, CallContext) -> BoxFuture<'static, Said> + Send + Sync>,
+    run: Run,
 }
+
+type Run = Box<dyn Fn(Built, CallContext) -> BoxFuture<'static, Said> + Send + Sync>;
 
 /// What a connector said to a call.
 #[derive(Debug, Clone)]
@@ -297,15 +301,6 @@ impl Call {
             }),
         }
     }
-
-    /// Runs it, and fails when it is not back long after its deadline.
-    async fn on(&self, built: &Built, cx: &CallContext) -> Said {
-        let within = cx.timeout + BOUND;
-        match tokio::time::timeout(within, (self.run)(built.clone(), cx.clone())).await {
-            Ok(said) => said,
-            Err(_) => panic!("{} had {:?}, and was not back after {within:?}", self.name, cx.timeout),
-        }
-    }
 }
 
 impl Bench {
@@ -358,6 +353,23 @@ impl Bench {
     async fn hostile(&self, behaviour: Behaviour) -> Server {
         let subject = self.connector();
         Server::new(behaviour, subject.greeting(), subject.content_type()).await
+    }
+
+    /// How long after its deadline a call is taken for one that never ends.
+    fn patience(&self) -> Duration {
+        match &self.subject {
+            Subject::Resolver(subject) => subject.patience(),
+            _ => self.connector().patience(),
+        }
+    }
+
+    /// Runs a call, and fails when it is not back long after its deadline.
+    async fn run(&self, call: &Call, built: &Built, cx: &CallContext) -> Said {
+        let within = cx.timeout + self.patience();
+        match tokio::time::timeout(within, (call.run)(built.clone(), cx.clone())).await {
+            Ok(said) => said,
+            Err(_) => panic!("{} had {:?}, and was not back after {within:?}", call.name, cx.timeout),
+        }
     }
 
     /// A call that has to end by its deadline.

@@ -88,15 +88,15 @@ pub(super) struct Approval {
 }
 
 impl Approval {
-    /// Its steps may take that long.
-    pub(super) async fn of(inner: Arc<dyn ExecutionAdapter>, timeout: Duration) -> Self {
+    /// Its steps may take that long, and are dropped by the executor when they go on for `grace` after that.
+    pub(super) async fn of(inner: Arc<dyn ExecutionAdapter>, timeout: Duration, grace: Duration) -> Self {
         let (ran, drop) = (Arc::<Mutex<Vec<Ran>>>::default(), CancellationToken::new());
         let spy = Spy { inner, timeout, drop: drop.clone(), ran: Arc::clone(&ran) };
         let registration = Registration::execution("conformance", "Conformance", Arc::new(spy));
         let settings = Settings {
             poll_interval: Duration::from_millis(50),
             // Whether an adapter ends by itself is what is looked at, so nobody ends it early.
-            effect_grace: Duration::from_secs(25),
+            effect_grace: grace,
             ..Settings::default()
         };
         let registry = Registry::new([registration]).expect("one kind");
@@ -134,8 +134,9 @@ pub(super) async fn approved(
     inner: Arc<dyn ExecutionAdapter>,
     step: StepSpec,
     timeout: Duration,
+    grace: Duration,
 ) -> Result<StepOutput, StepError> {
-    let approval = Approval::of(inner, timeout).await;
+    let approval = Approval::of(inner, timeout, grace).await;
     approval.run(step).await;
     let ran = approval.ran();
     approval.end().await;
