@@ -354,9 +354,13 @@ fn failed(what: &str, answer: &Answer, token: &SecretString) -> Failed {
     }
 }
 
-/// A text of somebody else's, in one line.
+/// A text of somebody else's, in one line that looks like what it is.
 pub(super) fn one_line(text: &str, most: usize) -> String {
-    let words: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most + 1).collect();
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let words: String = text.chars().map(|c| if odd(c) { ' ' } else { c }).take(most + 1).collect();
     match words.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words.trim().to_owned(),

@@ -1,6 +1,6 @@
 //! What differs between an object as it is and as it should be: a line for each field, bounded, without secret data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rounds_core::redact::redact;
 use serde_json::{Map, Value};
@@ -28,7 +28,7 @@ const NOISE: [&str; 8] = [
 
 /// The lines, such as `spec.replicas: 2 → 3`; empty: nothing differs.
 pub(super) fn lines(before: &Value, after: &Value) -> Vec<String> {
-    let mut found = Found { lines: Vec::new(), left_out: 0 };
+    let mut found = Found { lines: Vec::new(), most: MAX_LINES, left_out: 0 };
     found.walk("", "", before, after, 0);
     if found.left_out > 0 {
         found.lines.push(format!("… and {} more fields", found.left_out));
@@ -36,8 +36,22 @@ pub(super) fn lines(before: &Value, after: &Value) -> Vec<String> {
     found.lines
 }
 
+/// Whether anything differs: the same without its words, which cost the most.
+pub(super) fn differ(before: &Value, after: &Value) -> bool {
+    let mut found = Found { lines: Vec::new(), most: 0, left_out: 0 };
+    found.walk("", "", before, after, 0);
+    found.left_out > 0
+}
+
+/// The elements of a list by their names; `None`: not all of them have one of their own.
+pub(super) fn by_name(list: &[Value]) -> Option<BTreeMap<&str, &Value>> {
+    let named: BTreeMap<&str, &Value> = list.iter().filter_map(|one| Some((one["name"].as_str()?, one))).collect();
+    (named.len() == list.len()).then_some(named)
+}
+
 struct Found {
     lines: Vec<String>,
+    most: usize,
     left_out: usize,
 }
 
@@ -70,17 +84,12 @@ impl Found {
 
     /// Elements with names (containers, variables, ports) are compared by name, others by place.
     fn lists(&mut self, path: &str, hint: &str, old: &[Value], new: &[Value], depth: usize) {
-        let named = |list: &[Value]| {
-            let names: BTreeSet<&str> = list.iter().filter_map(|value| value["name"].as_str()).collect();
-            names.len() == list.len()
-        };
-        if named(old) && named(new) {
-            let by = |list: &[Value], name: &str| {
-                list.iter().find(|value| value["name"] == name).cloned().unwrap_or_default()
-            };
-            let names: BTreeSet<&str> = old.iter().chain(new).filter_map(|value| value["name"].as_str()).collect();
+        if let (Some(old), Some(new)) = (by_name(old), by_name(new)) {
+            let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
             for name in names {
-                self.walk(&format!("{path}[{name}]"), name, &by(old, name), &by(new, name), depth + 1);
+                let of =
+                    |list: &BTreeMap<&str, &'_ Value>| list.get(name).map_or(Value::Null, |value| (*value).clone());
+                self.walk(&format!("{path}[{name}]"), name, &of(&old), &of(&new), depth + 1);
             }
             return;
         }
@@ -91,7 +100,7 @@ impl Found {
     }
 
     fn say(&mut self, path: &str, hint: &str, before: &Value, after: &Value) {
-        if self.lines.len() >= MAX_LINES {
+        if self.lines.len() >= self.most {
             self.left_out += 1;
             return;
         }
@@ -105,7 +114,8 @@ fn shown(hint: &str, value: &Value) -> String {
     if value.is_null() {
         return "(none)".into();
     }
-    let text = value.to_string();
+    // Enough to see what it is; no more of it is shown.
+    let text: String = value.to_string().chars().take(10 * MAX_VALUE).collect();
     let known = format!("{hint}: {text}");
     if redact(&known, &[]) != known {
         return "(not shown)".into();

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::api::one_line;
+
 /// Go writes an empty list or object as `null`, or not at all.
 fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
@@ -228,7 +230,7 @@ impl Application {
             (name, false) => name,
         };
         let phase = state.map_or("waiting", |state| &state.phase);
-        Some(format!("an operation by {by} is in progress ({phase})"))
+        Some(one_line(&format!("an operation by {by} is in progress ({phase})"), 300))
     }
 }
 

@@ -1,14 +1,14 @@
 //! What is said of an application: how it is, what a step would change, what its history holds. All of it comes from
 //! reads.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use rounds_core::ports::CallContext;
 use rounds_core::step::StepError;
 use serde_json::Value;
 
 use super::api::{Api, Failed, one_line};
-use super::difference::lines;
+use super::difference::{by_name, differ, lines};
 use super::model::{Application, Automated, ManagedResource, Source};
 use super::operation::{rollback_refused, sync_refused};
 use super::steps::{Place, ResourceRef, Rollback, SetAutoSync, SyncApp};
@@ -18,35 +18,37 @@ const MAX_OBJECTS: usize = 100;
 /// Where a text is cut.
 const MAX_TEXT: usize = 48 * 1024;
 
+/// One more line. What is in it comes from elsewhere, and must not make two of it.
+fn say(text: &mut String, line: &str) {
+    text.push_str(&one_line(line, 2000));
+    text.push('\n');
+}
+
 /// How the application is, for whoever decides.
 pub(super) fn state(app: &Application) -> String {
-    let mut text = format!(
-        "{} (project {}, namespace {}) deploys to {}, namespace {}\n",
-        app.metadata.name,
-        app.project(),
-        shown(&app.metadata.namespace),
-        shown(if app.spec.destination.name.is_empty() {
-            &app.spec.destination.server
-        } else {
-            &app.spec.destination.name
-        }),
-        shown(&app.spec.destination.namespace),
+    let (mut text, place) = (String::new(), &app.spec.destination);
+    let cluster = if place.name.is_empty() { &place.server } else { &place.name };
+    say(
+        &mut text,
+        &format!(
+            "{} (project {}, namespace {}) deploys to {}, namespace {}",
+            app.metadata.name,
+            app.project(),
+            shown(&app.metadata.namespace),
+            shown(cluster),
+            shown(&place.namespace),
+        ),
     );
     let sync = &app.status.sync;
     let revision = if sync.revisions.is_empty() { sync.revision.clone() } else { sync.revisions.join(", ") };
-    let _ = writeln!(
-        text,
-        "sync: {} (compared with {}); health: {}",
-        shown(&sync.status),
-        shown(&revision),
-        shown(&app.status.health.status)
-    );
-    let _ = writeln!(text, "auto-sync: {}", automated(app.automated()));
+    let (status, health) = (shown(&sync.status), shown(&app.status.health.status));
+    say(&mut text, &format!("sync: {status} (compared with {}); health: {health}", shown(&revision)));
+    say(&mut text, &format!("auto-sync: {}", automated(app.automated())));
     if let Some(busy) = app.busy() {
-        let _ = writeln!(text, "now: {busy}");
+        say(&mut text, &format!("now: {busy}"));
     }
     if app.metadata.deletion_timestamp.is_some() {
-        text.push_str("now: it is being deleted\n");
+        say(&mut text, "now: it is being deleted");
     }
     text
 }
@@ -55,59 +57,51 @@ pub(super) fn state(app: &Application) -> String {
 pub(super) fn whole(app: &Application) -> String {
     let mut text = state(app);
     for source in app.spec.source.iter().chain(&app.spec.sources) {
-        let _ = writeln!(text, "source: {}", one_line(&self::source(source), 500));
+        say(&mut text, &format!("source: {}", self::source(source)));
     }
     if let Some(state) = &app.status.operation_state {
         let by =
             if state.operation.initiated_by.automated { "auto-sync" } else { &state.operation.initiated_by.username };
-        let _ = writeln!(
-            text,
-            "last operation: {} by {} at {}: {}",
-            state.phase,
-            shown(by),
-            state.started_at,
-            one_line(&state.message, 1000)
-        );
-        for resource in
-            state.sync_result.resources.iter().filter(|resource| resource.status.ends_with("Failed")).take(20)
-        {
-            let _ = writeln!(
-                text,
-                "  {} {}/{} {}: {}",
-                resource.kind,
-                resource.namespace,
-                resource.name,
-                resource.status,
-                one_line(&resource.message, 400)
-            );
+        let (by, at) = (shown(by), &state.started_at);
+        say(&mut text, &format!("last operation: {} by {by} at {at}: {}", state.phase, state.message));
+        let results = state.sync_result.resources.iter();
+        for resource in results.filter(|resource| resource.status.ends_with("Failed")).take(20) {
+            let name = name(&resource.namespace, &resource.name);
+            let line = format!("{} {name} {}: {}", resource.kind, resource.status, resource.message);
+            say(&mut text, &format!("- {}", one_line(&line, 400)));
         }
     }
     for condition in app.status.conditions.iter().take(20) {
-        let _ = writeln!(text, "condition {}: {}", condition.kind, one_line(&condition.message, 500));
+        say(&mut text, &format!("condition {}: {}", condition.kind, one_line(&condition.message, 500)));
     }
     if !app.status.health.message.is_empty() {
-        let _ = writeln!(text, "health: {}", one_line(&app.status.health.message, 500));
+        say(&mut text, &format!("health: {}", one_line(&app.status.health.message, 500)));
     }
-    let images: Vec<_> = app.status.summary.images.iter().take(50).map(String::as_str).collect();
-    let _ = writeln!(text, "images: {}", shown(&images.join(", ")));
+    say(&mut text, &format!("images: {}", images(app)));
     let odd = |resource: &&super::model::Resource| {
         resource.status != "Synced" || !matches!(&*resource.health.status, "" | "Healthy")
     };
     let all = app.status.resources.len();
-    let _ = writeln!(text, "objects: {all}; those that are not synced or not healthy:");
+    say(&mut text, &format!("objects: {all}; those that are not synced or not healthy:"));
     for resource in app.status.resources.iter().filter(odd).take(MAX_OBJECTS) {
         let prune = if resource.requires_pruning { " (no longer in Git)" } else { "" };
         let line = format!(
-            "  {} {}: {} {} {}{prune}",
+            "{} {}: {} {} {}{prune}",
             kind(&resource.group, &resource.kind),
             name(&resource.namespace, &resource.name),
             resource.status,
             resource.health.status,
             resource.health.message
         );
-        let _ = writeln!(text, "{}", one_line(&line, 400).trim_end());
+        say(&mut text, &format!("- {}", one_line(&line, 400)));
     }
     capped(text)
+}
+
+/// The images that run now.
+fn images(app: &Application) -> String {
+    let images: Vec<_> = app.status.summary.images.iter().take(50).map(String::as_str).collect();
+    shown(&images.join(", ")).to_owned()
 }
 
 /// The history, newest first.
@@ -120,7 +114,7 @@ pub(super) fn history(app: &Application) -> String {
     }
     for (at, entry) in entries.iter().take(MAX_OBJECTS).enumerate() {
         let now = if at == 0 { " (the last full sync)" } else { "" };
-        let _ = writeln!(text, "id {}{now}: {}", entry.id, deployed(entry));
+        say(&mut text, &format!("id {}{now}: {}", entry.id, deployed(entry)));
     }
     capped(text)
 }
@@ -160,7 +154,15 @@ pub(super) async fn sync(
     {
         warn(&mut text, Some(format!("its sync option {option} replaces objects instead of changing them")));
     }
-    text.push_str(&difference(api, cx, place, step.revision.as_deref(), &step.resources, Some(step.prune)).await?);
+    match difference(api, cx, place, step.revision.as_deref(), &step.resources, Some(step.prune)).await {
+        Ok(difference) => text.push_str(&difference),
+        // What is known is worth reading all the same.
+        Err(failed) => {
+            let mut error = StepError::from(failed);
+            error.output.error_output = text;
+            return Err(error);
+        }
+    }
     Ok((app, capped(text)))
 }
 
@@ -175,13 +177,12 @@ pub(super) async fn rollback(
     let mut text = state(&app);
     warn(&mut text, rollback_refused(&app, step));
     if let Some(now) = app.current() {
-        let _ = writeln!(text, "from id {}: {}", now.id, deployed(now));
+        say(&mut text, &format!("from id {}: {}", now.id, deployed(now)));
     }
     if let Some(entry) = app.status.history.iter().find(|entry| entry.id == i64::from(step.id)) {
-        let _ = writeln!(text, "to id {}: {}", entry.id, deployed(entry));
+        say(&mut text, &format!("to id {}: {}", entry.id, deployed(entry)));
     }
-    let images: Vec<_> = app.status.summary.images.iter().take(20).map(String::as_str).collect();
-    let _ = writeln!(text, "images that run now: {}", shown(&images.join(", ")));
+    say(&mut text, &format!("images that run now: {}", images(&app)));
     Ok((app, capped(text)))
 }
 
@@ -189,7 +190,7 @@ pub(super) async fn rollback(
 pub(super) fn set_auto_sync(app: &Application, step: &SetAutoSync) -> String {
     let mut text = state(app);
     let after = wanted(step);
-    let _ = writeln!(text, "auto-sync: {} → {}", automated(app.automated()), automated(after.as_ref()));
+    say(&mut text, &format!("auto-sync: {} → {}", automated(app.automated()), automated(after.as_ref())));
     for owner in app.metadata.owner_references.iter().filter(|owner| owner.kind == "ApplicationSet") {
         warn(
             &mut text,
@@ -237,7 +238,7 @@ pub(super) async fn difference(
     let mut text = String::new();
     if let Some(revision) = revision {
         let rendered = api.manifests(cx, place, revision).await?;
-        let _ = writeln!(text, "compared with revision {} ({})", revision, shown(&one_line(&rendered.revision, 200)));
+        say(&mut text, &format!("compared with revision {revision} ({})", shown(&rendered.revision)));
         at_revision(&mut items, &rendered.manifests);
     }
     items.retain(|item| only.is_empty() || only.iter().any(|one| names(one, item)));
@@ -248,7 +249,7 @@ pub(super) async fn difference(
     for item in &items {
         let title = format!("{} {}", kind(&item.group, &item.kind), name(&item.namespace, &item.name));
         let title = one_line(&title, 300);
-        let Some(said) = compared(item, &title, prune) else {
+        let Some(said) = compared(item, &title, prune, changed + gone < MAX_OBJECTS) else {
             same += 1;
             continue;
         };
@@ -258,14 +259,16 @@ pub(super) async fn difference(
         }
         if changed + gone <= MAX_OBJECTS {
             text.push_str(&said);
+        } else if changed + gone == MAX_OBJECTS + 1 {
+            say(&mut text, "… more objects are counted and not shown");
         }
     }
-    let _ = writeln!(text, "{changed} objects differ, {gone} are no longer in Git, {same} are as Git says.");
+    say(&mut text, &format!("{changed} objects differ, {gone} are no longer in Git, {same} are as Git says."));
     Ok(capped(text))
 }
 
-/// What differs in one object; `None`: nothing.
-fn compared(item: &ManagedResource, title: &str, prune: Option<bool>) -> Option<String> {
+/// What differs in one object; `None`: nothing. Without `words`, only that something does.
+fn compared(item: &ManagedResource, title: &str, prune: Option<bool>, words: bool) -> Option<String> {
     let live = read(&item.normalized_live_state).or_else(|| read(&item.live_state));
     let target = read(&item.predicted_live_state).or_else(|| read(&item.target_state));
     let secret = item.group.is_empty() && item.kind == "Secret";
@@ -280,14 +283,16 @@ fn compared(item: &ManagedResource, title: &str, prune: Option<bool>) -> Option<
             None => format!("- {title}\n"),
         }),
         (Some(live), Some(target)) => {
-            let lines = lines(&live, &target);
-            if lines.is_empty() {
+            if !differ(&live, &target) {
                 return None;
+            }
+            if !words {
+                return Some(format!("~ {title}\n"));
             }
             if secret {
                 return Some(format!("~ {title}: changes; what is in a Secret is not shown\n"));
             }
-            Some(format!("~ {title}\n    {}\n", lines.join("\n    ")))
+            Some(format!("~ {title}\n    {}\n", lines(&live, &target).join("\n    ")))
         }
         (None, None) => None,
     }
@@ -295,31 +300,33 @@ fn compared(item: &ManagedResource, title: &str, prune: Option<bool>) -> Option<
 
 /// Puts the objects of another revision in the place of the tracked one's.
 fn at_revision(items: &mut Vec<ManagedResource>, manifests: &[String]) {
-    for item in items.iter_mut() {
+    let mut known: BTreeMap<[String; 3], Vec<usize>> = BTreeMap::new();
+    for (at, item) in items.iter_mut().enumerate() {
         item.target_state.clear();
         item.predicted_live_state.clear();
+        known.entry([item.group.clone(), item.kind.clone(), item.name.clone()]).or_default().push(at);
     }
     for manifest in manifests {
         let Some(object) = read(manifest) else { continue };
-        let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         if !word("/metadata/annotations/argocd.argoproj.io~1hook").is_empty() {
             continue;
         }
-        let group = word("/apiVersion").split_once('/').map_or("", |(group, _)| group);
+        let group = word("/apiVersion").split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
         let (kind, name, namespace) = (word("/kind"), word("/metadata/name"), word("/metadata/namespace"));
-        let same = |item: &&mut ManagedResource| {
-            item.group == group
-                && item.kind == kind
-                && item.name == name
-                && (namespace.is_empty() || item.namespace.is_empty() || item.namespace == namespace)
+        // A manifest without a namespace goes into the application's.
+        let fits = |at: &usize| {
+            let found = &items[*at].namespace;
+            namespace.is_empty() || found.is_empty() || *found == namespace
         };
-        match items.iter_mut().find(same) {
-            Some(item) => item.target_state = laid_over(item, &object),
+        let key = [group.clone(), kind.clone(), name.clone()];
+        match known.get(&key).and_then(|places| places.iter().copied().find(fits)) {
+            Some(at) => items[at].target_state = laid_over(&items[at], &object),
             None => items.push(ManagedResource {
-                group: group.into(),
-                kind: kind.into(),
-                name: name.into(),
-                namespace: namespace.into(),
+                group,
+                kind,
+                name,
+                namespace,
                 target_state: manifest.clone(),
                 ..ManagedResource::default()
             }),
@@ -343,9 +350,10 @@ fn over(live: &Value, manifest: &Value) -> Value {
             both.into()
         }
         (Value::Array(live), Value::Array(manifest)) => {
-            let of = |at: usize, value: &Value| match value["name"].as_str() {
-                Some(name) => live.iter().find(|one| one["name"] == name).cloned().unwrap_or_default(),
-                None => live.get(at).cloned().unwrap_or_default(),
+            let named = by_name(live);
+            let of = |at: usize, value: &Value| match (&named, value["name"].as_str()) {
+                (Some(named), Some(name)) => named.get(name).map_or(Value::Null, |one| (*one).clone()),
+                _ => live.get(at).cloned().unwrap_or_default(),
             };
             manifest.iter().enumerate().map(|(at, value)| over(&of(at, value), value)).collect()
         }
@@ -366,7 +374,7 @@ fn read(json: &str) -> Option<Value> {
 
 fn warn(text: &mut String, what: Option<String>) {
     if let Some(what) = what {
-        let _ = writeln!(text, "ATTENTION: {what}");
+        say(text, &format!("ATTENTION: {what}"));
     }
 }
 

@@ -327,6 +327,11 @@ async fn an_investigation_reads_and_does_nothing_else() {
             .last(|came| came.headers.get("idempotency-key").is_none() && came.headers.get("content-type").is_none())
     );
     assert!(ReadStep::new(adapter.review(&scale(), Mode::Write).unwrap()).is_err());
+    // One that what is kept of an answer would cut in two.
+    let cut: &str = format!("{}{KEY}", "x".repeat(32 * 1024 - 9)).leak();
+    receiver.does(Does::Answers(200, cut));
+    let said = adapter.read(&cx(), read.clone()).await.unwrap().output;
+    assert!(said.len() < 33 * 1024 && !said.contains("hunter2"), "{}", &said[said.len() - 60..]);
     for does in [Does::Answers(500, "no"), Does::Redirects(301), Does::Hangs, Does::NeverEnds, Does::BreaksOff] {
         receiver.does(does.clone());
         let error = adapter.read(&cx(), read.clone()).await.unwrap_err();

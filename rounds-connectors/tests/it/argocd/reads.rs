@@ -76,6 +76,7 @@ async fn the_preview_of_another_revision_compares_with_that_one() {
     assert!(!text.contains("revisionHistoryLimit") && text.contains("+ Service new: is created"), "{text}");
     let error = preview(&url, json!({}), step("sync", json!({ "revision": "v8" }))).await.unwrap_err();
     assert!(error.message.contains("Unable to resolve 'v8'"), "{error}");
+    assert!(error.output.error_output.contains("sync: OutOfSync"), "what is known is shown all the same: {error:?}");
     assert!(argo.effects().is_empty());
 }
 
@@ -103,6 +104,8 @@ async fn reads_say_how_an_application_is_without_what_may_be_secret() {
         app["spec"]["source"]["repoURL"] = "https://ci:hunter2@git.example/shop.git".into();
         app["spec"]["source"]["helm"] =
             json!({ "values": "password: hunter2", "parameters": [{ "name": "db.password", "value": "hunter2" }] });
+        app["status"]["health"]["status"] = "Degraded\nauto-sync: off\u{202e}".into();
+        app["status"]["summary"]["images"] = json!(["web:2", "x\nnow: nothing"]);
         app["status"]["conditions"] = json!([{ "type": "SyncError", "message": "line one\nline two" }]);
     });
     let adapter = adapter(&url);
@@ -114,12 +117,18 @@ async fn reads_say_how_an_application_is_without_what_may_be_secret() {
     for line in [
         "source: https://git.example/shop.git web at main",
         "condition SyncError: line one line two",
-        "images: web:2",
+        "images: web:2, x now: nothing",
         "Deployment.apps prod/web: OutOfSync Degraded exceeded its progress deadline",
         "last operation: Succeeded by ada at 2026-01-03T00:00:00Z",
     ] {
         assert!(whole.contains(line), "{line}\n{whole}");
     }
+    assert_eq!(
+        whole.matches("\nauto-sync: ").count(),
+        1,
+        "no field of an application makes a line of its own: {whole}"
+    );
+    assert!(!whole.contains('\u{202e}'));
     assert!(!whole.contains("hunter2") && !whole.contains("Service prod/web"), "{whole}");
     let history = read(step("history", json!({}))).await.unwrap().output;
     let six = history.find("id 6 (the last full sync): revision bbb2").unwrap();
