@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::config::{DryRunHow, Expect, HttpMethod, InverseTemplate, RequestTemplate};
 use super::template::{Filled, Template, Values, collect, filled, header};
+use crate::http;
 use crate::remote::Answer;
 
 /// The one step kind.
@@ -215,7 +216,10 @@ impl Request {
         });
         let body = redact(&whole.chars().take(MAX_SHOWN).collect::<String>(), secrets);
         let output = StepOutput::text(format!("HTTP {status}\n{body}"));
-        let said = format!("{}: answered HTTP {status}", self.name);
+        let mut said = format!("{}: answered HTTP {status}", self.name);
+        if let Some(wait) = http::retry_after(&answer.headers).filter(|_| !status.is_success()) {
+            said.push_str(&format!(", and asks to be left alone for {} s", wait.as_secs()));
+        }
         if !self.expects(status) {
             return Err(self.unexpected(status, said, output));
         }

@@ -72,6 +72,7 @@ async fn take(State(receiver): State<Receiver>, method: Method, uri: Uri, header
     let does = receiver.does.lock().unwrap().clone();
     let status = |status: u16| StatusCode::from_u16(status).unwrap();
     match does {
+        Does::Answers(429, body) => (status(429), [("retry-after", "17")], body).into_response(),
         Does::Answers(code, body) => (status(code), body).into_response(),
         Does::Redirects(code) => (status(code), [("location", "/elsewhere")]).into_response(),
         Does::Hangs => std::future::pending().await,
@@ -194,6 +195,7 @@ async fn an_answer_means_what_the_template_says_and_what_it_does_not_say_may_hav
         (Does::Answers(200, "{}"), StepStatus::Failed, "/status is null"),
         (Does::Answers(400, "no: hunter2-hunter2-hunter2"), StepStatus::Failed, "400 Bad Request\nno: [redacted]"),
         (Does::Answers(500, "oh"), StepStatus::Failed, "answered HTTP 500"),
+        (Does::Answers(429, "oh"), StepStatus::Failed, "asks to be left alone for 17 s"),
         (Does::Answers(502, "oh"), StepStatus::Interrupted, "nobody knows whether it was done"),
         (Does::Answers(504, "oh"), StepStatus::Interrupted, "nobody knows"),
         (Does::Redirects(302), StepStatus::Failed, "redirects are not followed"),
