@@ -23,6 +23,10 @@ mod source;
 pub mod alertmanager;
 #[cfg(feature = "argocd")]
 pub mod argocd_history;
+#[cfg(feature = "argocd")]
+pub mod argocd;
+#[cfg(feature = "http")]
+pub mod http_request;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "loki")]

@@ -12,6 +12,8 @@ mod approved_steps;
 mod argocd_history;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
 mod chat;
+#[cfg(feature = "argocd")]
+mod argocd;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod conformance;
@@ -25,6 +27,8 @@ mod gate_laws;
 mod gate_rules;
 #[cfg(feature = "kubernetes")]
 mod gate_shapes;
+#[cfg(feature = "http")]
+mod http_request;
 #[cfg(feature = "kubernetes")]
 mod inverse;
 #[cfg(feature = "kubernetes")]
@@ -50,5 +54,14 @@ mod rollouts;
 mod scm;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
 mod telling;
+#[cfg(any(feature = "argocd", feature = "http"))]
+mod rig;
 #[cfg(feature = "secrets")]
 mod vault;
+
+/// The first JSON of a page for operators: the config that it shows.
+fn documented(page: &str) -> serde_json::Value {
+    let (_, json) = page.split_once("```json\n").expect("a page shows a config");
+    let (json, _) = json.split_once("\n```").expect("a config ends");
+    serde_json::from_str(json).expect("what is shown is JSON")
+}

@@ -12,6 +12,10 @@ mod email;
 mod github;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod gitlab;
+#[cfg(feature = "argocd")]
+mod argocd;
+#[cfg(feature = "http")]
+mod http_request;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "loki")]

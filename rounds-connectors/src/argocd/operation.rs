@@ -1,0 +1,348 @@
+//! A sync or a rollback: started once, found again by what it carries, and followed to its end.
+//!
+//! Argo CD has one place for an operation in each application. `operation` is what was asked for and is not over;
+//! `status.operationState` is how the last one goes or went. A sync carries our idempotency key in `info`. A rollback has
+//! no room for one, so it is known by what it deploys, by who asked, and by not having been there before.
+
+use std::time::Duration;
+
+use rounds_core::ports::CallContext;
+use rounds_core::step::{StepError, StepOutput};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::api::{Api, one_line};
+use super::model::{Application, Info, Operation, OperationState, over};
+use super::steps::{Place, ResourceRef, Rollback, SyncApp};
+
+/// The name of the note by which a sync of ours is known.
+const KEY: &str = "rounds.io/idempotency-key";
+/// How often the operation is looked at, at first and at last.
+const POLL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
+/// How long an operation is looked for that nobody has seen yet: a request on its way, a cache behind.
+const LOOK_FOR: Duration = Duration::from_secs(15);
+/// How long a dry-run by the server is followed.
+const LONGEST_PREVIEW: Duration = Duration::from_secs(60);
+/// The most objects that an outcome lists.
+const MAX_LISTED: usize = 100;
+
+/// How long a step has left, and whether anybody still wants it.
+pub(super) struct Deadline {
+    at: Instant,
+    cancel: CancellationToken,
+}
+
+impl Deadline {
+    /// For an effect that a person approved: nobody cancels it, it is seen to its end. A little before the call's own
+    /// deadline, so that what is known is said in our words.
+    pub(super) fn of(cx: &CallContext) -> Self {
+        let margin = (cx.timeout / 10).min(Duration::from_millis(500));
+        Self { at: Instant::now() + cx.timeout.saturating_sub(margin), cancel: CancellationToken::new() }
+    }
+
+    /// For a preview, which its caller may end, and for which nobody waits as long as for an effect.
+    pub(super) fn of_preview(cx: &CallContext) -> Self {
+        let at = Self::of(&CallContext::with_timeout(cx.timeout.min(LONGEST_PREVIEW))).at;
+        Self { at, cancel: cx.cancel.clone() }
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// A call within what is left.
+    pub(super) fn call(&self) -> CallContext {
+        let mut call = CallContext::with_timeout(self.left());
+        call.cancel = self.cancel.clone();
+        call
+    }
+}
+
+/// By what an operation is known to be ours.
+enum Mark {
+    /// By the key it carries.
+    Key(String),
+    /// By being this one: what it deploys, and who asked.
+    Same(Box<Operation>),
+}
+
+/// An operation that was asked for.
+struct Sought {
+    mark: Mark,
+    /// When the operation before it began: that one is never ours.
+    before: String,
+}
+
+/// Where it is.
+enum Found<'a> {
+    Waiting,
+    State(&'a OperationState),
+    No,
+}
+
+impl Sought {
+    fn is(&self, operation: &Operation) -> bool {
+        match &self.mark {
+            Mark::Key(key) => operation.info.iter().any(|info| info.name == KEY && info.value == *key),
+            Mark::Same(same) => operation.sync == same.sync && operation.initiated_by == same.initiated_by,
+        }
+    }
+
+    fn find<'a>(&self, app: &'a Application) -> Found<'a> {
+        match &app.status.operation_state {
+            Some(state) if self.is(&state.operation) && state.started_at != self.before => Found::State(state),
+            _ if app.operation.as_ref().is_some_and(|operation| self.is(operation)) => Found::Waiting,
+            _ => Found::No,
+        }
+    }
+}
+
+/// What stands between a step and its operation.
+pub(super) fn ready(app: &Application) -> Result<(), StepError> {
+    if app.metadata.deletion_timestamp.is_some() {
+        return Err(StepError::not_started(format!("{} is being deleted; nothing was run", app.metadata.name)));
+    }
+    match app.busy() {
+        Some(busy) => Err(StepError::not_started(format!(
+            "{}: {busy}; wait for its end (or end it with `argocd app terminate-op`) and retry; nothing was run",
+            app.metadata.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn started_at(app: &Application) -> String {
+    app.status.operation_state.as_ref().map(|state| state.started_at.clone()).unwrap_or_default()
+}
+
+/// The body of a sync.
+pub(super) fn sync_body(step: &SyncApp, dry_run: bool, key: Option<&str>) -> Value {
+    let mut body = json!({ "dryRun": dry_run, "prune": step.prune });
+    if let Some(revision) = &step.revision {
+        body["revision"] = revision.clone().into();
+    }
+    if !step.resources.is_empty() {
+        body["resources"] = step.resources.iter().map(|ResourceRef { group, kind, name, namespace }| {
+            json!({ "group": group, "kind": kind, "name": name, "namespace": namespace.clone().unwrap_or_default() })
+        }).collect();
+    }
+    let mut infos = vec![Info { name: "Reason".into(), value: "a step of a plan in Rounds".into() }];
+    infos.extend(key.map(|key| Info { name: KEY.into(), value: key.to_owned() }));
+    body["infos"] = json!(infos);
+    body
+}
+
+/// Why the server would refuse this sync, as far as the application says.
+pub(super) fn sync_refused(app: &Application, step: &SyncApp) -> Option<String> {
+    let revision = step.revision.as_deref()?;
+    if !app.spec.sources.is_empty() {
+        return Some("it has several sources, and `revision` can name only one: leave it out".into());
+    }
+    let tracked = app.spec.source.as_ref().map_or("", |source| &source.target_revision);
+    let tracked = if tracked.is_empty() { "HEAD" } else { tracked };
+    (app.automated().is_some() && revision != tracked).then(|| {
+        format!(
+            "auto-sync is on and set to {tracked}, so another revision is refused: put argocd.set_auto_sync with \
+             `enabled: false` before it"
+        )
+    })
+}
+
+/// Why the server would refuse this rollback.
+pub(super) fn rollback_refused(app: &Application, step: &Rollback) -> Option<String> {
+    if app.automated().is_some() {
+        return Some(
+            "auto-sync is on, and would undo a rollback at once: put argocd.set_auto_sync with `enabled: false` before it"
+                .into(),
+        );
+    }
+    if !app.status.history.iter().any(|entry| entry.id == i64::from(step.id)) {
+        let ids: Vec<_> = app.status.history.iter().map(|entry| entry.id.to_string()).collect();
+        let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+        return Some(format!("its history has no entry {}; there are: {ids}", step.id));
+    }
+    None
+}
+
+/// Starts a sync and follows it.
+pub(super) async fn sync(
+    api: &Api,
+    deadline: &Deadline,
+    place: &Place,
+    step: &SyncApp,
+    key: &str,
+) -> Result<StepOutput, StepError> {
+    let app = api.app(&deadline.call(), place, None).await.map_err(before)?;
+    ready(&app)?;
+    if let Some(why) = sync_refused(&app, step) {
+        return Err(StepError::not_started(format!("{}: {why}; nothing was run", place.app)));
+    }
+    let sought = Sought { mark: Mark::Key(key.to_owned()), before: started_at(&app) };
+    let lost = match api.start(&deadline.call(), place, "sync", sync_body(step, false, Some(key))).await {
+        Ok(_) => None,
+        Err(failed) if failed.not_started => return Err(failed.into()),
+        Err(failed) => Some(failed.message),
+    };
+    follow(api, deadline, place, &sought, lost).await
+}
+
+/// Starts a rollback and follows it.
+pub(super) async fn rollback(
+    api: &Api,
+    deadline: &Deadline,
+    place: &Place,
+    step: &Rollback,
+) -> Result<StepOutput, StepError> {
+    let app = api.app(&deadline.call(), place, None).await.map_err(before)?;
+    ready(&app)?;
+    if let Some(why) = rollback_refused(&app, step) {
+        return Err(StepError::not_started(format!("{}: {why}; nothing was run", place.app)));
+    }
+    // Who the token is tells an operation of ours from the same one of somebody else, should the answer be lost.
+    let user = api.user(&deadline.call()).await.ok().map(|user| user.username).filter(|name| !name.is_empty());
+    let before = started_at(&app);
+    let body = json!({ "id": step.id, "prune": step.prune, "dryRun": false });
+    let (operation, lost) = match api.start(&deadline.call(), place, "rollback", body).await {
+        Ok(Application { operation: Some(operation), .. }) => (operation, None),
+        Ok(_) => {
+            return Err(unknown(
+                "the rollback was accepted, and the answer does not show its operation",
+                String::new(),
+            ));
+        }
+        Err(failed) if failed.not_started => return Err(failed.into()),
+        Err(failed) => match user.and_then(|user| expected(&app, step, user)) {
+            Some(operation) => (operation, Some(failed.message)),
+            None => return Err(unknown(&failed.message, String::new())),
+        },
+    };
+    follow(api, deadline, place, &Sought { mark: Mark::Same(Box::new(operation)), before }, lost).await
+}
+
+/// The operation that the server makes of a rollback.
+fn expected(app: &Application, step: &Rollback, username: String) -> Option<Operation> {
+    let entry = app.status.history.iter().find(|entry| entry.id == i64::from(step.id))?;
+    let mut operation = Operation::default();
+    operation.sync.revision = entry.revision.clone();
+    operation.sync.revisions = entry.revisions.clone();
+    operation.sync.source = entry.source.clone();
+    operation.sync.sources = entry.sources.clone();
+    operation.sync.prune = step.prune;
+    operation.initiated_by.username = username;
+    Some(operation)
+}
+
+/// A dry-run by the server: an operation that changes no object. The answer is its outcome, as text.
+pub(super) async fn dry_run(
+    api: &Api,
+    deadline: &Deadline,
+    place: &Place,
+    app: &Application,
+    verb: &str,
+    body: Value,
+) -> Result<String, StepError> {
+    ready(app)?;
+    let sought = match api.start(&deadline.call(), place, verb, body).await? {
+        Application { operation: Some(operation), .. } if operation.sync.dry_run => {
+            Sought { mark: Mark::Same(Box::new(operation)), before: started_at(app) }
+        }
+        _ => return Err(unknown("the answer does not show a dry-run", String::new())),
+    };
+    let outcome = follow(api, deadline, place, &sought, None).await?;
+    Ok(outcome.output)
+}
+
+/// What goes wrong before the effect is asked for leaves nothing behind.
+fn before(failed: super::api::Failed) -> StepError {
+    StepError::not_started(format!("{}; nothing was run", failed.message))
+}
+
+fn unknown(message: &str, seen: String) -> StepError {
+    StepError::unknown(message, StepOutput::text(seen))
+}
+
+async fn follow(
+    api: &Api,
+    deadline: &Deadline,
+    place: &Place,
+    sought: &Sought,
+    lost: Option<String>,
+) -> Result<StepOutput, StepError> {
+    let asked = Instant::now();
+    let (mut wait, mut seen, mut trouble) = (POLL.0, String::new(), None);
+    loop {
+        if deadline.left() <= wait {
+            break;
+        }
+        tokio::select! {
+            () = deadline.cancel.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 3 / 2).min(POLL.1);
+        let app = match api.app(&deadline.call(), place, None).await {
+            Ok(app) => app,
+            Err(failed) => {
+                trouble = Some(failed.message);
+                continue;
+            }
+        };
+        trouble = None;
+        match sought.find(&app) {
+            Found::State(state) if over(&state.phase) => return ended(place, state, lost.is_some()),
+            Found::State(state) => seen = format!("{}: {}", state.phase, one_line(&state.message, 300)),
+            Found::Waiting => seen = "waiting to be started".to_owned(),
+            Found::No if !seen.is_empty() => {
+                let message =
+                    format!("{}: another operation took the place of this one, which was last seen {seen}", place.app);
+                return Err(unknown(&message, String::new()));
+            }
+            Found::No if asked.elapsed() > LOOK_FOR => break,
+            Found::No => {}
+        }
+    }
+    let mut message = match (&lost, seen.is_empty()) {
+        (Some(lost), true) => format!("{lost}; no operation with this step's mark was found afterwards"),
+        (None, true) => format!("{}: the operation was accepted and not seen since", place.app),
+        (_, false) => {
+            format!("{}: the time for this step is over, and its operation goes on in Argo CD ({seen})", place.app)
+        }
+    };
+    if let Some(trouble) = trouble {
+        message.push_str(&format!("; last of all: {trouble}"));
+    }
+    message.push_str("; look at the application before a retry");
+    Err(unknown(&message, seen))
+}
+
+fn ended(place: &Place, state: &OperationState, was_lost: bool) -> Result<StepOutput, StepError> {
+    let mut text = format!("{}: {}\n", state.phase, one_line(&state.message, 1000));
+    if was_lost {
+        text.push_str("The answer to the request was lost; the operation was found by its mark.\n");
+    }
+    let result = &state.sync_result;
+    let revision = if result.revisions.is_empty() { result.revision.clone() } else { result.revisions.join(", ") };
+    if !revision.is_empty() {
+        text.push_str(&format!("revision {}\n", one_line(&revision, 300)));
+    }
+    for resource in result.resources.iter().take(MAX_LISTED) {
+        let namespace = if resource.namespace.is_empty() { String::new() } else { format!("{}/", resource.namespace) };
+        let hook = if resource.hook_type.is_empty() {
+            String::new()
+        } else {
+            format!(" ({} hook {})", resource.hook_type, resource.hook_phase)
+        };
+        let line =
+            format!("{} {namespace}{}{hook} {}: {}", resource.kind, resource.name, resource.status, resource.message);
+        text.push_str(&one_line(&line, 400));
+        text.push('\n');
+    }
+    if result.resources.len() > MAX_LISTED {
+        text.push_str(&format!("… and {} more\n", result.resources.len() - MAX_LISTED));
+    }
+    if state.phase == "Succeeded" {
+        return Ok(StepOutput::text(text));
+    }
+    let message = format!("{}: the operation ended as {}: {}", place.app, state.phase, one_line(&state.message, 600));
+    Err(StepError::failed(message, StepOutput::text(text)))
+}
