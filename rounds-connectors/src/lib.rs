@@ -22,9 +22,9 @@ mod source;
 #[cfg(feature = "alertmanager")]
 pub mod alertmanager;
 #[cfg(feature = "argocd")]
-pub mod argocd_history;
-#[cfg(feature = "argocd")]
 pub mod argocd;
+#[cfg(feature = "argocd")]
+pub mod argocd_history;
 #[cfg(feature = "http")]
 pub mod http_request;
 #[cfg(feature = "kubernetes")]

@@ -9,11 +9,11 @@ mod alertmanager;
 #[cfg(feature = "kubernetes")]
 mod approved_steps;
 #[cfg(feature = "argocd")]
+mod argocd;
+#[cfg(feature = "argocd")]
 mod argocd_history;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty"))]
 mod chat;
-#[cfg(feature = "argocd")]
-mod argocd;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod conformance;
@@ -48,14 +48,14 @@ mod prometheus;
 mod receiver;
 #[cfg(feature = "kubernetes")]
 mod recorder;
+#[cfg(any(feature = "argocd", feature = "http"))]
+mod rig;
 #[cfg(feature = "kubernetes")]
 mod rollouts;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod scm;
 #[cfg(all(feature = "discord", feature = "teams", feature = "pagerduty", feature = "webhook"))]
 mod telling;
-#[cfg(any(feature = "argocd", feature = "http"))]
-mod rig;
 #[cfg(feature = "secrets")]
 mod vault;
 

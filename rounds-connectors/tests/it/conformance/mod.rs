@@ -3,6 +3,8 @@
 #[cfg(feature = "alertmanager")]
 mod alertmanager;
 #[cfg(feature = "argocd")]
+mod argocd;
+#[cfg(feature = "argocd")]
 mod argocd_history;
 #[cfg(feature = "discord")]
 mod discord;
@@ -12,8 +14,6 @@ mod email;
 mod github;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod gitlab;
-#[cfg(feature = "argocd")]
-mod argocd;
 #[cfg(feature = "http")]
 mod http_request;
 #[cfg(feature = "kubernetes")]
