@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rounds_core::access::{Action, OrgRole, Principal, Scope};
 use rounds_core::investigation::Proposal;
-use rounds_core::plugin::Registry;
+use rounds_core::plugin::{Host, Outbound, Registry};
 use rounds_core::service::{Approval, ConnectorDraft};
 use rounds_core::step::StepSpec;
 use rounds_core::testing::{MemoryStore, StaticIdentity};
@@ -17,15 +17,18 @@ use serde_json::json;
 async fn main() -> anyhow::Result<()> {
     // The process is ours, so its TLS provider is, too.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let url = manager::serve("a token", &["nginx.service", "sshd.service"]).await?;
+    let url = manager::serve("a token", &["nginx.service", "sshd.service"]).await?.url;
 
     // Units have no namespace, so only the wide grant lets somebody approve all steps at once.
     let ada =
         Principal::user(OrgId::default(), "ada", OrgRole::Admin).with_grant(Action::PlansAutoEdit, Scope::all("plans"));
     let registry = Registry::linked()?;
-    registry.require(&["units"])?;
+    registry.require(&["units", "unit-journal", "unit-board"])?;
     let identity = StaticIdentity::new([ada.clone()]);
-    let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity)).registry(registry).build()?;
+    // The stand-in is on this machine, which connectors may not call by themselves.
+    let host = Host { outbound: Outbound::loopback(), ..Host::default() };
+    let rounds =
+        Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity)).registry(registry).host(host).build()?;
     let running = rounds.start();
 
     let config = json!({ "url": url, "allowedUnits": ["nginx.service"] });

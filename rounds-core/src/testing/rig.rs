@@ -6,7 +6,7 @@ use crate::access::{Action, OrgRole, Principal, Scope};
 use crate::id::{ConnectorId, OrgId};
 use crate::investigation::Proposal;
 use crate::plan::Plan;
-use crate::plugin::Registry;
+use crate::plugin::{Host, Outbound, Registry};
 use crate::ports::SoleAgent;
 use crate::service::{Approval, ConnectorDraft};
 use crate::settings::Settings;
@@ -64,6 +64,8 @@ impl AdapterRig {
         let agent = SoleAgent::new(Principal::agent(OrgId::default(), "agent"));
         let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(agent))
             .registry(registry)
+            // What a connector's tests talk to is on this machine.
+            .host(Host { outbound: Outbound::loopback(), ..Host::default() })
             .settings(settings)
             .build()
             .map_err(|error| Error::Invalid(error.to_string()))?;

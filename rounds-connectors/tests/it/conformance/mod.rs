@@ -4,10 +4,18 @@
 mod alertmanager;
 #[cfg(feature = "argocd")]
 mod argocd_history;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(feature = "loki")]
 mod loki;
+#[cfg(feature = "models")]
+mod models;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+#[cfg(feature = "secrets")]
+mod secrets;
+#[cfg(feature = "slack")]
+mod slack;
 #[cfg(feature = "webhook")]
 mod webhook;
 

@@ -11,7 +11,7 @@ use super::proxy::{Loss, Proxy};
 use super::secrets::*;
 use super::servers::{self, Behaviour};
 use super::spy::{self, Approval};
-use super::{AMPLE, BOUND, Bench, Call, ConnectorSubject, Said, Served, Skipped, Subject, ample, assert_role, suite};
+use super::{AMPLE, Bench, Call, ConnectorSubject, Said, Served, Skipped, Subject, ample, assert_role, suite};
 use crate::Error;
 use crate::connector::Role;
 use crate::plan::{RequestKind, RequestStatus, StepStatus};
@@ -93,9 +93,10 @@ pub(super) fn calls(subject: &dyn AdapterSubject) -> Vec<Call> {
             let step = inverted.clone();
             async move { Said::of_step(adapter.inverse(&cx, &reviewed(&*adapter, &step)).await) }
         }));
+        let grace = subject.patience();
         let execute = call("execute", true, move |adapter, cx| {
             let step = step.clone();
-            async move { Said::of_step(spy::approved(adapter, step, cx.timeout).await) }
+            async move { Said::of_step(spy::approved(adapter, step, cx.timeout, grace).await) }
         });
         calls.push(Call { approved: true, ..execute });
     }
@@ -227,7 +228,7 @@ pub async fn review_is_pure_and_deterministic(bench: Bench) -> Held {
             assert_eq!(first, thread.join().expect("a review"), "the same step, reviewed on another thread");
         }
     }
-    assert_eq!(server.connections(), 0, "a review called the server");
+    assert_eq!(server.connections().await, 0, "a review called the server");
     Ok(())
 }
 
@@ -333,7 +334,7 @@ pub async fn a_step_of_an_unknown_kind_is_refused_with_what_is_accepted(bench: B
     for step in samples(&bench)? {
         assert!(info.step_kinds.contains(&step.kind), "it reviews `{}`, and does not name it", step.kind);
     }
-    let approval = Approval::of(adapter, bench.tight().timeout).await;
+    let approval = Approval::of(adapter, bench.tight().timeout, bench.patience()).await;
     let said = refusal(&approval, &StepSpec::new("conformance.unknown", json!({}))).await;
     for kind in info.step_kinds {
         assert!(said.contains(&kind), "the refusal does not say that `{kind}` is accepted: {said}");
@@ -392,10 +393,10 @@ pub async fn a_refused_step_has_no_effect(bench: Bench) -> Held {
         let Err(Refusal { rule, message }) = alone.review(step, Mode::Write) else { panic!("{step:?} passes") };
         assert!(!rule.is_empty() && message.len() >= 8, "a refusal says by which rule and why: {rule:?} {message:?}");
     }
-    assert_eq!(silent.connections(), 0, "a review called the server");
+    assert_eq!(silent.connections().await, 0, "a review called the server");
     let served = bench.served().await;
     let before = served.effects();
-    let approval = Approval::of(adapter(&bench, &served.address), AMPLE).await;
+    let approval = Approval::of(adapter(&bench, &served.address), AMPLE, bench.patience()).await;
     for step in &refused {
         refusal(&approval, step).await;
     }
@@ -446,7 +447,7 @@ pub async fn rule_1_what_runs_is_what_was_approved(bench: Bench) -> Held {
         let served = bench.served().await;
         let adapter = adapter(&bench, &served.address);
         let expected = reviewed(&*adapter, &step);
-        let approval = Approval::of(adapter, AMPLE).await;
+        let approval = Approval::of(adapter, AMPLE, bench.patience()).await;
         let plan = approval.run(step.clone()).await;
         let ran = approval.ran();
         assert_eq!(ran.len(), 1, "{step:?} was approved once");
@@ -465,6 +466,7 @@ pub async fn rule_1_what_runs_is_what_was_approved(bench: Bench) -> Held {
             .map(|request| request.digest.as_str())
             .collect();
         assert_eq!(approved, [plan.digest.as_str()], "the approval is of another digest");
+        assert_eq!(approval.receipts().await, [plan.digest.as_str()], "the receipt is of another digest");
         approval.end().await;
     }
     Ok(())
@@ -475,7 +477,7 @@ pub async fn rule_4_an_approved_step_runs_once(bench: Bench) -> Held {
     for Sample { step, effects } in writes(&bench)? {
         let served = bench.served().await;
         let before = served.effects();
-        let approval = Approval::of(adapter(&bench, &served.address), AMPLE).await;
+        let approval = Approval::of(adapter(&bench, &served.address), AMPLE, bench.patience()).await;
         let plan = approval.run(step.clone()).await;
         let ended = &plan.steps[0];
         assert_eq!(
@@ -504,8 +506,8 @@ async fn lost(
             let served: Served = bench.served().await;
             let before = served.effects();
             let proxy = Proxy::before(&served, loss).await;
-            let result = spy::approved(adapter(bench, &proxy.address), step.clone(), timeout).await;
-            if !proxy.struck() && timeout < BOUND {
+            let result = spy::approved(adapter(bench, &proxy.address), step.clone(), timeout, bench.patience()).await;
+            if !proxy.struck() && timeout < bench.patience() {
                 timeout *= 3;
                 continue;
             }
@@ -554,7 +556,13 @@ pub async fn an_effect_whose_answer_is_cut_off_may_have_happened(bench: Bench) -
 pub async fn a_request_for_an_effect_without_an_answer_may_have_happened(bench: Bench) -> Held {
     for Sample { step, .. } in writes(&bench)? {
         let server = bench.hostile(Behaviour::Silent).await;
-        let result = spy::approved(adapter(&bench, &server.address), step.clone(), bench.connector().deadline()).await;
+        let result = spy::approved(
+            adapter(&bench, &server.address),
+            step.clone(),
+            bench.connector().deadline(),
+            bench.patience(),
+        )
+        .await;
         let error = result.err().unwrap_or_else(|| panic!("{step:?} succeeds where nobody answers"));
         let asked = server.requests().iter().any(|request| bench.connector().asks_for_an_effect(request));
         if asked {
@@ -572,7 +580,8 @@ pub async fn a_request_for_an_effect_without_an_answer_may_have_happened(bench: 
 /// Nobody took the request: that is proof, so the step can be retried as it is.
 pub async fn a_refused_connection_did_not_start_anything(bench: Bench) -> Held {
     for Sample { step, .. } in writes(&bench)? {
-        let result = spy::approved(adapter(&bench, &servers::nobody().await), step.clone(), AMPLE).await;
+        let result =
+            spy::approved(adapter(&bench, &servers::nobody().await), step.clone(), AMPLE, bench.patience()).await;
         let error = result.err().unwrap_or_else(|| panic!("{step:?} succeeds where nobody is"));
         assert_eq!(error.effect, Effect::NotStarted, "nobody took {step:?}, and it may have happened: {error}");
     }
@@ -585,7 +594,7 @@ pub async fn a_step_that_is_over_leaves_nothing_running(bench: Bench) -> Held {
         for dropped in [false, true] {
             let server = bench.hostile(Behaviour::Silent).await;
             let timeout = if dropped { AMPLE * 10 } else { bench.connector().deadline() };
-            let approval = Approval::of(adapter(&bench, &server.address), timeout).await;
+            let approval = Approval::of(adapter(&bench, &server.address), timeout, bench.patience()).await;
             let drop = approval.drop.clone();
             let when_met = async {
                 if dropped {
@@ -600,7 +609,7 @@ pub async fn a_step_that_is_over_leaves_nothing_running(bench: Bench) -> Held {
                 assert!(approval.ran()[0].result.is_some(), "{step:?} does not end at its deadline by itself");
             }
             approval.end().await;
-            let left = tokio::time::timeout(BOUND, server.alone()).await;
+            let left = tokio::time::timeout(bench.patience(), server.alone()).await;
             assert!(left.is_ok(), "{step:?} is over (dropped: {dropped}), and its connection is still there");
             no_children(&bench, &step).await;
         }
@@ -615,7 +624,7 @@ async fn no_children(bench: &Bench, step: &StepSpec) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let gone = tokio::time::timeout(BOUND, gone).await;
+    let gone = tokio::time::timeout(bench.patience(), gone).await;
     assert!(gone.is_ok(), "{step:?} is over, and {:?} of its processes run", subject(bench).child_processes());
 }
 
@@ -626,7 +635,7 @@ pub async fn output_is_bounded(bench: Bench) -> Held {
     let server = bench.hostile(Behaviour::Answer(answer)).await;
     let built = bench.at(&server.address);
     for call in bench.calls() {
-        let said = call.on(&built, &ample()).await;
+        let said = bench.run(&call, &built, &ample()).await;
         // As Debug writes it, twice over: room for both.
         let most = 16 * OUTPUT_CAP;
         assert!(said.text.len() <= most, "{} says {} bytes", call.name, said.text.len());

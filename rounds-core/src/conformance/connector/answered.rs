@@ -11,7 +11,7 @@ async fn all_answered(bench: &Bench, answer: Answer) -> Vec<(String, Failed, Vec
     let mut all = Vec::new();
     for call in bench.calls().into_iter().filter(|call| call.reaches) {
         let server = bench.hostile(Behaviour::Answer(answer.clone())).await;
-        let said = call.on(&bench.at(&server.address), &ample()).await;
+        let said = bench.run(&call, &bench.at(&server.address), &ample()).await;
         let failed = said.failed.unwrap_or_else(|| panic!("{} takes {} for success", call.name, answer.status));
         all.push((call.name, failed, server.requests()));
     }
@@ -62,7 +62,7 @@ pub async fn nothing_is_tried_twice(bench: Bench) -> Held {
     }
     for call in bench.calls().into_iter().filter(|call| call.reaches) {
         let server = bench.hostile(Behaviour::CutOff).await;
-        call.on(&bench.at(&server.address), &ample()).await;
+        bench.run(&call, &bench.at(&server.address), &ample()).await;
         let asked = server.requests().len();
         assert!(asked <= 1, "{}: its answer was cut off, and it asks again: {asked} times", call.name);
     }

@@ -178,6 +178,6 @@ pub async fn building_connects_to_nothing(bench: Bench) -> Held {
     for _ in 0..3 {
         drop(bench.at(&server.address));
     }
-    assert_eq!(server.connections(), 0, "it was built, and somebody called the server");
+    assert_eq!(server.connections().await, 0, "it was built, and somebody called the server");
     Ok(())
 }

@@ -180,7 +180,7 @@ pub async fn it_answers_the_kinds_that_it_describes_and_refuses_the_others(bench
             }
         }
     }
-    assert_eq!(server.connections(), 0, "it asked the server what it does not speak");
+    assert_eq!(server.connections().await, 0, "it asked the server what it does not speak");
     Ok(())
 }
 

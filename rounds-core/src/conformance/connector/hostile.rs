@@ -3,7 +3,7 @@
 use futures::future::join_all;
 
 use super::servers::{self, Answer, Behaviour};
-use super::{AMPLE, BOUND, Bench, Call, Said, Skipped, ample};
+use super::{AMPLE, Bench, Call, Said, Skipped, ample};
 use crate::plugin::Outbound;
 use crate::ports::{CallContext, PortErrorKind, SecretHandle};
 
@@ -23,7 +23,7 @@ async fn all_at(bench: &Bench, address: &str, cx: &CallContext) -> Vec<(Call, Sa
     let calls = bench.calls().into_iter().map(|call| {
         let (built, cx) = (built.clone(), cx.clone());
         async move {
-            let said = call.on(&built, &cx).await;
+            let said = bench.run(&call, &built, &cx).await;
             (call, said)
         }
     });
@@ -71,7 +71,7 @@ pub async fn an_endless_answer_is_not_read_to_its_end(bench: Bench) -> Held {
     for behaviour in [Behaviour::EndlessBody, Behaviour::EndlessHeader] {
         for call in bench.calls() {
             let server = bench.hostile(behaviour.clone()).await;
-            let said = call.on(&bench.at(&server.address), &ample()).await;
+            let said = bench.run(&call, &bench.at(&server.address), &ample()).await;
             assert!(
                 !server.was_read_without_end(),
                 "{} read {} MiB of an answer without end ({behaviour:?})",
@@ -114,6 +114,9 @@ pub async fn an_answer_that_says_nothing_is_no_answer(bench: Bench) -> Held {
         ("application/json", format!("{}{}", deep[0], "]".repeat(100_000))),
     ];
     for (content_type, body) in bodies {
+        if bench.connector().empty_answers().contains(&body.as_str()) {
+            continue;
+        }
         let shown: String = body.chars().take(40).collect();
         let answer = Answer::new(200, content_type, body);
         for (call, said) in all_on(&bench, Behaviour::Answer(answer), &ample()).await {
@@ -134,7 +137,7 @@ pub async fn a_redirect_is_not_followed(bench: Bench) -> Held {
     for status in [301, 302, 303, 307, 308] {
         let behaviour = Behaviour::Redirect { status, to: elsewhere.address.clone() };
         let all = all_on(&bench, behaviour, &ample()).await;
-        assert_eq!(elsewhere.connections(), 0, "a redirect ({status}) is followed");
+        assert_eq!(elsewhere.connections().await, 0, "a redirect ({status}) is followed");
         failed(&all, &format!("a redirect ({status})"));
     }
     Ok(())
@@ -179,11 +182,11 @@ pub async fn an_address_that_is_not_allowed_is_never_called(bench: Bench) -> Hel
     host.outbound = Outbound::default();
     if let Ok(built) = bench.build(setup.config, secret, host) {
         for call in bench.calls() {
-            let said = call.on(&built, &bench.tight()).await;
+            let said = bench.run(&call, &built, &bench.tight()).await;
             assert!(said.failed.is_some() || !call.reaches, "{} succeeds: {}", call.name, said.text);
         }
     }
-    assert_eq!(server.connections(), 0, "it called an address of this machine, which is not allowed");
+    assert_eq!(server.connections().await, 0, "it called an address of this machine, which is not allowed");
     Ok(())
 }
 
@@ -211,12 +214,12 @@ async fn ended(bench: &Bench, dropped: bool) {
             abort.abort();
         } else {
             cx.cancel.cancel();
-            let said = tokio::time::timeout(BOUND, asked).await;
+            let said = tokio::time::timeout(bench.patience(), asked).await;
             let said = said.unwrap_or_else(|_| panic!("{} goes on after its caller went away", call.name));
             let said = said.unwrap_or_else(|error| panic!("{}: {error}", call.name));
             assert!(said.failed.is_some() || !call.reaches, "{} was cancelled and succeeds: {}", call.name, said.text);
         }
-        let left = tokio::time::timeout(BOUND, server.alone()).await;
+        let left = tokio::time::timeout(bench.patience(), server.alone()).await;
         assert!(left.is_ok(), "{}: its caller went away, and its connection is still there", call.name);
     }
 }

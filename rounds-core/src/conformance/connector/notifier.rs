@@ -188,7 +188,7 @@ pub async fn a_delivery_whose_answer_is_lost_is_an_error_that_may_pass(bench: Be
             let before = served.effects();
             let proxy = Proxy::before(&served, loss).await;
             let sent = port(&bench.at(&proxy.address)).send(&cx, &notice).await;
-            if !proxy.struck() && cx.timeout < super::BOUND {
+            if !proxy.struck() && cx.timeout < bench.patience() {
                 cx.timeout *= 3;
                 continue;
             }

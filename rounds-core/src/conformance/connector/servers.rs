@@ -1,6 +1,7 @@
 //! Servers that no connector should have to meet, over plain TCP: what they do is a few bytes, and they count.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -76,6 +77,10 @@ impl Answer {
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
+    /// Where they came from, in the order in which they were taken.
+    peers: watch::Sender<Vec<SocketAddr>>,
+    /// How many of them were the kit's own.
+    own: AtomicUsize,
     open: watch::Sender<usize>,
     sent: AtomicU64,
     endless: AtomicBool,
@@ -104,8 +109,9 @@ impl Server {
         let task = tokio::spawn({
             let seen = Arc::clone(&seen);
             async move {
-                while let Ok((socket, _)) = listener.accept().await {
+                while let Ok((socket, peer)) = listener.accept().await {
                     seen.connections.fetch_add(1, Ordering::SeqCst);
+                    seen.peers.send_modify(|peers| peers.push(peer));
                     seen.open.send_modify(|open| *open += 1);
                     let (seen, behaviour) = (Arc::clone(&seen), behaviour.clone());
                     tokio::spawn(async move {
@@ -118,9 +124,16 @@ impl Server {
         Self { address, seen, task }
     }
 
-    /// How many connections were made to it.
-    pub(super) fn connections(&self) -> usize {
-        self.seen.connections.load(Ordering::SeqCst)
+    /// How many connections were made to it so far. They are taken in their order, so once a connection of the kit's own is,
+    /// none that was made before it is still to come.
+    pub(super) async fn connections(&self) -> usize {
+        let address = self.address.trim_start_matches("http://");
+        let probe = TcpStream::connect(address).await.expect("the kit's own server");
+        let here = probe.local_addr().expect("its address");
+        let mut peers = self.seen.peers.subscribe();
+        let taken = peers.wait_for(|peers| peers.contains(&here)).await.expect("the kit's own server");
+        let before = taken.iter().position(|peer| *peer == here).unwrap_or(taken.len());
+        before - self.seen.own.fetch_add(1, Ordering::SeqCst)
     }
 
     /// What it was asked, each as it came; only whole HTTP requests.
@@ -142,7 +155,7 @@ impl Server {
     /// Waits until somebody has connected. Whoever calls it bounds it.
     pub(super) async fn met(&self) {
         let mut open = self.seen.open.subscribe();
-        while self.connections() == 0 {
+        while self.seen.connections.load(Ordering::SeqCst) == 0 {
             let _ = open.changed().await;
         }
     }

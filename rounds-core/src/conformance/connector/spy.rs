@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
+use crate::audit::AuditEntry;
 use crate::connector::CheckReport;
 use crate::plan::Plan;
 use crate::plugin::{Registration, Registry};
+use crate::ports::store::AuditQuery;
 use crate::ports::{
     AdapterInfo, ApprovedStep, CallContext, DataSet, DryRun, ExecutionAdapter, Inverse, PortError, ReadStep,
 };
@@ -100,15 +102,15 @@ pub(super) struct Approval {
 }
 
 impl Approval {
-    /// Its steps may take that long.
-    pub(super) async fn of(inner: Arc<dyn ExecutionAdapter>, timeout: Duration) -> Self {
+    /// Its steps may take that long, and are dropped by the executor when they go on for `grace` after that.
+    pub(super) async fn of(inner: Arc<dyn ExecutionAdapter>, timeout: Duration, grace: Duration) -> Self {
         let (ran, drop) = (Arc::<Mutex<Vec<Ran>>>::default(), CancellationToken::new());
         let spy = Spy { inner, timeout, drop: drop.clone(), ran: Arc::clone(&ran) };
         let registration = Registration::execution("conformance", "Conformance", Arc::new(spy));
         let settings = Settings {
             poll_interval: Duration::from_millis(50),
             // Whether an adapter ends by itself is what is looked at, so nobody ends it early.
-            effect_grace: Duration::from_secs(25),
+            effect_grace: grace,
             ..Settings::default()
         };
         let registry = Registry::new([registration]).expect("one kind");
@@ -135,6 +137,15 @@ impl Approval {
         self.ran.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The digests on the audit rows of the steps that ran.
+    pub(super) async fn receipts(&self) -> Vec<String> {
+        let who = self.rig.person();
+        let query = AuditQuery { action: Some(AuditEntry::PLAN_STEP.into()), ..AuditQuery::new(who.org_id.clone()) };
+        let page = self.rig.rounds().audit().list(who, query).await;
+        let page = page.unwrap_or_else(|error| panic!("the audit log cannot be read: {error}"));
+        page.rows.iter().filter_map(|row| Some(row.entry.metadata.get("digest")?.as_str()?.to_owned())).collect()
+    }
+
     /// Stops the services.
     pub(super) async fn end(self) {
         self.rig.end().await;
@@ -146,8 +157,9 @@ pub(super) async fn approved(
     inner: Arc<dyn ExecutionAdapter>,
     step: StepSpec,
     timeout: Duration,
+    grace: Duration,
 ) -> Result<StepOutput, StepError> {
-    let approval = Approval::of(inner, timeout).await;
+    let approval = Approval::of(inner, timeout, grace).await;
     approval.run(step).await;
     let ran = approval.ran();
     approval.end().await;

@@ -1,7 +1,5 @@
 //! The connector, through real approvals, against the stand-in service manager and against one that never answers.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::sync::Once;
 use std::time::Duration;
 
 use rounds_core::plan::StepStatus;
@@ -15,11 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 fn draft(url: &str, token: &str) -> ConnectorDraft {
-    // The process is ours, so its TLS provider is, too.
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    crate::provide_tls();
     let config = json!({ "url": url, "allowedUnits": ["nginx.service", "gone.service"] });
     ConnectorDraft::new("units", "edge").with_config(config).with_secret(token)
 }
@@ -39,7 +33,7 @@ fn step(words: &str) -> StepSpec {
 
 #[tokio::test]
 async fn an_approved_step_runs_and_its_preview_is_the_service_managers() {
-    let url = manager::serve("a token", &["nginx.service"]).await.unwrap();
+    let url = manager::serve("a token", &["nginx.service"]).await.unwrap().url;
     let rig = rig(&url, "a token").await;
     let proposed = rig.propose([step("stop nginx.service")]).await.unwrap();
     let preview = proposed.steps[0].dry_run_text.as_deref();
@@ -52,7 +46,7 @@ async fn an_approved_step_runs_and_its_preview_is_the_service_managers() {
 
 #[tokio::test]
 async fn what_it_does_not_know_is_refused_with_what_it_accepts() {
-    let url = manager::serve("a token", &[]).await.unwrap();
+    let url = manager::serve("a token", &[]).await.unwrap().url;
     let rig = rig(&url, "a token").await;
     for (words, says) in [
         ("reboot nginx.service", "accepted: status, start, restart, stop"),
@@ -71,7 +65,7 @@ async fn what_it_does_not_know_is_refused_with_what_it_accepts() {
 
 #[tokio::test]
 async fn a_step_that_nobody_took_is_failed_and_one_without_an_answer_is_interrupted() {
-    let url = manager::serve("a token", &["nginx.service"]).await.unwrap();
+    let url = manager::serve("a token", &["nginx.service"]).await.unwrap().url;
     let rig1 = rig(&url, "a token").await;
     let gone = rig1.run([step("start gone.service")]).await.unwrap();
     assert_eq!(gone.steps[0].status, StepStatus::Failed);
