@@ -8,6 +8,8 @@
 mod http;
 mod remote;
 
+#[cfg(feature = "flux")]
+pub mod flux;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(feature = "models")]

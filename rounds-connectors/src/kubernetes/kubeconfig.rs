@@ -4,6 +4,7 @@
 //! therefore written anew from the few fields that are understood; a field that gives power over the server of Rounds
 //! passes only where the server's operator allowed it for this connector.
 
+use base64::Engine as _;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
@@ -109,6 +110,22 @@ pub(crate) fn sanitize(secret: &SecretString, powers: Powers) -> Result<Kubeconf
         "current-context": "rounds",
     }));
     Ok(Kubeconfig { text: SecretString::from(written.0.to_string()), server, secrets })
+}
+
+/// The kubeconfig of the pod that this process runs in, from what the kubelet gave it.
+pub(crate) fn of_pod(server: &str, token: &SecretString, ca_pem: &[u8]) -> Result<Kubeconfig, KubeconfigError> {
+    let written = Wiped(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "pod", "cluster": {
+            "server": server,
+            "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(ca_pem),
+        }}],
+        "users": [{ "name": "pod", "user": { "token": token.expose_secret() } }],
+        "contexts": [{ "name": "pod", "context": { "cluster": "pod", "user": "pod" } }],
+        "current-context": "pod",
+    }));
+    sanitize(&SecretString::from(written.0.to_string()), Powers::default())
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

@@ -8,12 +8,18 @@ mod approved_steps;
 mod cluster;
 #[cfg(feature = "kubernetes")]
 mod corpus;
+#[cfg(feature = "flux")]
+mod flux;
 #[cfg(feature = "kubernetes")]
 mod gate_laws;
 #[cfg(feature = "kubernetes")]
 mod gate_rules;
 #[cfg(feature = "kubernetes")]
 mod gate_shapes;
+#[cfg(feature = "kubernetes")]
+mod gitops;
+#[cfg(feature = "kubernetes")]
+mod in_cluster;
 #[cfg(feature = "kubernetes")]
 mod inverse;
 #[cfg(feature = "kubernetes")]
