@@ -8,6 +8,7 @@ mod adapter;
 mod config;
 mod credentials;
 pub(crate) mod gate;
+mod gitops;
 mod kubeconfig;
 pub(crate) mod preview;
 pub(crate) mod process;

@@ -3,6 +3,7 @@
 mod discovery;
 mod dry_run;
 mod inverse;
+mod managed;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -229,7 +230,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
         let call = self.call(cx, true);
         let command = self.again(&call, step, Mode::Write).await?;
-        self.preview(&call, &command).await
+        self.preview_managed(&call, &command).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
