@@ -64,8 +64,10 @@ impl Answer {
         capped(self.finished.stdout.text(|text| self.clean(text)))
     }
 
+    /// Errors are made of its lines, and a server's own words are in them: nothing for a terminal to act on stays.
     pub(crate) fn stderr(&self) -> String {
-        capped(self.finished.stderr.text(|text| self.clean(text)))
+        let plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        capped(self.finished.stderr.text(|text| self.clean(text).chars().filter(plain).collect()))
     }
 
     pub(crate) fn output(&self) -> StepOutput {

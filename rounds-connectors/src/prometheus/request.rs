@@ -205,6 +205,7 @@ impl Api {
         if status.is_redirection() {
             return Err(redirected(&url, &response));
         }
+        let asked = http::retry_after(response.headers());
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or("no content type").chars().take(80).collect::<String>();
         let cap = if status.is_success() { self.max_body } else { ERROR_BODY };
@@ -231,7 +232,7 @@ impl Api {
         if status.is_success() {
             return success(&url, &body, &content_type, credentials);
         }
-        Err(failure(&url, status, &body, &content_type, credentials))
+        Err(failure(&url, status, &body, &content_type, credentials).with_retry_after(asked))
     }
 }
 

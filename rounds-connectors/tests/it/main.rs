@@ -6,6 +6,7 @@
 mod approved_steps;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod conformance;
 #[cfg(feature = "kubernetes")]
 mod corpus;
 #[cfg(feature = "flux")]

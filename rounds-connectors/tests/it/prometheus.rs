@@ -63,9 +63,9 @@ demo_quote{text=\"a \\\"quoted\\\" line\\nand a second\"} 1.5
 ";
 
 /// Debian's Prometheus on a loopback port, with data in a directory of its own, ended by its own process id.
-struct RealPrometheus {
+pub(crate) struct RealPrometheus {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     _dir: tempfile::TempDir,
 }
 
@@ -86,7 +86,7 @@ fn prometheus_binary() -> PathBuf {
 }
 
 impl RealPrometheus {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let target = serve(Router::new().route("/metrics", get(|| async { METRICS }))).await;
         let dir = tempfile::tempdir().expect("a directory");
         let config = dir.path().join("prometheus.yml");

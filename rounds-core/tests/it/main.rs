@@ -5,6 +5,7 @@ mod agent;
 mod alert_walk;
 mod backtest;
 mod broken;
+mod broken_connectors;
 mod connector_checks;
 mod dead_letters;
 mod decisions;
