@@ -30,6 +30,8 @@ pub(crate) struct Kubeconfig {
     pub(crate) text: SecretString,
     /// Where it leads, for messages.
     pub(crate) server: String,
+    /// Whether it names a proxy itself, by the operator's leave.
+    pub(crate) proxied: bool,
     /// The credentials in it, so that output that repeats one can be redacted.
     pub(crate) secrets: Vec<SecretString>,
 }
@@ -99,6 +101,7 @@ pub(crate) fn sanitize(secret: &SecretString, powers: Powers) -> Result<Kubeconf
     let user = entry(top, "users", "user", text(context, "user"))?;
     let cluster = self::cluster(cluster, powers)?;
     let server = text(&cluster, "server").unwrap_or_default().to_owned();
+    let proxied = cluster.contains_key("proxy-url");
     let (user, secrets) = self::user(user, powers)?;
 
     let written = Wiped(json!({
@@ -109,7 +112,18 @@ pub(crate) fn sanitize(secret: &SecretString, powers: Powers) -> Result<Kubeconf
         "contexts": [{ "name": "rounds", "context": { "cluster": "rounds", "user": "rounds" } }],
         "current-context": "rounds",
     }));
-    Ok(Kubeconfig { text: SecretString::from(written.0.to_string()), server, secrets })
+    Ok(Kubeconfig { text: SecretString::from(written.0.to_string()), server, proxied, secrets })
+}
+
+impl Kubeconfig {
+    /// The same text, for a kubectl that goes through a proxy.
+    pub(crate) fn through(&self, proxy: &str) -> SecretString {
+        let mut written = Wiped(serde_json::from_str(self.text.expose_secret()).unwrap_or_default());
+        if let Some(Value::Object(cluster)) = written.0.pointer_mut("/clusters/0/cluster") {
+            cluster.insert("proxy-url".into(), proxy.into());
+        }
+        SecretString::from(written.0.to_string())
+    }
 }
 
 /// The kubeconfig of the pod that this process runs in, from what the kubelet gave it.

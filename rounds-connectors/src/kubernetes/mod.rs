@@ -10,6 +10,7 @@ mod credentials;
 pub(crate) mod gate;
 mod gitops;
 mod kubeconfig;
+mod pin;
 pub(crate) mod preview;
 pub(crate) mod process;
 mod reach;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Credentials};
 use super::kubeconfig::{self, Kubeconfig, Powers};
+use super::pin::{Destination, Pin};
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
 use super::reach;
@@ -48,6 +49,10 @@ pub(crate) struct Answer {
     secrets: Vec<SecretString>,
     /// Where it led, for messages.
     pub(crate) server: String,
+    /// Why no connection to the server was ever made, when none was.
+    unreached: Option<String>,
+    /// Where else the server led kubectl, which was not let.
+    astray: Option<String>,
 }
 
 impl Answer {
@@ -91,6 +96,14 @@ impl Answer {
 
     /// The last line of its complaint, for messages.
     pub(crate) fn complaint(&self) -> String {
+        if let Some(why) = &self.unreached {
+            return format!("the connection was not made: {why}");
+        }
+        if let Some(elsewhere) = &self.astray {
+            return format!(
+                "it led kubectl to {elsewhere}, which is not the server of the kubeconfig, so it was not followed"
+            );
+        }
         let stderr = self.stderr();
         let line = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing");
         line.chars().take(400).collect()
@@ -205,11 +218,13 @@ impl Runner {
         made.await
     }
 
-    async fn kubeconfig(&self) -> Result<Kubeconfig, StepError> {
+    async fn kubeconfig(&self) -> Result<(Kubeconfig, Option<Destination>), StepError> {
         if self.credentials == Credentials::InCluster {
             // Where it leads is not asked of `Outbound`: nobody but the operator chose it.
             let lent = credentials::lent(&self.host, &self.name).map_err(StepError::not_started)?;
-            return credentials::read(lent).await.map_err(StepError::not_started);
+            let kubeconfig = credentials::read(lent).await.map_err(StepError::not_started)?;
+            let to = reach::chosen(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
+            return Ok((kubeconfig, to));
         }
         let secret = self
             .secret
@@ -223,8 +238,9 @@ impl Runner {
             .map_err(|error| StepError::not_started(error.to_string()))?;
         reach::check_literal(&self.host, &kubeconfig.server)
             .map_err(|why| StepError::not_started(format!("the kubeconfig is refused: {why}")))?;
-        reach::check_resolved(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
-        Ok(kubeconfig)
+        let to = reach::destination(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
+        let to = to.filter(|_| !kubeconfig.proxied);
+        Ok((kubeconfig, to))
     }
 
     /// Runs one kubectl. An error means that none was started.
@@ -237,10 +253,23 @@ impl Runner {
     ) -> Result<Answer, StepError> {
         let prepared =
             async { Ok::<_, StepError>((self.client().await?, self.run_dir().await?, self.kubeconfig().await?)) };
-        let (client, dir, kubeconfig) = tokio::time::timeout_at(call.deadline, prepared).await.map_err(|_| {
-            StepError::not_started("the time was over before kubectl was started: its kubeconfig was not there in time")
-        })??;
-        let file = dir.file(kubeconfig.text.expose_secret()).map_err(|error| {
+        let (client, dir, (kubeconfig, to)) =
+            tokio::time::timeout_at(call.deadline, prepared).await.map_err(|_| {
+                StepError::not_started(
+                    "the time was over before kubectl was started: its kubeconfig was not there in time",
+                )
+            })??;
+        let pin = match to {
+            Some(to) => Some(Pin::open(to).await.map_err(|error| {
+                StepError::not_started(format!("the way to the API server could not be opened on loopback: {error}"))
+            })?),
+            None => None,
+        };
+        let text = match &pin {
+            Some(pin) => kubeconfig.through(pin.url()),
+            None => kubeconfig.text.clone(),
+        };
+        let file = dir.file(text.expose_secret()).map_err(|error| {
             StepError::not_started(format!("the kubeconfig could not be written to a private file: {error}"))
         })?;
         let mut environment: BTreeMap<OsString, OsString> =
@@ -268,13 +297,18 @@ impl Runner {
         })
         .await
         .map_err(|error| StepError::not_started(format!("{} could not be started: {error}", client.path.display())))?;
-        Ok(Answer { finished, secrets: kubeconfig.secrets, server: kubeconfig.server })
+        let unreached = pin.as_ref().and_then(Pin::never_reached);
+        let astray = pin.as_ref().and_then(Pin::led_astray);
+        Ok(Answer { finished, secrets: kubeconfig.secrets, server: kubeconfig.server, unreached, astray })
     }
 }
 
 /// The line that proves that no change was sent, if there is one: the connection was refused, and it had said nothing yet.
 /// To be asked only about a command that sends one changing request, as its last. A connection that was lost proves nothing.
 pub(crate) fn never_sent(answer: &Answer) -> Option<String> {
+    if let Some(why) = &answer.unreached {
+        return Some(why.clone());
+    }
     if !answer.finished.stdout.is_empty() {
         return None;
     }

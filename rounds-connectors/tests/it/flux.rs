@@ -397,3 +397,21 @@ async fn rule_11_steps_name_a_kind_of_flux_in_an_allowed_namespace_and_nothing_e
         assert!(error.contains(says), "{config}: {error}");
     }
 }
+
+#[test]
+fn the_configs_in_the_docs_are_configs() {
+    let registry = Registry::linked().unwrap();
+    for (kind, page) in [
+        ("flux", include_str!("../../../docs/connectors/flux.md")),
+        ("kubernetes", include_str!("../../../docs/connectors/kubernetes.md")),
+    ] {
+        let examples = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let configs: Vec<Value> = examples.map(|text| serde_json::from_str(text).unwrap()).collect();
+        let configs: Vec<&Value> =
+            configs.iter().filter(|example| example.get("allowedNamespaces").is_some()).collect();
+        assert!(!configs.is_empty(), "{kind}");
+        for config in configs {
+            registry.check(kind, config).unwrap_or_else(|error| panic!("{kind}: {config}: {error}"));
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "flux")]
+mod flux;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "models")]
