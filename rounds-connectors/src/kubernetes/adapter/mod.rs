@@ -23,7 +23,7 @@ use super::config::KubernetesConfig;
 use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, render_stdin};
 use super::process::Exit;
 use super::rights::{RIGHTS, SECRETS};
-use super::runner::{Answer, Call, KEEP_OBJECTS, Runner, connection_lost, never_sent, not_run, unreachable_server};
+use super::runner::{Answer, Call, Runner, connection_lost, never_sent, not_run, unreachable_server};
 use super::version;
 
 /// Runs steps against one Kubernetes cluster through `kubectl`.
