@@ -25,6 +25,8 @@ pub mod alertmanager;
 pub mod argocd;
 #[cfg(feature = "argocd")]
 pub mod argocd_history;
+#[cfg(feature = "flux")]
+pub mod flux;
 #[cfg(feature = "http")]
 pub mod http_request;
 #[cfg(feature = "kubernetes")]

@@ -280,6 +280,13 @@ impl Sandbox {
         self.hub.cluster().create(kind, object, false).map(|_| ()).map_err(refused)
     }
 
+    /// Writes an object's status, as a controller of its kind would.
+    pub async fn set_status(&self, kind: &str, namespace: &str, name: &str, status: Value) -> anyhow::Result<()> {
+        let kind = kinds::by_name(kind).context("a kind the sandbox does not serve")?;
+        let object = json!({"metadata": {"namespace": namespace, "name": name}, "status": status});
+        self.hub.cluster().update_status(kind, object, false).map(|_| ()).map_err(refused)
+    }
+
     /// Gives a deployment another image, as somebody rolling out a release would: the first container's.
     pub async fn set_image(&self, namespace: &str, name: &str, image: &str) -> anyhow::Result<()> {
         self.change(&DEPLOYMENTS, namespace, name, |d| {

@@ -356,6 +356,7 @@ pub fn bare_host(settings: &ServerSettings) -> Host {
         allowances: settings.allowances.clone(),
         outbound: settings.outbound.clone(),
         public_url: settings.public_url.clone(),
+        in_cluster: settings.in_cluster.clone(),
         ..Host::default()
     }
 }

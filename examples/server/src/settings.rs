@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rounds_core::plugin::Outbound;
+use rounds_core::plugin::{InCluster, Outbound};
 use secrecy::SecretString;
 
 pub use oidc::{OidcRoles, OidcSettings};
@@ -56,6 +56,7 @@ Environment:
   ROUNDS_VAULT_ROLE, ROUNDS_VAULT_JWT_FILE      for kubernetes
   ROUNDS_VAULT_MOUNT            where the login method is mounted           [approle, kubernetes]
   ROUNDS_ALLOW                  powers per connector, `prod:kubeconfig-exec`, with commas
+  KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT   set in pods: what `NAME:in-cluster` in ROUNDS_ALLOW lends
   ROUNDS_OUTBOUND_ALLOW         addresses connectors may call beyond public ones: 10.0.0.0/8, private, loopback,
                                 prometheus.monitoring.svc, *, with commas   [none]
   ROUNDS_PUBLIC_URL             where people reach the pages, for links in messages   [no links]
@@ -115,6 +116,8 @@ pub struct ServerSettings {
     pub child_env: BTreeMap<String, String>,
     /// Powers of connectors: `prod:kubeconfig-exec`.
     pub allowances: BTreeSet<String>,
+    /// The pod's own way to its cluster, where the server runs in one.
+    pub in_cluster: Option<InCluster>,
     /// The provider that people sign in with, too.
     pub oidc: Option<OidcSettings>,
     /// How long sessions last.
@@ -264,6 +267,7 @@ impl ServerSettings {
             path: lookup("PATH").unwrap_or_default(),
             child_env,
             allowances: env.list("ROUNDS_ALLOW")?.into_iter().collect(),
+            in_cluster: in_cluster(&env)?,
             oidc: oidc::read(&env)?,
             sessions: SessionLimits {
                 // Uses are written down once a minute: less than a few of those would end sessions that are used.
@@ -316,6 +320,24 @@ impl ServerSettings {
 fn outbound(env: &Env<'_>) -> Result<Outbound, InvalidVariable> {
     const NAME: &str = "ROUNDS_OUTBOUND_ALLOW";
     env.text(NAME)?.unwrap_or_default().parse().map_err(|error| invalid(NAME, format!("{error}")))
+}
+
+/// As the kubelet sets it up: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>.
+fn in_cluster(env: &Env<'_>) -> Result<Option<InCluster>, InvalidVariable> {
+    const HOST: &str = "KUBERNETES_SERVICE_HOST";
+    const DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let (Some(host), Some(port)) = (env.text(HOST)?, env.text("KUBERNETES_SERVICE_PORT")?) else { return Ok(None) };
+    let host = host.trim();
+    let server = if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") };
+    let plain = url::Url::parse(&server).is_ok_and(|url| {
+        url.path() == "/" && url.username().is_empty() && url.query().is_none() && url.fragment().is_none()
+    });
+    if !plain {
+        let found = format!("{host} and KUBERNETES_SERVICE_PORT={port}");
+        return Err(invalid(HOST, format!("found {found}; an address or a name, and a port, are accepted")));
+    }
+    let file = |name: &str| PathBuf::from(DIR).join(name);
+    Ok(Some(InCluster { server, token_file: file("token"), ca_file: file("ca.crt") }))
 }
 
 fn public_url(env: &Env<'_>) -> Result<Option<String>, InvalidVariable> {
@@ -418,6 +440,21 @@ mod tests {
         assert_eq!(&*settings.database_url, "sqlite:///home/ada/.rounds/rounds.db");
         assert_eq!(settings.database_dir(), PathBuf::from("/home/ada/.rounds"));
         assert!(settings.seed_admin.is_none() && settings.pinned_token.is_none());
+    }
+
+    #[test]
+    fn a_pod_knows_its_cluster_by_two_variables() {
+        let server = |host, port| {
+            let settings = read(&[("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)])?;
+            Ok::<_, InvalidVariable>(settings.in_cluster.map(|found| found.server))
+        };
+        assert_eq!(server("10.96.0.1", "443").unwrap().as_deref(), Some("https://10.96.0.1:443"));
+        assert_eq!(server("fd00::1", "6443").unwrap().as_deref(), Some("https://[fd00::1]:6443"));
+        assert_eq!(server("10.96.0.1", "").unwrap(), None);
+        for (host, port) in [("me@evil", "443"), ("10.96.0.1", "tcp"), ("a/b", "443"), ("a?b", "1")] {
+            let error = server(host, port).unwrap_err().to_string();
+            assert!(error.contains("KUBERNETES_SERVICE_HOST") && error.contains("are accepted"), "{error}");
+        }
     }
 
     #[test]

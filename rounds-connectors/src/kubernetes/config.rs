@@ -6,6 +6,7 @@ use rounds_core::plugin::BuildError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::credentials::Credentials;
 use super::gate::{Gate, OptIn, Policy, is_namespace};
 
 /// A Kubernetes cluster reached through kubectl.
@@ -15,6 +16,10 @@ pub struct KubernetesConfig {
     /// The namespaces that commands may name. An empty list permits nothing. System namespaces (kube-system,
     /// kube-public, kube-node-lease) can be listed for reading; they are never changed.
     pub allowed_namespaces: BTreeSet<String>,
+    /// Whose credentials are used: `kubeconfig` (the secret), or `inCluster` (those of the pod that Rounds runs in, which
+    /// the server's operator lends with `ROUNDS_ALLOW=NAME:in-cluster`; no secret then).
+    #[serde(default)]
+    pub credentials: Credentials,
     /// What this connector is meant for, in your own words. Shown to people and to the investigator; it permits
     /// nothing.
     #[serde(default)]
@@ -58,6 +63,7 @@ impl KubernetesConfig {
     pub fn for_namespaces<S: Into<String>>(namespaces: impl IntoIterator<Item = S>) -> Self {
         Self {
             allowed_namespaces: namespaces.into_iter().map(Into::into).collect(),
+            credentials: Credentials::default(),
             capabilities: Vec::new(),
             allow_cluster_reads: false,
             allow_all_namespaces_reads: false,

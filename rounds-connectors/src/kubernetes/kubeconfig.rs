@@ -4,6 +4,7 @@
 //! therefore written anew from the few fields that are understood; a field that gives power over the server of Rounds
 //! passes only where the server's operator allowed it for this connector.
 
+use base64::Engine as _;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
@@ -29,6 +30,8 @@ pub(crate) struct Kubeconfig {
     pub(crate) text: SecretString,
     /// Where it leads, for messages.
     pub(crate) server: String,
+    /// Whether it names a proxy itself, by the operator's leave.
+    pub(crate) proxied: bool,
     /// The credentials in it, so that output that repeats one can be redacted.
     pub(crate) secrets: Vec<SecretString>,
 }
@@ -98,6 +101,7 @@ pub(crate) fn sanitize(secret: &SecretString, powers: Powers) -> Result<Kubeconf
     let user = entry(top, "users", "user", text(context, "user"))?;
     let cluster = self::cluster(cluster, powers)?;
     let server = text(&cluster, "server").unwrap_or_default().to_owned();
+    let proxied = cluster.contains_key("proxy-url");
     let (user, secrets) = self::user(user, powers)?;
 
     let written = Wiped(json!({
@@ -108,7 +112,34 @@ pub(crate) fn sanitize(secret: &SecretString, powers: Powers) -> Result<Kubeconf
         "contexts": [{ "name": "rounds", "context": { "cluster": "rounds", "user": "rounds" } }],
         "current-context": "rounds",
     }));
-    Ok(Kubeconfig { text: SecretString::from(written.0.to_string()), server, secrets })
+    Ok(Kubeconfig { text: SecretString::from(written.0.to_string()), server, proxied, secrets })
+}
+
+impl Kubeconfig {
+    /// The same text, for a kubectl that goes through a proxy.
+    pub(crate) fn through(&self, proxy: &str) -> SecretString {
+        let mut written = Wiped(serde_json::from_str(self.text.expose_secret()).unwrap_or_default());
+        if let Some(Value::Object(cluster)) = written.0.pointer_mut("/clusters/0/cluster") {
+            cluster.insert("proxy-url".into(), proxy.into());
+        }
+        SecretString::from(written.0.to_string())
+    }
+}
+
+/// The kubeconfig of the pod that this process runs in, from what the kubelet gave it.
+pub(crate) fn of_pod(server: &str, token: &SecretString, ca_pem: &[u8]) -> Result<Kubeconfig, KubeconfigError> {
+    let written = Wiped(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "pod", "cluster": {
+            "server": server,
+            "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(ca_pem),
+        }}],
+        "users": [{ "name": "pod", "user": { "token": token.expose_secret() } }],
+        "contexts": [{ "name": "pod", "context": { "cluster": "pod", "user": "pod" } }],
+        "current-context": "pod",
+    }));
+    sanitize(&SecretString::from(written.0.to_string()), Powers::default())
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

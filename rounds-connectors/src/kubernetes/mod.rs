@@ -6,18 +6,24 @@
 
 mod adapter;
 mod config;
-mod gate;
+mod credentials;
+pub(crate) mod gate;
+mod gitops;
 mod kubeconfig;
-mod preview;
-mod process;
+mod pin;
+pub(crate) mod preview;
+pub(crate) mod process;
 mod reach;
+pub(crate) mod rights;
 mod rundir;
+pub(crate) mod runner;
 mod version;
 
 use rounds_core::register_connector;
 
 pub use adapter::KubectlExecutionAdapter;
 pub use config::KubernetesConfig;
+pub use credentials::Credentials;
 pub use gate::{CustomKind, CustomKinds, Gate, OptIn, Policy};
 pub use rundir::sweep_run_dirs;
 pub use version::{KubectlError, KubectlInfo, locate_kubectl};
@@ -29,7 +35,7 @@ register_connector! {
     kind: "kubernetes",
     title: "Kubernetes (kubectl)",
     role: Execution,
-    secret: Required("A kubeconfig with one context and inline data (token, certificate data), or a reference to one"),
+    secret: Optional("A kubeconfig with one context and inline data (token, certificate data), or a reference to one; none where the credentials are those of the pod (inCluster)"),
     config: KubernetesConfig,
     build: KubectlExecutionAdapter::new,
     check_secret: KubectlExecutionAdapter::check_secret,

@@ -5,13 +5,15 @@
 //! and kubectl speaks nothing but the Kubernetes API there, over TLS that is verified unless the operator said otherwise
 //! for this connector. Loopback, link-local (the cloud's metadata service) and the rest are refused as everywhere.
 //!
-//! kubectl resolves names by itself. Looking a name up right before each kubectl is started keeps out names that lead
-//! inside, and does not keep out one that changes its answer within that moment.
+//! kubectl resolves names by itself and follows redirects. So it is given a [way](super::pin) to the addresses that were
+//! looked up and checked, and to nothing else; except where the operator has a proxy, which then decides.
 
 use std::net::IpAddr;
 
 use rounds_core::plugin::{AddressRange, Host, OutboundRefused};
 use url::Url;
+
+use super::pin::Destination;
 
 fn check(host: &Host, name: &str, address: IpAddr) -> Result<(), OutboundRefused> {
     match host.outbound.check(name, address) {
@@ -41,23 +43,44 @@ pub(super) fn check_literal(host: &Host, server: &str) -> Result<(), String> {
     }
 }
 
-/// Looks up the name of a server and at every address that it has; kubectl takes any of them.
-pub(super) async fn check_resolved(host: &Host, server: &str) -> Result<(), String> {
-    let url = Url::parse(server).ok();
-    let Some(url::Host::Domain(name)) = url.as_ref().and_then(Url::host) else { return Ok(()) };
-    let found = match tokio::net::lookup_host((name, 0)).await {
-        Ok(found) => found,
-        // Behind a proxy, names are the proxy's to resolve.
-        Err(_) if has_proxy(host) => return Ok(()),
-        Err(error) => {
-            return Err(format!("the API server {server} could not be reached, so nothing was sent: {name}: {error}"));
-        }
-    };
-    for address in found {
-        check(host, name, address.ip())
+/// Looks up the name of a server and at every address that it has, and says where kubectl may be let to. `None`: the
+/// operator has a proxy, so where requests lead is that one's to say.
+pub(super) async fn destination(host: &Host, server: &str) -> Result<Option<Destination>, String> {
+    let found = resolved(server, has_proxy(host)).await?;
+    for address in found.iter().flat_map(|found| &found.addresses) {
+        check(host, url_host(server).as_deref().unwrap_or_default(), *address)
             .map_err(|refused| format!("the API server {server} may not be called, so nothing was sent: {refused}"))?;
     }
-    Ok(())
+    Ok(found.filter(|_| !has_proxy(host)))
+}
+
+/// The same of a server that nobody but the operator chose: its addresses are taken as they are.
+pub(super) async fn chosen(host: &Host, server: &str) -> Result<Option<Destination>, String> {
+    Ok(resolved(server, has_proxy(host)).await?.filter(|_| !has_proxy(host)))
+}
+
+fn url_host(server: &str) -> Option<String> {
+    Url::parse(server).ok()?.host_str().map(str::to_owned)
+}
+
+async fn resolved(server: &str, proxied: bool) -> Result<Option<Destination>, String> {
+    let Some(url) = Url::parse(server).ok() else { return Ok(None) };
+    let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else { return Ok(None) };
+    let (host, addresses) = match host {
+        url::Host::Ipv4(address) => (address.to_string(), vec![IpAddr::V4(address)]),
+        url::Host::Ipv6(address) => (address.to_string(), vec![IpAddr::V6(address)]),
+        url::Host::Domain(name) => match tokio::net::lookup_host((name, 0)).await {
+            Ok(found) => (name.to_owned(), found.map(|found| found.ip()).collect()),
+            // Behind a proxy, names are the proxy's to resolve.
+            Err(_) if proxied => return Ok(None),
+            Err(error) => {
+                return Err(format!(
+                    "the API server {server} could not be reached, so nothing was sent: {name}: {error}"
+                ));
+            }
+        },
+    };
+    Ok(Some(Destination { host, port, addresses }))
 }
 
 fn has_proxy(host: &Host) -> bool {
@@ -97,14 +120,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_to_this_host_is_refused_before_kubectl_is_started() {
-        let error = check_resolved(&Host::default(), "https://localhost:6443").await.unwrap_err();
+        let error = destination(&Host::default(), "https://localhost:6443").await.unwrap_err();
         assert!(error.contains("localhost resolves to") && error.contains("nothing was sent"), "{error}");
         let loopback = Host { outbound: "loopback".parse().unwrap(), ..Host::default() };
-        check_resolved(&loopback, "https://localhost:6443").await.unwrap();
+        let found = destination(&loopback, "https://localhost:6443").await.unwrap().unwrap();
+        assert_eq!((found.host.as_str(), found.port), ("localhost", 6443));
+        assert!(found.addresses.iter().all(IpAddr::is_loopback) && !found.addresses.is_empty());
         let mut proxied = Host::default();
         let unknown = "https://no-such-host.invalid:6443";
-        assert!(check_resolved(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
+        assert!(destination(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
         proxied.child_env.insert("HTTPS_PROXY".into(), "http://proxy:3128".into());
-        check_resolved(&proxied, unknown).await.unwrap();
+        assert_eq!(destination(&proxied, unknown).await.unwrap(), None, "the operator's proxy says where it leads");
     }
 }

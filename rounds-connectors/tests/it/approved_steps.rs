@@ -18,18 +18,28 @@ use serde_json::{from_value, json};
 
 use crate::cluster::TestCluster;
 
-struct Rig {
-    rounds: Rounds,
-    ada: Principal,
-    connector: ConnectorId,
+pub(crate) struct Rig {
+    pub(crate) rounds: Rounds,
+    pub(crate) ada: Principal,
+    pub(crate) connector: ConnectorId,
 }
 
 impl Rig {
     async fn start(cluster: &TestCluster, kubeconfig: &str, config: serde_json::Value, host: Host) -> Self {
+        Self::start_kind("kubernetes", cluster, Some(kubeconfig), config, host).await
+    }
+
+    pub(crate) async fn start_kind(
+        kind: &str,
+        cluster: &TestCluster,
+        kubeconfig: Option<&str>,
+        config: serde_json::Value,
+        host: Host,
+    ) -> Self {
         let ada = Principal::user(OrgId::default(), "ada", OrgRole::Admin);
         let identity = StaticIdentity::new([ada.clone()]);
         let registry = Registry::linked().unwrap();
-        registry.require(&["kubernetes"]).unwrap();
+        registry.require(&[kind]).unwrap();
         let settings = Settings { poll_interval: Duration::from_millis(50), ..Settings::default() };
         let rounds = Rounds::builder(Arc::new(MemoryStore::new()), Arc::new(identity))
             .registry(registry)
@@ -39,7 +49,7 @@ impl Rig {
             .unwrap();
         let mut config = config;
         config["allowedNamespaces"] = json!([cluster.namespace]);
-        let draft = json!({ "type": "kubernetes", "name": "prod", "config": config, "secret": kubeconfig });
+        let draft = json!({ "type": kind, "name": "prod", "config": config, "secret": kubeconfig });
         let connector = rounds.connectors().create(&ada, from_value(draft).unwrap()).await.unwrap().id;
         Self { rounds, ada, connector }
     }
@@ -48,7 +58,7 @@ impl Rig {
         Self::start(cluster, &cluster.kubeconfig, json!({}), cluster.host()).await
     }
 
-    async fn propose(&self, spec: StepSpec) -> Plan {
+    pub(crate) async fn propose(&self, spec: StepSpec) -> Plan {
         let step = ProposedStep::new(self.connector, spec);
         let plan = Proposal::new("a step").with_steps([step]);
         let request = ProposeRequest::from(plan);
@@ -56,7 +66,7 @@ impl Rig {
     }
 
     /// Approves a plan and its only step, and waits for the end.
-    async fn approve(&self, plan: Plan) -> Step {
+    pub(crate) async fn approve(&self, plan: Plan) -> Step {
         let running = self.rounds.start();
         let approval = Approval::of(&plan);
         self.rounds.plans().approve(&self.ada, plan.id, &approval).await.unwrap();
@@ -67,7 +77,7 @@ impl Rig {
         done.steps[0].clone()
     }
 
-    async fn run(&self, spec: StepSpec) -> Step {
+    pub(crate) async fn run(&self, spec: StepSpec) -> Step {
         let plan = self.propose(spec).await;
         self.approve(plan).await
     }

@@ -21,14 +21,20 @@ mod conformance;
 mod corpus;
 #[cfg(feature = "email")]
 mod email;
+#[cfg(feature = "flux")]
+mod flux;
 #[cfg(feature = "kubernetes")]
 mod gate_laws;
 #[cfg(feature = "kubernetes")]
 mod gate_rules;
 #[cfg(feature = "kubernetes")]
 mod gate_shapes;
+#[cfg(feature = "kubernetes")]
+mod gitops;
 #[cfg(feature = "http")]
 mod http_request;
+#[cfg(feature = "kubernetes")]
+mod in_cluster;
 #[cfg(feature = "kubernetes")]
 mod inverse;
 #[cfg(feature = "kubernetes")]

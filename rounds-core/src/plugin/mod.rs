@@ -11,7 +11,7 @@ mod registration;
 mod registry;
 
 pub use outbound::{AddressRange, InvalidOutbound, Outbound, OutboundRefused};
-pub use registration::{BuildContext, BuildError, Built, Host, Registration, SecretCheck, SecretUse};
+pub use registration::{BuildContext, BuildError, Built, Host, InCluster, Registration, SecretCheck, SecretUse};
 pub use registry::{DuplicateKind, Registry, RegistryError};
 
 #[doc(hidden)]

@@ -95,6 +95,21 @@ pub struct Host {
     /// Where people reach the pages, such as `https://rounds.example.com`, without a slash at its end; `None`: messages
     /// carry no link.
     pub public_url: Option<String>,
+    /// The Kubernetes identity of this process itself, when it runs in a pod. It is the operator's to lend: a connector
+    /// uses it only with the power `in-cluster`.
+    pub in_cluster: Option<InCluster>,
+}
+
+/// What the kubelet gives a pod to call its own cluster with. The files are read anew at each use, since the kubelet
+/// replaces them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InCluster {
+    /// The address of the API server, such as `https://10.96.0.1:443`.
+    pub server: String,
+    /// The file with the service account's token.
+    pub token_file: PathBuf,
+    /// The file with the certificates, in PEM, that the API server is verified by.
+    pub ca_file: PathBuf,
 }
 
 impl Host {

@@ -130,7 +130,18 @@ impl Registry {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn check_on(&self, kind: &str, config: &Value, host: Arc<Host>) -> Result<(), RegistryError> {
-        let cx = BuildContext::new("check", SecretHandle::none(), host);
+        self.check_with(kind, config, SecretHandle::none(), host)
+    }
+
+    /// As [`check_on`](Self::check_on), beside a secret: a config may have no use for one. The secret is not resolved.
+    pub(crate) fn check_with(
+        &self,
+        kind: &str,
+        config: &Value,
+        secret: SecretHandle,
+        host: Arc<Host>,
+    ) -> Result<(), RegistryError> {
+        let cx = BuildContext::new("check", secret, host);
         match self.build(kind, cx, config.clone()) {
             Ok(_) | Err(RegistryError::Build { source: BuildError::Host { .. }, .. }) => Ok(()),
             Err(error) => Err(error),

@@ -287,8 +287,6 @@ impl Connectors<'_> {
             return Err(Error::Invalid("name: a name of 1 to 200 bytes is expected".into()));
         }
         let registration = self.shared.live.registry.get(&draft.kind)?;
-        caught(|| self.shared.live.registry.check_on(&draft.kind, &draft.config, Arc::clone(&self.shared.live.host)))
-            .map_err(|panicked| Error::Invalid(format!("config: it could not be checked: {panicked}")))??;
         let secret = match (&draft.secret, &draft.secret_ref) {
             (Some(_), Some(_)) => {
                 return Err(Error::Invalid("found secret and secretRef; one of them is accepted".into()));
@@ -300,6 +298,10 @@ impl Connectors<'_> {
             }
             (None, None) => None,
         };
+        let live = &self.shared.live;
+        let handle = live.handle(secret.as_ref());
+        caught(|| live.registry.check_with(&draft.kind, &draft.config, handle, Arc::clone(&live.host)))
+            .map_err(|panicked| Error::Invalid(format!("config: it could not be checked: {panicked}")))??;
         self.check_secret(&draft.kind, &draft.name, secret.as_ref())?;
         if let (SecretUse::None, Some(_)) = (registration.secret(), &secret) {
             return Err(Error::Invalid(format!("a connector of kind `{}` has no secret", draft.kind)));

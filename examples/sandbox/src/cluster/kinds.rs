@@ -95,6 +95,7 @@ macro_rules! kinds {
     };
 }
 
+const FLUX_SOURCES: &str = "source.toolkit.fluxcd.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const V1: &[&str] = &["v1"];
 
@@ -133,6 +134,13 @@ kinds! {
         Kind::new("authorization.k8s.io", V1, "selfsubjectaccessreviews", "SelfSubjectAccessReview").cluster().review();
     POD_METRICS = Kind::new("metrics.k8s.io", &["v1beta1"], "pods", "PodMetrics").read_only();
     NODE_METRICS = Kind::new("metrics.k8s.io", &["v1beta1"], "nodes", "NodeMetrics").cluster().read_only();
+    // Flux's, as custom resources of Flux 2.5: one group may serve its kinds in different versions.
+    KUSTOMIZATIONS = Kind::new("kustomize.toolkit.fluxcd.io", V1, "kustomizations", "Kustomization").short(&["ks"]).status();
+    HELMRELEASES = Kind::new("helm.toolkit.fluxcd.io", &["v2"], "helmreleases", "HelmRelease").short(&["hr"]).status();
+    GITREPOSITORIES = Kind::new(FLUX_SOURCES, V1, "gitrepositories", "GitRepository").short(&["gitrepo"]).status();
+    HELMREPOSITORIES = Kind::new(FLUX_SOURCES, V1, "helmrepositories", "HelmRepository").short(&["helmrepo"]).status();
+    BUCKETS = Kind::new(FLUX_SOURCES, V1, "buckets", "Bucket").status();
+    OCIREPOSITORIES = Kind::new(FLUX_SOURCES, &["v1beta2"], "ocirepositories", "OCIRepository").short(&["ocirepo"]).status();
 }
 
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {

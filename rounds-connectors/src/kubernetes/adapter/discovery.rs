@@ -7,7 +7,8 @@ use rounds_core::step::StepError;
 use tokio::time::Instant;
 
 use super::super::gate::{CustomKind, CustomKinds, Gate};
-use super::{Call, KEEP_OBJECTS, KubectlExecutionAdapter};
+use super::super::runner::{Call, KEEP_OBJECTS};
+use super::KubectlExecutionAdapter;
 
 /// How long what was discovered counts as known. Refusals come as often as a model tries words.
 const FRESH: Duration = Duration::from_secs(15);
@@ -26,7 +27,7 @@ impl KubectlExecutionAdapter {
             "--output=wide".into(),
             format!("--request-timeout={}s", self.gate().policy().request_timeout()),
         ];
-        let answer = self.run(call, &argv, None, KEEP_OBJECTS).await?;
+        let answer = self.runner.run(call, &argv, None, KEEP_OBJECTS).await?;
         let listed = answer.finished.stdout.whole().unwrap_or_default();
         let kinds: Vec<CustomKind> = listed.lines().filter_map(kind).collect();
         // One aggregated API that is down fails the command; the others are listed all the same.
@@ -39,7 +40,7 @@ impl KubectlExecutionAdapter {
         }
         let mut policy = self.gate().policy().clone();
         policy.custom_kinds = CustomKinds::new(kinds);
-        tracing::debug!(connector = %self.name, kinds = policy.custom_kinds.len(), "custom kinds discovered");
+        tracing::debug!(connector = %self.runner.name(), kinds = policy.custom_kinds.len(), "custom kinds discovered");
         self.set_gate(Gate::new(policy));
         *discovered = Some(Instant::now());
         Ok(())

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::super::gate::{Action, Command, Form, ObjectRef, Place, render_argv, render_object, render_stdin};
 use super::super::preview;
 use super::super::process::Exit;
-use super::{Answer, Call, KEEP_OBJECTS, KubectlExecutionAdapter, capped};
+use super::super::runner::{Answer, Call, KEEP_OBJECTS, capped};
+use super::KubectlExecutionAdapter;
 
 impl KubectlExecutionAdapter {
     /// What a change would do, by the server's own dry-run where there is one.
@@ -60,7 +61,7 @@ impl KubectlExecutionAdapter {
 
     /// A question on the way to a preview: an answer of success, or the error to report.
     pub(super) async fn ask(&self, call: &Call<'_>, argv: &[String], stdin: Option<&str>) -> Result<Answer, StepError> {
-        let answer = self.run(call, argv, stdin, KEEP_OBJECTS).await?;
+        let answer = self.runner.run(call, argv, stdin, KEEP_OBJECTS).await?;
         if answer.succeeded() {
             return Ok(answer);
         }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::super::gate::{
     Action, Apply, Command, Delete, Metadata, ObjectRef, Patch, Place, RolloutVerb, render_object,
 };
-use super::{Call, KubectlExecutionAdapter};
+use super::super::runner::Call;
+use super::KubectlExecutionAdapter;
 
 impl KubectlExecutionAdapter {
     /// What would take a reviewed command back.

@@ -1,156 +1,47 @@
 //! The adapter: reviews with the gate, runs kubectl, tells what happened.
 
-mod abilities;
 mod discovery;
 mod dry_run;
 mod inverse;
+mod managed;
 mod rollouts;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rounds_core::Timestamp;
-use rounds_core::plugin::{BuildContext, BuildError, Host};
+use rounds_core::plugin::{BuildContext, BuildError};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DataSet, DryRun, ExecutionAdapter, Inverse, PortError,
-    PortErrorKind, ReadStep, SecretHandle,
+    ReadStep,
 };
 use rounds_core::step::{Effect, Mode, OUTPUT_CAP, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::config::KubernetesConfig;
 use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, render_stdin};
-use super::kubeconfig::{self, Kubeconfig, Powers};
-use super::preview;
-use super::process::{self, Exit, Finished, Invocation};
-use super::reach;
-use super::rundir::RunDir;
-use super::version::{self, KubectlInfo};
-use rounds_core::redact::redact;
-
-/// How much of an answer is read when it is compared rather than shown.
-const KEEP_OBJECTS: usize = 4 * 1024 * 1024;
+use super::process::Exit;
+use super::rights::{RIGHTS, SECRETS};
+use super::runner::{Answer, Call, Runner, connection_lost, never_sent, not_run, unreachable_server};
+use super::version;
 
 /// Runs steps against one Kubernetes cluster through `kubectl`.
 pub struct KubectlExecutionAdapter {
-    name: String,
     config: KubernetesConfig,
     /// Replaced when the cluster turns out to serve other kinds than were known.
     gate: RwLock<Arc<Gate>>,
     /// When the cluster was last asked which kinds it serves.
     discovered: Mutex<Option<Instant>>,
-    secret: SecretHandle,
-    host: Arc<Host>,
-    kubectl: PathBuf,
-    client: OnceCell<KubectlInfo>,
-    run_dir: OnceCell<RunDir>,
+    runner: Runner,
 }
 
 impl std::fmt::Debug for KubectlExecutionAdapter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubectlExecutionAdapter")
-            .field("name", &self.name)
-            .field("kubectl", &self.kubectl)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One call: until when, and who may end it early.
-struct Call<'a> {
-    deadline: Instant,
-    cancel: Option<&'a CancellationToken>,
-}
-
-/// What a kubectl left, with what must not be shown of it.
-struct Answer {
-    finished: Finished,
-    secrets: Vec<secrecy::SecretString>,
-    server: String,
-}
-
-impl Answer {
-    fn clean(&self, text: &str) -> String {
-        let known: Vec<&str> = self.secrets.iter().map(ExposeSecret::expose_secret).collect();
-        redact(text, &known)
-    }
-
-    fn succeeded(&self) -> bool {
-        self.finished.exit == Exit::Code(0)
-    }
-
-    fn stdout(&self) -> String {
-        capped(self.finished.stdout.text(|text| self.clean(text)))
-    }
-
-    /// Errors are made of its lines, and a server's own words are in them: nothing for a terminal to act on stays.
-    fn stderr(&self) -> String {
-        let plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-        capped(self.finished.stderr.text(|text| self.clean(text).chars().filter(plain).collect()))
-    }
-
-    fn output(&self) -> StepOutput {
-        let exit_code = match self.finished.exit {
-            Exit::Code(code) => Some(code),
-            Exit::Signal | Exit::TimedOut | Exit::Cancelled | Exit::Lost => None,
-        };
-        let mut output = StepOutput::text(self.stdout()).with_error_output(self.stderr());
-        output.exit_code = exit_code;
-        output
-    }
-
-    /// The objects of a JSON answer, when it is whole and is JSON: kubectl writes one value, a list, or several values
-    /// one after another, by verb and version.
-    fn objects(&self) -> Option<Vec<Value>> {
-        let text = self.finished.stdout.whole()?;
-        let values =
-            serde_json::Deserializer::from_str(&text).into_iter::<Value>().collect::<Result<Vec<_>, _>>().ok()?;
-        Some(values.into_iter().flat_map(preview::objects).collect())
-    }
-
-    /// The last line of its complaint, for messages.
-    fn complaint(&self) -> String {
-        let stderr = self.stderr();
-        let line = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing");
-        line.chars().take(400).collect()
-    }
-}
-
-/// A last bound: what was kept for comparing is larger than what may be shown.
-fn capped(text: String) -> String {
-    if text.len() <= OUTPUT_CAP {
-        return text;
-    }
-    let mut captured = String::new();
-    let half = OUTPUT_CAP / 2 - 32;
-    let (mut end, mut start) = (half, text.len() - half);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    captured.push_str(&text[..end]);
-    captured.push_str(&format!("\n[… {} bytes cut …]\n", start - end));
-    captured.push_str(&text[start..]);
-    captured
-}
-
-/// What the operator of the server lets a kubeconfig of this connector do.
-fn powers(host: &Host, connector: &str) -> Powers {
-    let allows = |power: &str| host.allows(connector, power);
-    Powers {
-        exec: allows("kubeconfig-exec"),
-        files: allows("kubeconfig-files"),
-        proxy: allows("kubeconfig-proxy"),
-        insecure_tls: allows("kubeconfig-insecure-tls"),
+        f.debug_struct("KubectlExecutionAdapter").field("runner", &self.runner).finish_non_exhaustive()
     }
 }
 
@@ -161,70 +52,13 @@ impl KubectlExecutionAdapter {
     /// The config is wrong, or the host offers no `kubectl`.
     pub fn new(cx: BuildContext, config: KubernetesConfig) -> Result<Self, BuildError> {
         let gate = config.gate()?;
-        let kubectl = cx.host.programs.get("kubectl").cloned().ok_or_else(|| {
-            BuildError::host(
-                "a Kubernetes connector needs kubectl (1.20 or later) on the server of Rounds: install it on the PATH, or set KUBECTL to its path",
-            )
-        })?;
-        if !kubectl.is_absolute() {
-            return Err(BuildError::host(format!("the path of kubectl, {}, is not absolute", kubectl.display())));
-        }
-        Ok(Self {
-            name: cx.name,
-            config,
-            gate: RwLock::new(Arc::new(gate)),
-            discovered: Mutex::new(None),
-            secret: cx.secret,
-            host: cx.host,
-            kubectl,
-            client: OnceCell::new(),
-            run_dir: OnceCell::new(),
-        })
+        let runner = Runner::new(cx, config.credentials)?;
+        Ok(Self { config, gate: RwLock::new(Arc::new(gate)), discovered: Mutex::new(None), runner })
     }
 
     /// Looks at a kubeconfig before it is stored.
     pub(super) fn check_secret(cx: &BuildContext, secret: &SecretString) -> Result<(), BuildError> {
-        let checked = kubeconfig::sanitize(secret, powers(&cx.host, &cx.name));
-        let kubeconfig = checked.map_err(|error| BuildError::config(error.to_string()))?;
-        reach::check_literal(&cx.host, &kubeconfig.server)
-            .map_err(|why| BuildError::config(format!("the kubeconfig is refused: {why}")))
-    }
-
-    /// The kubectl that runs, asked for once.
-    async fn client(&self) -> Result<&KubectlInfo, StepError> {
-        let info = self.client.get_or_try_init(|| version::inspect(&self.kubectl)).await;
-        info.map_err(|error| StepError::not_started(error.to_string()))
-    }
-
-    async fn run_dir(&self) -> Result<&RunDir, StepError> {
-        let parent = self.host.run_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let made = self.run_dir.get_or_try_init(|| async {
-            let shown = parent.display().to_string();
-            let made = tokio::task::spawn_blocking(move || RunDir::create(&parent)).await;
-            made.map_err(std::io::Error::other).and_then(|made| made).map_err(|error| {
-                StepError::not_started(format!(
-                    "no private directory for credentials could be made in {shown}: {error}; nothing was run"
-                ))
-            })
-        });
-        made.await
-    }
-
-    async fn kubeconfig(&self) -> Result<Kubeconfig, StepError> {
-        let secret = self
-            .secret
-            .reveal()
-            .await
-            .map_err(|error| StepError::not_started(format!("the kubeconfig could not be had: {error}")))?;
-        let secret = secret.ok_or_else(|| {
-            StepError::not_started("this connector has no kubeconfig: paste one, or give a reference to it")
-        })?;
-        let kubeconfig = kubeconfig::sanitize(&secret, powers(&self.host, &self.name))
-            .map_err(|error| StepError::not_started(error.to_string()))?;
-        reach::check_literal(&self.host, &kubeconfig.server)
-            .map_err(|why| StepError::not_started(format!("the kubeconfig is refused: {why}")))?;
-        reach::check_resolved(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
-        Ok(kubeconfig)
+        Runner::check_secret(cx, secret)
     }
 
     fn gate(&self) -> Arc<Gate> {
@@ -241,60 +75,15 @@ impl KubectlExecutionAdapter {
     }
 
     fn call<'a>(&self, cx: &'a CallContext, cancellable: bool) -> Call<'a> {
-        let limit = cx.timeout.min(self.timeout());
-        Call { deadline: Instant::now() + limit, cancel: cancellable.then_some(&cx.cancel) }
-    }
-
-    /// Runs one kubectl. An error means that none was started.
-    async fn run(
-        &self,
-        call: &Call<'_>,
-        argv: &[String],
-        stdin: Option<&str>,
-        keep: usize,
-    ) -> Result<Answer, StepError> {
-        let prepared =
-            async { Ok::<_, StepError>((self.client().await?, self.run_dir().await?, self.kubeconfig().await?)) };
-        let (client, dir, kubeconfig) = tokio::time::timeout_at(call.deadline, prepared).await.map_err(|_| {
-            StepError::not_started("the time was over before kubectl was started: its kubeconfig was not there in time")
-        })??;
-        let file = dir.file(kubeconfig.text.expose_secret()).map_err(|error| {
-            StepError::not_started(format!("the kubeconfig could not be written to a private file: {error}"))
-        })?;
-        let mut environment: BTreeMap<OsString, OsString> =
-            self.host.child_env.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        environment.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
-        // Ours win: nothing that the operator lists may point kubectl at another configuration.
-        environment.retain(|name, _| !name.to_string_lossy().starts_with("KUBE"));
-        environment.insert("HOME".into(), dir.home().into());
-        environment.insert("KUBECONFIG".into(), file.path().into());
-        environment.insert("KUBERC".into(), "off".into());
-        environment.insert("KUBECTL_KUBERC".into(), "false".into());
-        let mut arguments: Vec<OsString> = argv.iter().map(Into::into).collect();
-        let mut cache = OsString::from("--cache-dir=");
-        cache.push(dir.cache());
-        arguments.push(cache);
-        let finished = process::run(Invocation {
-            program: &client.path,
-            arguments,
-            environment: environment.into_iter().collect(),
-            directory: &dir.home(),
-            stdin,
-            deadline: call.deadline,
-            cancel: call.cancel,
-            keep,
-        })
-        .await
-        .map_err(|error| StepError::not_started(format!("{} could not be started: {error}", client.path.display())))?;
-        Ok(Answer { finished, secrets: kubeconfig.secrets, server: kubeconfig.server })
+        Call::new(cx, self.timeout(), cancellable)
     }
 
     /// Runs a reviewed command as it is.
     async fn run_command(&self, call: &Call<'_>, command: &Command) -> Result<Answer, StepError> {
-        if let Some(lack) = version::lacks(self.client().await?, command) {
+        if let Some(lack) = version::lacks(self.runner.client().await?, command) {
             return Err(StepError::not_started(lack));
         }
-        self.run(call, &render_argv(command, Form::Reviewed), render_stdin(command).as_deref(), OUTPUT_CAP).await
+        self.runner.run(call, &render_argv(command, Form::Reviewed), render_stdin(command).as_deref(), OUTPUT_CAP).await
     }
 
     /// Today's gate over an earlier review: another verdict or another rendering, and nothing runs.
@@ -329,7 +118,7 @@ impl KubectlExecutionAdapter {
         let verb = command.action.verb();
         let mut error = match answer.finished.exit {
             Exit::Code(code) => {
-                if let Some(proof) = never_sent(command, answer) {
+                if let Some(proof) = never_sent(answer).filter(|_| Self::changes_once(command)) {
                     let message =
                         format!("the API server {} could not be reached, so nothing was sent: {proof}", answer.server);
                     let mut error = StepError::failed(message, output);
@@ -374,6 +163,11 @@ impl KubectlExecutionAdapter {
         error
     }
 
+    /// Whether a command sends one changing request, as its last.
+    fn changes_once(command: &Command) -> bool {
+        Self::objects(command).len() == 1 && !matches!(command.action, Action::Delete(_))
+    }
+
     /// The objects that a change names.
     fn objects(command: &Command) -> Vec<&ObjectRef> {
         match &command.action {
@@ -395,68 +189,6 @@ impl KubectlExecutionAdapter {
             | Action::RolloutHistory(_) => Vec::new(),
         }
     }
-}
-
-/// The line that proves that no change was sent, if there is one: the connection was refused, for a command that
-/// sends one changing request as its last and had said nothing yet. A connection that was lost proves nothing.
-fn never_sent(command: &Command, answer: &Answer) -> Option<String> {
-    let one_change =
-        KubectlExecutionAdapter::objects(command).len() == 1 && !matches!(command.action, Action::Delete(_));
-    if !one_change || !answer.finished.stdout.is_empty() {
-        return None;
-    }
-    let stderr = answer.stderr();
-    let lost = |line: &str| {
-        ["EOF", "reset by peer", "broken pipe", "timeout", "timed out"].iter().any(|sign| line.contains(sign))
-    };
-    // The timeout that the request asked for stands in its address and is no sign.
-    if stderr.lines().any(|line| lost(&line.replace("?timeout=", "?").replace("&timeout=", "&"))) {
-        return None;
-    }
-    let refused = |line: &&str| {
-        (line.contains("The connection to the server") && line.contains("was refused"))
-            || (line.contains("dial tcp") && (line.contains("connection refused") || line.contains("no such host")))
-    };
-    stderr.lines().find(refused).map(|line| line.trim().chars().take(400).collect())
-}
-
-/// The line that says that an answer never came, if there is one. kubectl gives up on a request before it is killed
-/// and then ends with code 1, as it does for a refusal; but the server may have carried the request out.
-fn connection_lost(answer: &Answer) -> Option<String> {
-    // In lower case; from Go's net/http and http2, from client-go, and from servers that gave up on their own storage.
-    const SIGNS: [&str; 24] = [
-        "client.timeout exceeded",
-        "context deadline exceeded",
-        "context canceled",
-        "request canceled",
-        "goaway",
-        "http2: ",
-        "connection lost",
-        "lost connection",
-        "connection reset",
-        "reset by peer",
-        "broken pipe",
-        "connection timed out",
-        "closed network connection",
-        "server closed",
-        "connection broken",
-        "i/o timeout",
-        "handshake timeout",
-        "timeout awaiting",
-        "request timed out",
-        "(timeout)",
-        "(servertimeout)",
-        "request did not complete within",
-        "in the time allotted",
-        "has prevented the request from succeeding",
-    ];
-    let lost = |line: &&str| {
-        // As a word, so that a name that holds the letters is no sign.
-        let ends = line.split(|sign: char| !sign.is_ascii_alphanumeric()).any(|word| word == "EOF");
-        let line = line.to_ascii_lowercase();
-        ends || SIGNS.iter().any(|sign| line.contains(sign))
-    };
-    answer.stderr().lines().find(lost).map(|line| line.trim().chars().take(400).collect())
 }
 
 #[async_trait]
@@ -510,7 +242,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
         let call = self.call(cx, true);
         let command = self.again(&call, step, Mode::Write).await?;
-        self.preview(&call, &command).await
+        self.preview_managed(&call, &command).await
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {
@@ -532,10 +264,11 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         let mut facts = BTreeMap::new();
         let timeout = format!("--request-timeout={}s", self.gate().policy().request_timeout());
         let answer = self
+            .runner
             .run(&call, &["version".into(), "--output=json".into(), timeout.clone()], None, OUTPUT_CAP)
             .await
             .map_err(not_run)?;
-        let client = self.client().await.map_err(not_run)?;
+        let client = self.runner.client().await.map_err(not_run)?;
         facts.insert("kubectl".into(), client.to_string());
         facts.insert("server".into(), answer.server.clone());
         // Without a server kubectl still prints its own version, and an error.
@@ -556,7 +289,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
                 format!("--namespace={namespace}"),
                 timeout.clone(),
             ];
-            let answer = self.run(&call, &argv, None, OUTPUT_CAP).await.map_err(not_run)?;
+            let answer = self.runner.run(&call, &argv, None, OUTPUT_CAP).await.map_err(not_run)?;
             if answer.succeeded() {
                 readable.push(namespace.as_str());
             } else {
@@ -564,7 +297,8 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             }
         }
         facts.insert("namespaces".into(), readable.join(", "));
-        let abilities = self.abilities(&call, &timeout).await;
+        let namespaces = &self.config.allowed_namespaces;
+        let abilities = self.runner.abilities(&call, namespaces, &RIGHTS, Some(&SECRETS), &timeout).await;
         if !abilities.too_much.is_empty() {
             let said = format!(
                 "the credentials can read Secrets in {}; Rounds never does, so take that right away",
@@ -598,23 +332,4 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
             }
         })
     }
-}
-
-fn not_run(error: StepError) -> PortError {
-    PortError::new(PortErrorKind::Invalid, error.message)
-}
-
-fn unreachable_server(answer: &Answer) -> PortError {
-    let complaint = answer.complaint();
-    let kind = match answer.finished.exit {
-        Exit::TimedOut => PortErrorKind::Timeout,
-        _ if complaint.contains("Unauthorized")
-            || complaint.contains("logged in")
-            || complaint.contains("Forbidden") =>
-        {
-            PortErrorKind::Unauthorized
-        }
-        _ => PortErrorKind::Unavailable,
-    };
-    PortError::new(kind, format!("{} did not answer as a Kubernetes API server: {complaint}", answer.server))
 }

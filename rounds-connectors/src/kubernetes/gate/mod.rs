@@ -38,7 +38,7 @@ pub(crate) use command::{Action, Apply, Command, Delete, Metadata, ObjectRef, Pa
 pub(crate) use documents::read as read_documents;
 #[cfg(test)]
 pub(crate) use kinds::known as known_kind;
-pub(crate) use names::is_dns_label as is_namespace;
+pub(crate) use names::{is_dns_label as is_namespace, is_dns_subdomain as is_object_name};
 pub(crate) use refusal::Rule;
 pub(crate) use render::{Form, argv as render_argv, object as render_object, stdin as render_stdin};
 pub(crate) use tier::tier as tier_of;

@@ -30,6 +30,7 @@ pub(super) fn of(command: &Command) -> Vec<String> {
                     "objects are applied one after another: when one fails, the ones before it stay applied".into(),
                 );
             }
+            notes.extend(super::super::gitops::warnings(apply.objects.iter().map(|object| &object.value)));
             if apply.force_conflicts {
                 notes.push("takes over fields that other managers own".into());
             }
@@ -119,6 +120,20 @@ mod tests {
     fn patch(kind: &str, patch_type: &str, body: &serde_json::Value) -> String {
         let body = body.to_string();
         notes(&StepSpec::command(["patch", kind, "-n", "app", "--type", patch_type, "-p", &body]))
+    }
+
+    #[test]
+    fn a_manifest_that_says_who_manages_it_is_flagged() {
+        let manifest =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {argocd.argoproj.io/instance: shop}}\n";
+        let apply = StepSpec::command("apply -f - -n app".split(' '));
+        let said = notes(&apply.clone().with_stdin(manifest));
+        assert!(
+            said.contains("ConfigMap/a: managed by Argo CD application shop: this change will be reverted"),
+            "{said}"
+        );
+        let said = notes(&apply.with_stdin(manifest.replace("argocd.argoproj.io/instance", "app")));
+        assert!(!said.contains("managed by"), "{said}");
     }
 
     #[test]

@@ -64,16 +64,10 @@ impl ConnectorSubject for Kubernetes {
     }
 
     fn waived(&self) -> Vec<(&'static str, &'static str)> {
-        vec![
-            (
-                "a_redirect_is_not_followed",
-                "kubectl follows redirects of reads and has no flag against it; what it may reach is for the network to say",
-            ),
-            (
-                "an_endless_answer_is_not_read_to_its_end",
-                "kubectl reads an answer whole before it prints; its time and its output are bounded, its memory is not",
-            ),
-        ]
+        vec![(
+            "an_endless_answer_is_not_read_to_its_end",
+            "kubectl reads an answer whole before it prints; its time and its output are bounded, its memory is not",
+        )]
     }
 
     async fn serve(&self, _: &str) -> Served {

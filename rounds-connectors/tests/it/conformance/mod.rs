@@ -10,6 +10,8 @@ mod argocd_history;
 mod discord;
 #[cfg(feature = "email")]
 mod email;
+#[cfg(feature = "flux")]
+mod flux;
 #[cfg(all(feature = "github", feature = "gitlab"))]
 mod github;
 #[cfg(all(feature = "github", feature = "gitlab"))]

@@ -4,13 +4,13 @@
 use rounds_core::ports::Ability;
 use serde_json::{Value, json};
 
-use super::{Call, KEEP_OBJECTS, KubectlExecutionAdapter};
+use super::runner::{Call, KEEP_OBJECTS, Runner};
 
 /// Namespaces that are asked about. Beyond them the test would take longer than people wait.
 const NAMESPACES: usize = 12;
 
 /// Something that the gate may let pass, and the right it takes.
-struct Right {
+pub(crate) struct Right {
     what: &'static str,
     verb: &'static str,
     group: &'static str,
@@ -18,7 +18,7 @@ struct Right {
     subresource: &'static str,
 }
 
-const fn right(
+pub(crate) const fn right(
     what: &'static str,
     verb: &'static str,
     group: &'static str,
@@ -29,7 +29,7 @@ const fn right(
 }
 
 /// What investigations and plans need, reads first.
-const RIGHTS: [Right; 13] = [
+pub(super) const RIGHTS: [Right; 13] = [
     right("list pods", "list", "", "pods", ""),
     right("read the logs of pods", "get", "", "pods", "log"),
     right("read events", "list", "", "events", ""),
@@ -46,7 +46,7 @@ const RIGHTS: [Right; 13] = [
 ];
 
 /// What Rounds never does, and its credentials should not be able to.
-const SECRETS: Right = right("read Secrets", "get", "", "secrets", "");
+pub(super) const SECRETS: Right = right("read Secrets", "get", "", "secrets", "");
 
 impl Right {
     fn review(&self, namespace: &str) -> Value {
@@ -79,25 +79,33 @@ impl Right {
 }
 
 /// What was found.
-pub(super) struct Abilities {
-    pub(super) found: Vec<Ability>,
+pub(crate) struct Abilities {
+    pub(crate) found: Vec<Ability>,
     /// Where the credentials can do more than they should.
-    pub(super) too_much: Vec<String>,
+    pub(crate) too_much: Vec<String>,
     /// Why something is not known.
-    pub(super) unknown: Option<String>,
+    pub(crate) unknown: Option<String>,
 }
 
-impl KubectlExecutionAdapter {
-    /// Asks for every right in every allowed namespace.
-    pub(super) async fn abilities(&self, call: &Call<'_>, timeout: &str) -> Abilities {
+impl Runner {
+    /// Asks for every right in every namespace, and whether one is there that should not be.
+    pub(crate) async fn abilities<'a>(
+        &self,
+        call: &Call<'_>,
+        namespaces: impl IntoIterator<Item = &'a String>,
+        rights: &[Right],
+        unwanted: Option<&Right>,
+        timeout: &str,
+    ) -> Abilities {
         let mut abilities = Abilities { found: Vec::new(), too_much: Vec::new(), unknown: None };
-        let namespaces: Vec<&String> = self.config.allowed_namespaces.iter().take(NAMESPACES).collect();
+        let all: Vec<&String> = namespaces.into_iter().collect();
+        let namespaces: Vec<&String> = all.iter().copied().take(NAMESPACES).collect();
         if namespaces.is_empty() {
             return abilities;
         }
         let asked: Vec<(&Right, &str)> = namespaces
             .iter()
-            .flat_map(|namespace| RIGHTS.iter().chain([&SECRETS]).map(|right| (right, namespace.as_str())))
+            .flat_map(|namespace| rights.iter().chain(unwanted).map(|right| (right, namespace.as_str())))
             .collect();
         let reviews: Vec<Value> = asked.iter().map(|(right, namespace)| right.review(namespace)).collect();
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": reviews }).to_string();
@@ -128,7 +136,7 @@ impl KubectlExecutionAdapter {
                 continue;
             };
             let ok = answer["status"]["allowed"] == Value::Bool(true);
-            if right.resource == SECRETS.resource {
+            if unwanted.is_some_and(|unwanted| std::ptr::eq(unwanted, right)) {
                 if ok {
                     abilities.too_much.push(namespace.to_owned());
                 }
@@ -136,7 +144,7 @@ impl KubectlExecutionAdapter {
                 abilities.found.push(right.ability(namespace, ok, answer));
             }
         }
-        let more = self.config.allowed_namespaces.len().saturating_sub(NAMESPACES);
+        let more = all.len().saturating_sub(NAMESPACES);
         if more > 0 {
             abilities.unknown = Some(format!("{more} more namespaces were not asked about"));
         }
