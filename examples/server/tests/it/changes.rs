@@ -1,5 +1,7 @@
 //! Changes, told and read over HTTP.
 
+#![allow(clippy::disallowed_methods, reason = "tests are clients of their own, in real time")]
+
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
