@@ -88,7 +88,7 @@ async fn a_notice_counts_once_however_often_and_late_it_comes() {
     let _running = world.start();
     let firing = alert("a", 10, false);
     told(&world, &[firing.clone(), firing.clone()]).await;
-    assert_eq!(told(&world, &[firing.clone()]).await.unchanged, 1);
+    assert_eq!(told(&world, std::slice::from_ref(&firing)).await.unchanged, 1);
     // An earlier start of what fires is another sender's view of the same.
     assert_eq!(told(&world, &[alert("a", 5, false)]).await.unchanged, 1);
     // The end of something else ends nothing.
