@@ -132,6 +132,7 @@ impl World {
             secret_ref: None,
             is_default: true,
             owner_team_id: None,
+            routing: None,
         };
         let cluster = connectors.create(&world.admin, cluster).await.unwrap().id;
         let metrics = ConnectorDraft {
@@ -179,7 +180,6 @@ impl World {
                 .into(),
             datasource_id: None,
             owner_team_id: None,
-            routing: None,
         };
         self.rounds().alerts().create(&self.admin, draft).await.unwrap().rule.id
     }
