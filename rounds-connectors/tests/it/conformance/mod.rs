@@ -1,5 +1,7 @@
 //! Every connector of this crate, put through the conformance kit; nothing is skipped without a written reason.
 
+#[cfg(feature = "alert-rules")]
+mod alert_rules;
 #[cfg(feature = "alertmanager")]
 mod alertmanager;
 #[cfg(feature = "argocd")]
