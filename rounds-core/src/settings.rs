@@ -30,7 +30,7 @@ pub struct Settings {
     /// How many label sets of one rule may be pending or firing at a time; more are a warning on the rule. Default: 100.
     pub series_per_rule: usize,
     /// After how long without a notice an alert that another evaluates counts as over. Its source tells it again every few
-    /// hours while it fires (Alertmanager: `repeat_interval`, 4 h by default). Default: a day.
+    /// hours while it fires (Alertmanager: `repeat_interval`, 4 h by default). Default: three days.
     pub external_alert_stale: Duration,
     /// How long a plan, and a request on a step, waits for a decision. Default: a day.
     pub plan_approval_ttl: Duration,
@@ -83,7 +83,7 @@ impl Default for Settings {
             query_timeout: Duration::from_secs(30),
             no_data_intervals: 5,
             series_per_rule: 100,
-            external_alert_stale: Duration::from_secs(86_400),
+            external_alert_stale: Duration::from_secs(3 * 86_400),
             plan_approval_ttl: Duration::from_secs(86_400),
             plan_expiry_sweep: Duration::from_secs(60),
             concurrent_plans: 16,

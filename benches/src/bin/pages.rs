@@ -217,6 +217,7 @@ fn a_plan(number: usize) -> Plan {
 fn a_rule(number: usize) -> AlertRule {
     AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),

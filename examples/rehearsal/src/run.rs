@@ -190,6 +190,7 @@ async fn queue(incident: &Incident, store: &SqlStore, org: &OrgId, by: &Actor) -
     };
     let rule = AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),

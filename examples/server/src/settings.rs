@@ -39,7 +39,7 @@ Environment:
   AUTO_INVESTIGATION_SA_TOKEN   the one token investigations run with       [the newest live one]
   ALERT_EVALUATOR_REFRESH_MS    safety-net re-read of the rules             [60000]
   ROUNDS_SERIES_PER_RULE        label sets of a rule that may fire at a time [100]
-  ROUNDS_EXTERNAL_ALERT_STALE_MS  after how long unheard of an Alertmanager's alert is over [86400000]
+  ROUNDS_EXTERNAL_ALERT_STALE_MS  after how long unheard of an Alertmanager's alert is over [259200000]
   PLAN_APPROVAL_TTL_MS          how long a plan waits for a decision        [86400000]
   PLAN_EXPIRY_SWEEP_MS          how often expiry is swept                   [60000]
   ROUNDS_OIDC_ISSUER, _CLIENT_ID, _CLIENT_SECRET (or _FILE), _REDIRECT_URL, and more   sign-in by OpenID Connect

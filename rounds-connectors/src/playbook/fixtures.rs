@@ -130,6 +130,7 @@ impl World {
             attempt: 1,
             rule: Some(AlertRule {
                 series: Default::default(),
+                absent_is_zero: false,
                 annotations: Default::default(),
                 source: None,
                 id: AlertRuleId::new(),

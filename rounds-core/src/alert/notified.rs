@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::state::{Reason, moved};
-use super::{AlertInstance, AlertRule, AlertState, Evaluation};
+use super::{AlertInstance, AlertRule, AlertState, Evaluation, Severity};
 use crate::time::{Timestamp, elapsed};
 
 /// What a notice says of one alert.
@@ -24,48 +24,63 @@ pub struct Notified {
     pub annotations: BTreeMap<String, String>,
     /// Its value, when the source says one.
     pub value: Option<f64>,
+    /// How bad it is.
+    pub severity: Severity,
 }
+
+/// Two starts of one alert that are this close are one episode: replicas that evaluate the same rule see it begin within an
+/// evaluation interval of each other.
+const SAME_START: Duration = Duration::from_secs(60);
 
 /// What a notice does to an instance. Ask again with the instance that came out until the answer has no history row: a
 /// new episode ends the one before it first. `None`: the notice is about an episode that is over, or says nothing new.
 ///
-/// - An episode fires once, however often it is told, and a late notice of one that is over wakes nothing.
-/// - A later start than that of what fires is a new episode: that the old one ended was never told.
-/// - The end of an episode that is not the one that fires ends nothing.
+/// - An episode fires once, however often it is told, and a late notice of one that is over wakes nothing: not even when its
+///   end was told before its beginning.
+/// - Whoever merges several senders says the earliest start, so an earlier start than that of what fires is the same episode. A
+///   later one is another: that the old one ended was never told.
+/// - One that ended because nothing was heard of it fires again when it is told again.
 #[must_use]
 pub fn notified(rule: &AlertRule, before: &AlertInstance, seen: &Notified, now: Timestamp) -> Option<Evaluation> {
-    if !rule.enabled {
+    if !rule.enabled || before.ended_episode.is_some_and(|ended| seen.starts_at <= ended) {
         return None;
     }
     let mut next = before.clone();
-    match before.state {
-        AlertState::Firing => {
-            let since = before.firing_since.unwrap_or(seen.starts_at);
-            if seen.resolved && seen.starts_at >= since {
+    match (before.state, seen.resolved) {
+        (AlertState::Firing, true) => {
+            let mut evaluation = ended(rule, before, Reason::Condition, now);
+            let instance = &mut evaluation.instance;
+            instance.ended_episode = before.told_episode.max(Some(seen.starts_at));
+            instance.last_sample_at = Some(now);
+            Some(evaluation)
+        }
+        (AlertState::Firing, false) => {
+            let told = before.told_episode.unwrap_or(seen.starts_at);
+            if seen.starts_at > told && elapsed(told, seen.starts_at) > SAME_START {
                 let mut evaluation = ended(rule, before, Reason::Condition, now);
-                evaluation.instance.last_sample_at = Some(now);
+                evaluation.instance.ended_episode = Some(told);
                 return Some(evaluation);
-            }
-            if seen.resolved || seen.starts_at < since {
-                return None;
-            }
-            if seen.starts_at > since {
-                return Some(ended(rule, before, Reason::Condition, now));
             }
             // Told again: what it says of itself may be newer.
             next.see(seen, now);
+            next.told_episode = Some(told.max(seen.starts_at));
             Some(Evaluation { instance: next, history: None })
         }
-        AlertState::Normal | AlertState::Pending | AlertState::Resolved | AlertState::Disabled => {
-            if seen.resolved || before.ended_episode.is_some_and(|ended| seen.starts_at <= ended) {
-                return None;
-            }
+        (_, true) => {
+            // Its beginning may still be on its way.
+            next.ended_episode = Some(seen.starts_at);
+            Some(Evaluation { instance: next, history: None })
+        }
+        (_, false) => {
             next.see(seen, now);
+            // An episode that ended unheard and is told again is named by this moment: its name is taken.
+            let since = if before.told_episode == Some(seen.starts_at) { now } else { seen.starts_at };
+            next.told_episode = Some(seen.starts_at);
             let mut evaluation = moved(rule, next, AlertState::Firing, Reason::Condition, seen.value, now);
-            evaluation.instance.pending_since = Some(seen.starts_at);
-            evaluation.instance.firing_since = Some(seen.starts_at);
+            evaluation.instance.pending_since = Some(since);
+            evaluation.instance.firing_since = Some(since);
             if let Some(row) = &mut evaluation.history {
-                row.firing_since = Some(seen.starts_at);
+                row.firing_since = Some(since);
             }
             Some(evaluation)
         }
@@ -73,7 +88,7 @@ pub fn notified(rule: &AlertRule, before: &AlertInstance, seen: &Notified, now: 
 }
 
 /// An alert of which nobody has said for so long that it fires, or `None` while there is time. Whoever should have told its end
-/// may be gone.
+/// may be gone; told again, it fires again.
 #[must_use]
 pub fn unheard(rule: &AlertRule, before: &AlertInstance, stale: Duration, now: Timestamp) -> Option<Evaluation> {
     let heard = before.last_sample_at.unwrap_or(before.state_changed_at);
@@ -82,9 +97,7 @@ pub fn unheard(rule: &AlertRule, before: &AlertInstance, stale: Duration, now: T
 }
 
 fn ended(rule: &AlertRule, before: &AlertInstance, reason: Reason, now: Timestamp) -> Evaluation {
-    let mut next = before.clone();
-    next.ended_episode = before.firing_since.max(before.ended_episode);
-    next.last_evaluated_at = Some(now);
+    let next = AlertInstance { last_evaluated_at: Some(now), ..before.clone() };
     moved(rule, next, AlertState::Resolved, reason, before.last_value, now)
 }
 
@@ -93,6 +106,7 @@ impl AlertInstance {
         self.last_evaluated_at = Some(now);
         self.last_sample_at = Some(now);
         self.last_value = seen.value;
+        self.severity = Some(seen.severity);
         self.last_labels.clone_from(&seen.labels);
         self.annotations.clone_from(&seen.annotations);
     }

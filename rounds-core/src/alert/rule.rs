@@ -167,6 +167,10 @@ pub struct AlertRule {
     /// What it makes of several series.
     #[serde(default)]
     pub series: SeriesMode,
+    /// With an alert for each label set: whether one that the query no longer answers counts as 0, as an expression that answers
+    /// only while it is true wants it. Otherwise it is without data.
+    #[serde(default)]
+    pub absent_is_zero: bool,
     /// Who evaluates it, when that is not Rounds: the name of the source whose notices say what fires, such as
     /// `alertmanager`. Its condition is then what the source said of it, and nobody asks a datasource.
     #[serde(default)]
@@ -269,6 +273,9 @@ impl AlertRule {
     /// before says nothing about the new one, and its instance starts over.
     #[must_use]
     pub fn watches_the_same(&self, other: &Self) -> bool {
-        self.condition == other.condition && self.datasource_id == other.datasource_id && self.series == other.series
+        self.condition == other.condition
+            && self.datasource_id == other.datasource_id
+            && self.series == other.series
+            && self.absent_is_zero == other.absent_is_zero
     }
 }

@@ -32,6 +32,8 @@ pub struct SeriesLimits {
     pub most: usize,
     /// After how many intervals without a series its alert ends.
     pub no_data_intervals: u32,
+    /// Whether the datasource left something out of its answer: a label set that is not in it may be there all the same.
+    pub partial: bool,
     /// For how long after it resolved what is seen of one is still written down.
     pub followed: Duration,
 }
@@ -95,8 +97,19 @@ pub fn evaluate_each(
         }
     };
     found.whole.last_error = None;
-    found.whole.warning = None;
-    found.whole.last_sample_at = Some(now);
+    found.whole.warning = match (samples.is_empty(), limits.partial) {
+        _ if rule.absent_is_zero => None,
+        (true, _) => Some("the query answers no series".into()),
+        (false, true) => Some(
+            "the datasource left series out of its answer, and nobody watches those: ask for fewer, such as with the comparison in \
+             the query"
+                .into(),
+        ),
+        (false, false) => None,
+    };
+    if !samples.is_empty() || rule.absent_is_zero {
+        found.whole.last_sample_at = Some(now);
+    }
     samples.sort_by(|a, b| a.labels.cmp(&b.labels));
     let mut answered: BTreeMap<String, Sample> = BTreeMap::new();
     for sample in samples {
@@ -108,6 +121,14 @@ pub fn evaluate_each(
         let sample = before.series.as_ref().and_then(|key| answered.remove(key));
         let observed = match sample {
             Some(Sample { value, labels }) => Observation::Sample { value, labels, series: 1 },
+            None if rule.absent_is_zero => {
+                Observation::Sample { value: 0.0, labels: before.last_labels.clone(), series: 1 }
+            }
+            // It may be in what was left out.
+            None if limits.partial => {
+                after.push(before.clone());
+                continue;
+            }
             None => Observation::Empty,
         };
         let mut evaluation = evaluate(rule, before, &observed, now, limits.no_data_intervals);

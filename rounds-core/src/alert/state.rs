@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRule, next_evaluation};
+use super::{AlertRule, Severity, next_evaluation};
 use crate::id::{AlertInstanceId, AlertRuleId, HistoryId, InvestigationId, OrgId};
 use crate::time::{Timestamp, elapsed};
 
@@ -115,6 +115,9 @@ pub struct AlertInstance {
     /// What its source said of it, of an alert that another evaluates.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// How bad its source says it is, of an alert that another evaluates: alerts of one name differ in that.
+    #[serde(default)]
+    pub severity: Option<Severity>,
     /// When the condition last held.
     #[serde(default)]
     pub last_true_at: Option<Timestamp>,
@@ -122,6 +125,9 @@ pub struct AlertInstance {
     /// by that.
     #[serde(default)]
     pub ended_episode: Option<Timestamp>,
+    /// The newest episode that was told to have begun, by its beginning, of such an alert.
+    #[serde(default)]
+    pub told_episode: Option<Timestamp>,
     /// What the last evaluation failed with; `None` after one that worked.
     pub last_error: Option<String>,
     /// What a reader should know: several series were folded to one.
@@ -212,8 +218,10 @@ impl AlertInstance {
             last_value: None,
             last_labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            severity: None,
             last_true_at: None,
             ended_episode: None,
+            told_episode: None,
             last_error: None,
             warning: None,
             last_sample_at: None,

@@ -49,6 +49,9 @@ pub struct Verification {
     pub since: Option<Timestamp>,
     /// Since when it is evaluated false without a break.
     pub false_since: Option<Timestamp>,
+    /// The condition of the rule when it was looked at first: another one proves nothing of what the plan did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// When it was settled.
     pub settled_at: Option<Timestamp>,
     /// Why, in a sentence.
@@ -78,6 +81,23 @@ impl Verification {
             self.settled_at = Some(at);
             self.reason = Some("the plan changed the alert rule itself, so its silence proves nothing".into());
         }
+    }
+
+    /// Holds the rule against what it was at the first look.
+    #[must_use]
+    pub fn of_condition(mut self, condition: String, now: Timestamp) -> Self {
+        if self.status != VerificationStatus::Watching {
+            return self;
+        }
+        match &self.condition {
+            None => self.condition = Some(condition),
+            Some(first) if *first != condition => {
+                let why = "the alert rule was changed while it was watched";
+                return self.settled(VerificationStatus::Inconclusive, now, why);
+            }
+            Some(_) => {}
+        }
+        self
     }
 
     fn settled(mut self, status: VerificationStatus, at: Timestamp, reason: &str) -> Self {
@@ -117,7 +137,7 @@ impl AlertView {
             };
         }
         if rule.is_each() && instance.series.is_none() {
-            let answered = instance.last_error.is_none() && instance.last_sample_at.is_some();
+            let answered = instance.last_error.is_none() && instance.last_sample_at == instance.last_evaluated_at;
             return Self {
                 state: instance.state,
                 state_changed_at: instance.state_changed_at,

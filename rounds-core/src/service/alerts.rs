@@ -88,6 +88,7 @@ impl Alerts<'_> {
             labels: draft.labels,
             annotations: draft.annotations,
             series: draft.series,
+            absent_is_zero: draft.absent_is_zero,
             source: None,
             datasource_id: draft.datasource_id,
             owner_team_id: draft.owner_team_id,
@@ -184,19 +185,20 @@ impl Alerts<'_> {
     /// As [`create`](Self::create), and there is no such rule.
     pub async fn update(&self, who: &Principal, id: AlertRuleId, draft: RuleDraft) -> Result<RuleView, Error> {
         self.may_write(who).await?;
-        self.overwrite(who, id, draft, None).await
+        self.rewrite(who, id, None, |_| Ok(Some(draft.clone()))).await
     }
 
-    /// Changes a rule for whoever may do it: a person who was authorized, or a step that was approved.
-    pub(super) async fn overwrite(
+    /// Changes a rule for whoever may do it: a person who was authorized, or a step that was approved. `to` says what it becomes,
+    /// from what it is at the moment of the change; `None`: it is so already.
+    pub(super) async fn rewrite(
         &self,
         who: &Principal,
         id: AlertRuleId,
-        draft: RuleDraft,
         plan: Option<PlanId>,
+        to: impl Fn(&AlertRule) -> Result<Option<RuleDraft>, Error>,
     ) -> Result<RuleView, Error> {
         self.change(who, id, ("alert_rule.update", plan), |rule: &AlertRule, instance: &AlertInstance, now| {
-            let draft = draft.clone();
+            let Some(draft) = to(rule)? else { return Ok(None) };
             let next = AlertRule {
                 name: draft.name,
                 description: draft.description,
@@ -206,6 +208,7 @@ impl Alerts<'_> {
                 labels: draft.labels,
                 annotations: draft.annotations,
                 series: draft.series,
+                absent_is_zero: draft.absent_is_zero,
                 datasource_id: draft.datasource_id,
                 owner_team_id: draft.owner_team_id,
                 updated_at: now,
@@ -215,10 +218,10 @@ impl Alerts<'_> {
                 // Its interval may be another one.
                 let due = (next.enabled && next.source.is_none()).then_some(now).or(instance.next_evaluation_at);
                 let instance = AlertInstance { next_evaluation_at: due, ..instance.clone() };
-                return (next, Evaluation { instance, history: None }, None);
+                return Ok(Some((next, Evaluation { instance, history: None }, None)));
             }
             let evaluation = reset(&next, instance, now);
-            (next, evaluation, Some(reset as End))
+            Ok(Some((next, evaluation, Some(reset as End))))
         })
         .await
     }
@@ -236,7 +239,7 @@ impl Alerts<'_> {
                 true => (enable(&next, instance, now), None),
                 false => (disable(&next, instance, now), Some(disable as End)),
             };
-            (next, evaluation, end)
+            Ok(Some((next, evaluation, end)))
         })
         .await
     }
@@ -298,6 +301,7 @@ impl Alerts<'_> {
             labels: rule.labels,
             annotations: rule.annotations,
             series: rule.series,
+            absent_is_zero: rule.absent_is_zero,
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,
         };
@@ -570,7 +574,7 @@ impl Alerts<'_> {
         who: &Principal,
         id: AlertRuleId,
         (action, plan): (&str, Option<PlanId>),
-        change: impl Fn(&AlertRule, &AlertInstance, Timestamp) -> (AlertRule, Evaluation, Option<End>),
+        change: impl Fn(&AlertRule, &AlertInstance, Timestamp) -> Result<Changed, Error>,
     ) -> Result<RuleView, Error> {
         let mut tries = 0;
         loop {
@@ -580,11 +584,16 @@ impl Alerts<'_> {
                 Some(found) => (found.value, Some(found.version)),
                 None => (AlertInstance::new(&found.value, now), None),
             };
-            let (rule, mut evaluation, end) = change(&found.value, &instance, now);
-            if let Some(source) = found.value.source.as_deref().filter(|_| !rule.watches_the_same(&found.value)) {
+            let Some((rule, mut evaluation, end)) = change(&found.value, &instance, now)? else {
+                return self.get_changed(found.value, instance).await;
+            };
+            let own = &found.value;
+            let theirs = |one: &AlertRule| (one.name.clone(), one.severity, one.annotations.clone());
+            let is_theirs = !rule.watches_the_same(own) || theirs(&rule) != theirs(own);
+            if let Some(source) = own.source.as_deref().filter(|_| is_theirs) {
                 return Err(Error::Invalid(format!(
-                    "{source} evaluates this rule: its condition, datasource and series are changed there; description, \
-                     severity, labels, owner and whether it is on are accepted here"
+                    "{source} evaluates this rule: its name, condition, severity, annotations and datasource are said there; \
+                     description, labels, owner team and whether it is on are accepted here"
                 )));
             }
             self.check(&rule).await?;
@@ -695,6 +704,9 @@ impl Alerts<'_> {
         self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, name, data)
     }
 }
+
+/// What a rule and its instance become, and how its label sets end; `None`: nothing is to be changed.
+type Changed = Option<(AlertRule, Evaluation, Option<End>)>;
 
 /// How the label sets of a rule end when a person changes it.
 type End = fn(&AlertRule, &AlertInstance, Timestamp) -> Evaluation;

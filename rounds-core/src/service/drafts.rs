@@ -133,6 +133,9 @@ pub struct RuleDraft {
     /// label set).
     #[serde(default)]
     pub series: SeriesMode,
+    /// With `each`: whether a label set that the query no longer answers counts as 0 instead of being without data.
+    #[serde(default)]
+    pub absent_is_zero: bool,
     /// The datasource; absent: the organisation's default.
     #[serde(default)]
     pub datasource_id: Option<ConnectorId>,
@@ -165,6 +168,7 @@ impl RuleDraft {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             series: SeriesMode::First,
+            absent_is_zero: false,
             datasource_id: None,
             owner_team_id: None,
         }
@@ -225,6 +229,7 @@ impl From<&AlertRule> for RuleDraft {
             labels: rule.labels.clone(),
             annotations: rule.annotations.clone(),
             series: rule.series,
+            absent_is_zero: rule.absent_is_zero,
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,
         }

@@ -88,7 +88,12 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 async fn refresh(shared: &Shared) -> Result<(), StoreError> {
     let query = ListQuery { statuses: vec!["enabled".into()], ..ListQuery::new(RecordKind::AlertRule) };
     let rules: Vec<Versioned<AlertRule>> = shared.store.all(query).await?;
-    let instances: Vec<Versioned<AlertInstance>> = shared.store.all(ListQuery::new(RecordKind::AlertInstance)).await?;
+    // Label sets are none of them.
+    let of_rules = ListQuery {
+        statuses: AlertState::ALL.iter().map(|state| state.as_str().to_owned()).collect(),
+        ..ListQuery::new(RecordKind::AlertInstance)
+    };
+    let instances: Vec<Versioned<AlertInstance>> = shared.store.all(of_rules).await?;
     let known: HashMap<AlertRuleId, Versioned<AlertInstance>> = instances
         .into_iter()
         .filter(|found| found.value.series.is_none())
@@ -185,7 +190,7 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
         return Ok(shared.store.release(lease).await?);
     };
     if asked.source.is_some() {
-        return super::intake::overdue(shared, &asked, lease).await;
+        return super::intake::overdue(shared, asked.id, Some(lease)).await;
     }
     let started = shared.now();
     if let Some(due) = claimed.next_evaluation_at {
@@ -222,9 +227,15 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
                 most: shared.settings.series_per_rule,
                 no_data_intervals: shared.settings.no_data_intervals,
                 // Until whoever verifies a plan by it is done.
+                partial: false,
                 followed: shared.settings.verification_deadline * 2 + shared.settings.verification_stable,
             };
-            let next = evaluate_each(&current.value, &found.value, &before, seen.clone(), now, limits);
+            let (samples, partial) = match seen.clone() {
+                Ok(seen) => (Ok(seen.samples), seen.partial),
+                Err(error) => (Err(error), false),
+            };
+            let limits = SeriesLimits { partial, ..limits };
+            let next = evaluate_each(&current.value, &found.value, &before, samples, now, limits);
             let silences = series::silences(shared, &current.value, next.matters()).await?;
             let (commit, whole) = series::evaluated(shared, &current.value, &silences, &known, next);
             let commit = commit.update(whole, found.version).expect(rule_key, current.version).releasing(lease);
@@ -264,10 +275,18 @@ async fn superseded(shared: &Shared, asked: &AlertRule, mut wakes: broadcast::Re
     }
 }
 
+/// What a datasource answered.
+#[derive(Clone)]
+struct Seen {
+    samples: Vec<Sample>,
+    /// Whether it left something out.
+    partial: bool,
+}
+
 /// What an answer is for a rule that has one alert: its first series in label order.
-fn folded(seen: &Result<Vec<Sample>, String>) -> Observation {
+fn folded(seen: &Result<Seen, String>) -> Observation {
     let samples = match seen {
-        Ok(samples) => samples,
+        Ok(seen) => &seen.samples,
         Err(error) => return Observation::Failed(error.clone()),
     };
     match samples.iter().min_by(|a, b| a.labels.cmp(&b.labels)) {
@@ -279,7 +298,7 @@ fn folded(seen: &Result<Vec<Sample>, String>) -> Observation {
 }
 
 /// Asks the datasource; every failure is an observation.
-async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Result<Vec<Sample>, String> {
+async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Result<Seen, String> {
     let live = match shared.live.datasource(shared.store.as_ref(), &rule.org_id, rule.datasource_id).await {
         Ok(live) => live,
         Err(error) => return Err(error.to_string()),
@@ -295,7 +314,8 @@ async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Result<V
         Ok(Ok(answer)) => {
             let sample =
                 |series: Series| series.points.last().map(|point| Sample { value: point.value, labels: series.labels });
-            Ok(answer.series.into_iter().filter_map(sample).collect())
+            let partial = answer.truncated;
+            Ok(Seen { samples: answer.series.into_iter().filter_map(sample).collect(), partial })
         }
     }
 }
@@ -414,7 +434,7 @@ fn told(
     };
     let mut notice = shared.notice(&rule.org_id, (about, version), kind, key, title, body(rule, instance), link);
     notice.notice.about = Some(episode);
-    notice.notice.severity = rule.severity.to_string();
+    notice.notice.severity = instance.severity.unwrap_or(rule.severity).to_string();
     notice.notice.labels = rule.labels_with(&instance.last_labels);
     if kind == NoticeKind::AlertFiring {
         notice.lasts =

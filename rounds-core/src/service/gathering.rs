@@ -25,6 +25,8 @@ use crate::time::{Timestamp, after_ms};
 /// The group of a notice, as a text of bounded length.
 fn group(routing: &Routing, one: &OutboxNotice) -> String {
     match routing.group(&one.notice.topic()) {
+        // The page of the rule or plan: label sets of one rule share it.
+        None if one.notice.link.starts_with('/') => format!("about{}", one.notice.link),
         None => one.about.map_or_else(|| one.notice.idempotency_key.clone(), |about| format!("about/{about}")),
         Some(values) => {
             let mut hash = Sha256::new();

@@ -10,19 +10,22 @@ use super::alerts::Alerts;
 use super::error::Error;
 use super::series::{self, Changes};
 use super::shared::Shared;
-use crate::access::{Action, Principal, Scope};
+use crate::access::{Action, Denied, Principal, Scope};
 use crate::alert::{
     AlertInstance, AlertRule, AlertState, Condition, Evaluation, Notified, Operator, RESOLVED_KEPT, SeriesMode,
-    Severity, notified, summarize, unheard,
+    notified, summarize, unheard,
 };
 use crate::audit::{AuditEntry, Outcome};
 use crate::id::AlertRuleId;
 use crate::ports::EventSubject;
-use crate::ports::store::{Commit, Key, Lease, RecordKind, StoreExt, Versioned};
-use crate::time::{Timestamp, after_ms};
+use crate::ports::store::{Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
+use crate::time::{Timestamp, after_ms, elapsed};
 
-/// The most alerts of one message.
+/// The most alerts of one message that are taken.
 pub const RECEIVED_MAX: usize = 1_000;
+
+/// The most names of alerts, and so rules, of one source.
+pub const SOURCE_RULES_MAX: usize = 1_000;
 
 /// One alert, as its source tells of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +36,6 @@ pub struct ExternalAlert {
     pub fingerprint: String,
     /// What is said of it.
     pub notified: Notified,
-    /// How bad it is.
-    pub severity: Severity,
     /// What its source asks, in PromQL or in its own words; empty when it does not say.
     pub query: String,
 }
@@ -53,6 +54,9 @@ pub struct Received {
     pub ignored: Vec<(String, String)>,
 }
 
+/// How often a notice is taken anew because another was faster.
+const TRIES: u32 = 16;
+
 /// What one alert of a message led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
@@ -66,10 +70,15 @@ impl Alerts<'_> {
     /// it counts once. An alert that cannot be taken is named in the answer and keeps none of the others.
     ///
     /// # Errors
-    /// `alerts:receive` is missing, the source's name does not hold, there are more than [`RECEIVED_MAX`] alerts, or the store
-    /// failed: then the sender should send all of it again.
+    /// `alerts:receive` is missing, whoever sends is an agent (it would make the alerts that it then investigates), the source's
+    /// name does not hold, or the store failed or is too busy: then the sender should send all of it again.
     pub async fn receive(&self, who: &Principal, source: &str, alerts: &[ExternalAlert]) -> Result<Received, Error> {
-        self.shared.authorize(who, Action::AlertsReceive, &[Scope::all("alerts")]).await?;
+        let scope = Scope::all("alerts");
+        if who.is_agent {
+            let login = who.login.clone();
+            return Err(Denied::AgentsNeverDecide { login, action: Action::AlertsReceive, scope }.into());
+        }
+        self.shared.authorize(who, Action::AlertsReceive, &[scope]).await?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if source.is_empty() || source.len() > 64 || !source.chars().all(plain) {
             let found: String = source.chars().take(80).collect();
@@ -77,12 +86,13 @@ impl Alerts<'_> {
                 "source: found {found:?}; 1 to 64 letters, digits, `-`, `_` and `.` are accepted"
             )));
         }
-        if alerts.len() > RECEIVED_MAX {
-            let found = alerts.len();
-            return Err(Error::Invalid(format!("found {found} alerts; at most {RECEIVED_MAX} are accepted at a time")));
-        }
         let mut received = Received::default();
-        for alert in alerts {
+        // Who cannot be told to send less sends it again for ever, so what can be taken is.
+        for alert in alerts.iter().skip(RECEIVED_MAX) {
+            let why = format!("more than {RECEIVED_MAX} alerts in one message: group them, or set max_alerts");
+            received.ignored.push((alert.fingerprint.chars().take(128).collect(), why));
+        }
+        for alert in alerts.iter().take(RECEIVED_MAX) {
             match self.take(who, source, alert).await {
                 Ok(Taken::Fired) => received.fired += 1,
                 Ok(Taken::Resolved) => received.resolved += 1,
@@ -125,7 +135,13 @@ impl Alerts<'_> {
             match self.shared.settle(commit, &mut tries).await {
                 Ok(true) => return Ok(taken),
                 // Another notice of the same rule was faster.
-                Ok(false) | Err(Error::Conflict { code: "name_taken", .. }) => {}
+                Ok(false) => {}
+                Err(Error::Conflict { code: "name_taken", .. }) if tries < TRIES => tries += 1,
+                Err(Error::Conflict { .. }) => {
+                    return Err(Error::Store(StoreError::Unavailable {
+                        message: "too many notices of this rule at once".into(),
+                    }));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -153,10 +169,11 @@ impl Alerts<'_> {
                 keep_firing_for_sec: 0,
             },
             evaluation_interval_sec: 60,
-            severity: alert.severity,
+            severity: alert.notified.severity,
             labels: BTreeMap::from([("alertname".to_owned(), alert.name.clone())]),
             annotations: BTreeMap::new(),
             series: SeriesMode::Each,
+            absent_is_zero: false,
             source: Some(source.to_owned()),
             datasource_id: None,
             owner_team_id: None,
@@ -166,6 +183,14 @@ impl Alerts<'_> {
             updated_at: now,
         };
         rule.validate().map_err(|error| Error::Invalid(error.to_string()))?;
+        let of_org = ListQuery { org: Some(who.org_id.clone()), ..ListQuery::new(RecordKind::AlertRule) };
+        let rules: Vec<Versioned<AlertRule>> = self.shared.store.all(of_org).await?;
+        if rules.iter().filter(|known| known.value.source.as_deref() == Some(source)).count() >= SOURCE_RULES_MAX {
+            return Err(Error::Invalid(format!(
+                "{source} has {SOURCE_RULES_MAX} rules here, and no more are made: an alertname is no place for a value; delete \
+                 rules that are over"
+            )));
+        }
         let target = ("alert_rule", rule.id.to_string());
         let entry = AuditEntry::new(now, &rule.org_id, &who.actor(), "alert_rule.create", target, Outcome::Success)
             .with("name", rule.name.clone())
@@ -189,6 +214,8 @@ impl Alerts<'_> {
         let shared = self.shared;
         let rule = &known.value;
         let now = shared.now();
+        // First: what it is committed with was read after it, so nobody's label set is left out of the summary.
+        let whole = shared.store.instance_of(rule.id).await?;
         let series = series::of_rule(shared, rule.id).await?;
         let own = series.iter().find(|one| one.value.series.as_deref() == Some(alert.fingerprint.as_str()));
         let before = match own {
@@ -219,7 +246,7 @@ impl Alerts<'_> {
         all.push(after);
         let investigation = changes.investigation;
         let mut commit = changes.commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), known.version);
-        commit = match shared.store.instance_of(rule.id).await? {
+        commit = match whole {
             Some(mut whole) => {
                 whole.value.last_sample_at = Some(now);
                 sum_up(shared, &mut whole.value, &all, now);
@@ -252,7 +279,8 @@ fn ends_and_begins(
         Some(_) => Taken::Resolved,
     };
     if what(&first) == Taken::Resolved && !seen.resolved {
-        let between = changes.pass(first, version + 1);
+        // Before what begins, and after all that was.
+        let between = changes.pass(first, version);
         if let Some(second) = notified(rule, &between, seen, now) {
             return (what(&second), second);
         }
@@ -267,46 +295,86 @@ fn sum_up(shared: &Shared, whole: &mut AlertInstance, series: &[AlertInstance], 
     whole.last_evaluated_at = Some(now);
     let stale = super::shared::millis(shared.settings.external_alert_stale);
     let kept = super::shared::millis(RESOLVED_KEPT);
+    let most = shared.settings.series_per_rule;
+    let firing = series.iter().filter(|one| one.state == AlertState::Firing).count();
+    whole.warning = (firing >= most).then(|| {
+        format!(
+            "{firing} alerts of this name fire, and no more are taken: group them at their source, or raise the setting"
+        )
+    });
     whole.next_evaluation_at = series
         .iter()
         .map(|one| match one.state {
+            // Its silence may be over long before its source says anything again.
+            AlertState::Firing if one.silenced => after_ms(now, SILENCE_LOOK_MS),
             AlertState::Firing => after_ms(one.last_sample_at.unwrap_or(one.state_changed_at), stale),
             _ => after_ms(one.state_changed_at, kept),
         })
         .min();
 }
 
-/// What is due of a rule that another evaluates: alerts of which nothing was heard for too long are over, and those that are over
-/// for long are forgotten.
-pub(crate) async fn overdue(shared: &Shared, rule: &AlertRule, lease: &Lease) -> Result<(), Error> {
+/// How often it is looked whether the silence over an alert has ended.
+const SILENCE_LOOK_MS: u64 = 60_000;
+
+/// What is due of the rules that others evaluate, where no evaluator looks.
+pub(crate) async fn sweep(shared: &Shared) -> Result<(), Error> {
+    let due = ListQuery {
+        due_by: Some(shared.now()),
+        statuses: AlertState::ALL.iter().map(|state| state.as_str().to_owned()).collect(),
+        ..ListQuery::new(RecordKind::AlertInstance)
+    };
+    let due: Vec<Versioned<AlertInstance>> = shared.store.all(due).await?;
+    for found in due {
+        let rule = shared.store.rule(found.value.rule_id).await?;
+        if rule.is_some_and(|rule| rule.value.source.is_some()) {
+            overdue(shared, found.value.rule_id, None).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is due of a rule that another evaluates: alerts of which nothing was heard for too long are over, those whose silence
+/// ended are told, and those that are over for long are forgotten.
+pub(crate) async fn overdue(shared: &Shared, id: AlertRuleId, lease: Option<&Lease>) -> Result<(), Error> {
     let mut tries = 0;
     loop {
-        let (current, whole) = (shared.store.rule(rule.id).await?, shared.store.instance_of(rule.id).await?);
-        let (Some(current), Some(whole)) = (current, whole) else { return Ok(shared.store.release(lease).await?) };
+        let (current, whole) = (shared.store.rule(id).await?, shared.store.instance_of(id).await?);
+        let (Some(current), Some(whole)) = (current, whole) else {
+            return match lease {
+                Some(lease) => Ok(shared.store.release(lease).await?),
+                None => Ok(()),
+            };
+        };
         let rule = &current.value;
         let now = shared.now();
         let known = series::of_rule(shared, rule.id).await?;
         let silences = series::silences(shared, rule, true).await?;
+        let covered =
+            |one: &AlertInstance| silences.iter().any(|silence| silence.value.covers(rule, &one.last_labels, now));
         let mut changes = Changes::new(shared, rule, &silences);
         let mut left = Vec::new();
         for Versioned { value, version } in known {
-            let forgotten =
-                value.state != AlertState::Firing && crate::time::elapsed(value.state_changed_at, now) >= RESOLVED_KEPT;
+            let forgotten = value.state != AlertState::Firing && elapsed(value.state_changed_at, now) >= RESOLVED_KEPT;
             if let Some(ended) = unheard(rule, &value, shared.settings.external_alert_stale, now) {
                 left.push(changes.change(ended, version));
             } else if forgotten {
                 changes.end(Evaluation { instance: value, history: None }, version);
+            } else if value.state == AlertState::Firing && value.silenced && !covered(&value) {
+                left.push(changes.change(Evaluation { instance: value, history: None }, version));
             } else {
                 left.push(value);
             }
         }
         let mut next = whole.value;
         sum_up(shared, &mut next, &left, now);
-        let commit = changes
+        next.investigation_id = changes.investigation.or(next.investigation_id);
+        let mut commit = changes
             .commit
             .update(next, whole.version)
-            .expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), current.version)
-            .releasing(lease);
+            .expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), current.version);
+        if let Some(lease) = lease {
+            commit = commit.releasing(lease);
+        }
         if shared.settle(commit, &mut tries).await? {
             return Ok(());
         }

@@ -77,25 +77,27 @@ async fn set(
 ) -> Result<(), Error> {
     let RuleWrite::Set { to, from } = write else { return Ok(()) };
     let by = approver(shared, org, step).await?;
-    let found = shared.store.rule(id).await?.filter(|found| found.value.org_id == *org);
-    let rule = found.ok_or_else(|| Error::not_found("alert rule", id))?.value;
-    let now = to.now(&rule);
-    if now == *to {
-        return Ok(());
-    }
-    if now != *from {
-        return Err(Error::Invalid(format!(
-            "the rule is set to {} now, and the plan was made for {}: propose again",
-            json!(now),
-            json!(from)
-        )));
-    }
-    let mut draft = RuleDraft::from(&rule);
-    let condition = &mut draft.condition;
-    condition.threshold = to.threshold.unwrap_or(condition.threshold);
-    condition.for_duration_sec = to.for_duration_sec.unwrap_or(condition.for_duration_sec);
-    condition.keep_firing_for_sec = to.keep_firing_for_sec.unwrap_or(condition.keep_firing_for_sec);
-    Alerts { shared }.overwrite(&by, id, draft, Some(step.plan_id())).await?;
+    // On the rule as it is at the moment of the change, however often somebody else is faster.
+    let change = |rule: &AlertRule| {
+        let now = to.now(rule);
+        if now == *to {
+            return Ok(None);
+        }
+        if now != *from {
+            return Err(Error::Invalid(format!(
+                "the rule is set to {} now, and the plan was made for {}: propose again",
+                json!(now),
+                json!(from)
+            )));
+        }
+        let mut draft = RuleDraft::from(rule);
+        let condition = &mut draft.condition;
+        condition.threshold = to.threshold.unwrap_or(condition.threshold);
+        condition.for_duration_sec = to.for_duration_sec.unwrap_or(condition.for_duration_sec);
+        condition.keep_firing_for_sec = to.keep_firing_for_sec.unwrap_or(condition.keep_firing_for_sec);
+        Ok(Some(draft))
+    };
+    Alerts { shared }.rewrite(&by, id, Some(step.plan_id()), change).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes;
 use super::error::Error;
+use super::intake;
 use super::plans::follow_up;
 use super::shared::Shared;
 use crate::access::Actor;
@@ -22,6 +23,11 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         if let Err(error) = sweep(&shared, &worker, &stop).await {
             tracing::warn!(%error, "expired plans could not be swept; trying again");
+        }
+        if !shared.settings.alert_evaluator
+            && let Err(error) = intake::sweep(&shared).await
+        {
+            tracing::warn!(%error, "alerts that others evaluate could not be looked after; trying again");
         }
         if let Err(error) = changes::forget(&shared).await {
             tracing::warn!(%error, "old changes could not be forgotten; trying again");

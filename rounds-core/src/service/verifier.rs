@@ -10,6 +10,9 @@ use super::shared::{Shared, millis};
 use crate::plan::{AlertView, Plan, PlanStatus, VerificationStatus, verify};
 use crate::ports::store::{Commit, ListQuery, RecordKind, StoreError, StoreExt as _, Versioned};
 
+/// How long an alert that another evaluates must stay over.
+const EXTERNAL_STABLE_MS: u64 = 600_000;
+
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut wakes = shared.store.wakes();
     loop {
@@ -37,14 +40,24 @@ async fn look(shared: &Shared) -> Result<(), Error> {
         .await?;
     for found in watched {
         let mut next = found.value.clone();
-        let stable_ms = millis(shared.settings.verification_stable);
+        let mut stable_ms = millis(shared.settings.verification_stable);
         let mut deadline_ms = millis(shared.settings.verification_deadline);
         let alert = shared.alert_of(&next).await?.map(|(rule, instance)| {
             // A rule that is asked seldom needs the time for the samples that settle it.
             let samples_ms = millis(rule.interval()).saturating_mul(3);
             deadline_ms = deadline_ms.max(stable_ms.saturating_add(samples_ms));
-            AlertView::at(&rule, &instance, shared.now())
+            if rule.source.is_some() {
+                // Its source says at the earliest after its group interval that it fires again: Alertmanager's is 5 min.
+                stable_ms = stable_ms.max(EXTERNAL_STABLE_MS);
+                deadline_ms = deadline_ms.max(stable_ms.saturating_mul(2));
+            }
+            let condition = serde_json::json!([rule.condition, rule.datasource_id, rule.series]).to_string();
+            (AlertView::at(&rule, &instance, shared.now()), condition)
         });
+        let (alert, condition) = alert.unzip();
+        if let Some(condition) = condition {
+            next.verification = next.verification.of_condition(condition, shared.now());
+        }
         next.verification = verify(&next.verification, alert.as_ref(), shared.now(), stable_ms, deadline_ms);
         if next.verification == found.value.verification {
             continue;

@@ -18,6 +18,7 @@ const NO_DATA: u32 = 3;
 fn rule(for_duration_sec: u64) -> AlertRule {
     AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),

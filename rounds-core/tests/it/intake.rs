@@ -27,8 +27,8 @@ fn alert(fingerprint: &str, starts: u64, resolved: bool) -> ExternalAlert {
             labels: BTreeMap::from([("alertname".into(), "HighErrorRate".into()), ("pod".into(), fingerprint.into())]),
             annotations: BTreeMap::from([("summary".into(), "too many errors".into())]),
             value: None,
+            severity: Severity::Critical,
         },
-        severity: Severity::Critical,
         query: "rate(errors[5m]) > 1".into(),
     }
 }
@@ -45,6 +45,11 @@ async fn detective(settings: Settings) -> World {
 
 async fn told(world: &World, alerts: &[ExternalAlert]) -> Received {
     world.rounds.alerts().receive(&world.editor, "alertmanager", alerts).await.unwrap()
+}
+
+/// What the channel was told of alerts that fire.
+fn firing(world: &World) -> Vec<rounds_core::ports::Notice> {
+    lock(&world.channel.told).iter().filter(|notice| notice.kind == NoticeKind::AlertFiring).cloned().collect()
 }
 
 async fn rule(world: &World) -> RuleView {
@@ -86,25 +91,85 @@ async fn a_fired_external_alert_goes_the_whole_line_and_its_end_verifies_the_pla
 async fn a_notice_counts_once_however_often_and_late_it_comes() {
     let world = detective(Settings::default()).await;
     let _running = world.start();
-    let firing = alert("a", 10, false);
+    let firing = alert("a", 100, false);
     told(&world, &[firing.clone(), firing.clone()]).await;
     assert_eq!(told(&world, std::slice::from_ref(&firing)).await.unchanged, 1);
-    // An earlier start of what fires is another sender's view of the same.
-    assert_eq!(told(&world, &[alert("a", 5, false)]).await.unchanged, 1);
-    // The end of something else ends nothing.
-    assert_eq!(told(&world, &[alert("a", 5, true)]).await.unchanged, 1);
+    // Whoever merges several senders says the earliest start; and replicas see it begin a moment apart.
+    assert_eq!(told(&world, &[alert("a", 95, false), alert("a", 130, false)]).await.unchanged, 2);
     assert_eq!(rule(&world).await.state(), AlertState::Firing);
-    assert_eq!(told(&world, &[alert("a", 10, true)]).await.resolved, 1);
+    assert_eq!(told(&world, &[alert("a", 95, true)]).await.resolved, 1);
     // Late repeats of what is over wake nothing.
-    assert_eq!(told(&world, &[firing, alert("a", 10, true), alert("a", 5, false)]).await.unchanged, 3);
+    assert_eq!(told(&world, &[firing, alert("a", 130, true), alert("a", 95, false)]).await.unchanged, 3);
     assert_eq!(rule(&world).await.state(), AlertState::Resolved);
     world.investigated().await;
     pass(secs(600)).await;
     assert_eq!(world.investigations().await.len(), 1);
     // Of what nobody knew, the end is no news.
-    let unknown = ExternalAlert { name: "Other".into(), ..alert("b", 10, true) };
+    let unknown = ExternalAlert { name: "Other".into(), ..alert("b", 100, true) };
     assert_eq!(told(&world, &[unknown]).await.unchanged, 1);
     rule(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_overtakes_its_beginning_is_remembered() {
+    let world = detective(Settings::default()).await;
+    told(&world, &[alert("a", 10, false)]).await;
+    assert_eq!(told(&world, &[alert("b", 20, true)]).await.unchanged, 1);
+    assert_eq!(told(&world, &[alert("b", 20, false)]).await.unchanged, 1, "it is over");
+    // The end of a later episode of what fires ends it, and the late beginning wakes nothing.
+    assert_eq!(told(&world, &[alert("a", 500, true)]).await.resolved, 1);
+    assert_eq!(told(&world, &[alert("a", 500, false)]).await.unchanged, 1);
+    assert_eq!(told(&world, &[alert("a", 600, false)]).await.fired, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_was_not_heard_of_for_long_fires_again_when_it_is_told_again() {
+    let settings = Settings { external_alert_stale: secs(3600), alert_evaluator: false, ..Settings::default() };
+    let world = detective(settings).await;
+    let _running = world.start();
+    told(&world, &[alert("a", 10, false)]).await;
+    // Also where nothing is evaluated.
+    until("it ends unheard", async || rule(&world).await.state() == AlertState::Resolved).await;
+    assert_eq!(told(&world, &[alert("a", 10, false)]).await.fired, 1);
+    until("it is investigated anew", async || world.investigations().await.len() == 2).await;
+    assert_eq!(told(&world, &[alert("a", 10, false)]).await.unchanged, 1);
+    assert_eq!(told(&world, &[alert("a", 10, true)]).await.resolved, 1);
+    assert_eq!(told(&world, &[alert("a", 10, false)]).await.unchanged, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_alert_is_as_bad_as_its_own_notice_says() {
+    let world = detective(Settings::default()).await;
+    let _running = world.start();
+    let mut warning = alert("a", 10, false);
+    warning.notified.severity = Severity::Warning;
+    told(&world, &[warning, alert("b", 10, false)]).await;
+    until("both are told", async || firing(&world).len() == 2).await;
+    let mut severities: Vec<_> = firing(&world).into_iter().map(|notice| notice.severity).collect();
+    severities.sort_unstable();
+    assert_eq!(severities, ["critical", "warning"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_its_silence_an_external_alert_is_told_without_another_notice() {
+    let world = detective(Settings::default()).await;
+    let _running = world.start();
+    let matchers = BTreeMap::from([("pod".to_owned(), "a".to_owned())]);
+    let ends_at = later(world.now(), secs(600));
+    let silence = SilenceDraft { rule_id: None, matchers, comment: String::new(), starts_at: None, ends_at };
+    world.rounds.alerts().silence(&world.editor, silence).await.unwrap();
+    told(&world, &[alert("a", 10, false)]).await;
+    pass(secs(590)).await;
+    assert!(firing(&world).is_empty());
+    pass(secs(120)).await;
+    assert_eq!(firing(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_makes_no_alerts_that_it_would_then_investigate() {
+    let world = detective(Settings::default()).await;
+    let denied = world.rounds.alerts().receive(&world.agent, "alertmanager", &[alert("a", 10, false)]).await;
+    assert!(matches!(denied, Err(Error::Denied(_))), "{denied:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,6 +252,8 @@ async fn what_its_source_says_of_a_rule_is_not_changed_here_and_the_rest_is() {
     draft.description = "ask the shop team".into();
     let changed = world.rounds.alerts().update(&world.editor, found.id, draft.clone()).await.unwrap();
     assert_eq!((changed.rule.description.as_str(), changed.state()), ("ask the shop team", AlertState::Firing));
+    let renamed = RuleDraft { name: "another".into(), ..draft.clone() };
+    assert!(world.rounds.alerts().update(&world.editor, found.id, renamed).await.is_err());
     draft.condition.threshold = 7.0;
     let refused = world.rounds.alerts().update(&world.editor, found.id, draft).await.unwrap_err().to_string();
     assert!(refused.contains("alertmanager evaluates this rule"), "{refused}");

@@ -226,3 +226,46 @@ async fn an_alert_keeps_firing_for_as_long_as_its_rule_says() {
     pass(secs(30)).await;
     assert_eq!(world.alert(rule.id).await.state, AlertState::Resolved);
 }
+
+#[tokio::test(start_paused = true)]
+async fn with_absent_is_zero_a_label_set_that_is_gone_is_over_at_once() {
+    let world = World::new().await;
+    let _running = world.start();
+    world.errors.fake.set_series(pods(&[("a", 1.0), ("b", 1.0)]));
+    let rule = world.rule("errors", json!({ "series": "each", "absentIsZero": true })).await;
+    until("both fire", async || states(&world, rule.id).await.len() == 2).await;
+    world.errors.fake.set_series(pods(&[("a", 1.0)]));
+    pass(secs(15)).await;
+    assert_eq!(states(&world, rule.id).await, are(&[("a", AlertState::Firing), ("b", AlertState::Resolved)]));
+    let history = world.rounds.alerts().history(&world.viewer, rule.id, 1).await.unwrap();
+    assert_eq!(history[0].reason, Reason::Condition);
+    world.errors.fake.set_series(Vec::new());
+    pass(secs(15)).await;
+    assert_eq!(world.alert(rule.id).await.state, AlertState::Resolved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_is_changed_while_it_is_watched_says_nothing_of_the_plan() {
+    let world = World::built(Settings::default(), |builder| {
+        builder.investigator(std::sync::Arc::new(Detective::new([Does::Proposes(vec!["restart app/web"]), Does::Errs])))
+    })
+    .await;
+    world.mint();
+    let _running = world.start();
+    world.errors.set(0.9);
+    let rule = world.rule("errors", json!({})).await;
+    let investigation = world.investigated().await;
+    let plan = world.plan(investigation.plan_id.unwrap()).await;
+    world.let_run(&plan).await;
+    world.settled(plan.id).await;
+    pass(secs(5)).await;
+    let mut loose = rule_draft("errors", json!({}));
+    loose.condition.threshold = 5.0;
+    world.rounds.alerts().update(&world.editor, rule.id, loose).await.unwrap();
+    let verified = eventually("it is settled", async || {
+        let verification = world.plan(plan.id).await.verification;
+        (verification.status != VerificationStatus::Watching).then_some(verification.status)
+    })
+    .await;
+    assert_eq!(verified, VerificationStatus::Inconclusive);
+}

@@ -53,6 +53,7 @@ impl Watched {
     fn new() -> Self {
         let rule = AlertRule {
             series: Default::default(),
+            absent_is_zero: false,
             annotations: Default::default(),
             source: None,
             id: AlertRuleId::new(),

@@ -153,6 +153,7 @@ pub(crate) fn entry(action: &str) -> AuditEntry {
 pub(crate) fn rule(name: &str) -> AlertRule {
     AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),

@@ -6,10 +6,11 @@
 //!
 //! Sources: Alertmanager's webhook payload, version 4; Grafana's webhook contact point, version 1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use rounds_core::alert::{Notified, Severity};
 use rounds_core::service::{ExternalAlert, Received};
@@ -20,8 +21,11 @@ use url::Url;
 use super::{Api, Op};
 use crate::auth::Who;
 use crate::error::ApiError;
-use crate::extract::{Body, Params};
+use crate::extract::Params;
 use crate::state::AppState;
+
+/// A group of thousands of alerts with their annotations.
+const LARGEST: usize = 16 * 1024 * 1024;
 
 pub(super) fn routes(api: Api) -> Api {
     api.at(
@@ -120,18 +124,28 @@ async fn alertmanager(
     state: State<AppState>,
     who: Who,
     Params(source): Params<Source>,
-    Body(payload): Body<Payload>,
+    request: Request,
 ) -> Result<Json<Taken>, ApiError> {
-    receive(state, who, source.source.as_deref().unwrap_or("alertmanager"), "4", payload).await
+    receive(state, who, source.source.as_deref().unwrap_or("alertmanager"), "4", read(request).await?).await
 }
 
 async fn grafana(
     state: State<AppState>,
     who: Who,
     Params(source): Params<Source>,
-    Body(payload): Body<Payload>,
+    request: Request,
 ) -> Result<Json<Taken>, ApiError> {
-    receive(state, who, source.source.as_deref().unwrap_or("grafana"), "1", payload).await
+    receive(state, who, source.source.as_deref().unwrap_or("grafana"), "1", read(request).await?).await
+}
+
+/// Reads a notice. Its sender drops what is refused for its size, so there is room for a group of thousands.
+async fn read(request: Request) -> Result<Payload, ApiError> {
+    let body = axum::body::to_bytes(request.into_body(), LARGEST).await.map_err(|_| {
+        let message =
+            format!("the body could not be read to its end, or is larger than {LARGEST} bytes: group the alerts");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    })?;
+    serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(format!("the body does not hold: {error}")))
 }
 
 async fn receive(
@@ -145,6 +159,7 @@ async fn receive(
         let found: String = payload.version.chars().take(20).collect();
         return Err(ApiError::bad_request(format!("version: found `{found}`; `{version}` is accepted")));
     }
+    let mut warnings = unknown_severities(&payload.alerts);
     let alerts: Vec<ExternalAlert> = payload.alerts.into_iter().map(external).collect();
     let Received { fired, resolved, unchanged, ignored, .. } =
         state.rounds.alerts().receive(&who.principal, source, &alerts).await?;
@@ -154,13 +169,25 @@ async fn receive(
     if let Some(warning) = &left_out {
         tracing::warn!(source, %warning, "a notice is not complete");
     }
+    warnings.extend(left_out);
     Ok(Json(Taken {
         fired,
         resolved,
         unchanged,
         ignored: ignored.into_iter().map(|(fingerprint, reason)| Ignored { fingerprint, reason }).collect(),
-        warnings: left_out.into_iter().collect(),
+        warnings,
     }))
+}
+
+/// The words that are taken for a warning, because nobody knows them here.
+fn unknown_severities(alerts: &[Alert]) -> Vec<String> {
+    let words = alerts.iter().filter_map(|alert| alert.labels.get("severity"));
+    let unknown: BTreeSet<String> =
+        words.filter(|word| Severity::named(word).is_none()).map(|word| word.chars().take(40).collect()).collect();
+    let said = unknown.into_iter().take(10).map(|word| {
+        format!("severity `{word}` is taken for warning; info, low, medium, warning, high, critical are known")
+    });
+    said.collect()
 }
 
 fn external(alert: Alert) -> ExternalAlert {
@@ -171,7 +198,6 @@ fn external(alert: Alert) -> ExternalAlert {
     ExternalAlert {
         name: alert.labels.get("alertname").cloned().unwrap_or_default(),
         fingerprint: alert.fingerprint,
-        severity: severity.unwrap_or_default(),
         query: asked(&alert.generator_url).unwrap_or_default(),
         notified: Notified {
             starts_at: rounds_core::time::truncate(alert.starts_at),
@@ -179,6 +205,7 @@ fn external(alert: Alert) -> ExternalAlert {
             labels: alert.labels,
             annotations: alert.annotations,
             value,
+            severity: severity.unwrap_or_default(),
         },
     }
 }

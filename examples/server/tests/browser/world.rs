@@ -164,6 +164,7 @@ impl World {
         let draft = RuleDraft {
             annotations: Default::default(),
             series: Default::default(),
+            absent_is_zero: false,
             name: name.into(),
             description: "More than 5 % of requests fail. Orders are lost.".into(),
             condition: Condition {

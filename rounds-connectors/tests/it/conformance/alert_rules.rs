@@ -51,6 +51,7 @@ fn rule(id: AlertRuleId) -> AlertRule {
         labels: Default::default(),
         annotations: Default::default(),
         series: Default::default(),
+        absent_is_zero: false,
         source: None,
         datasource_id: None,
         owner_team_id: None,

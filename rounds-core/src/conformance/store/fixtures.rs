@@ -46,6 +46,7 @@ pub(super) fn other_org() -> OrgId {
 pub(super) fn rule(name: &str) -> AlertRule {
     AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),
@@ -77,6 +78,8 @@ pub(super) fn instance(rule_id: AlertRuleId) -> AlertInstance {
         annotations: BTreeMap::from([("summary".into(), "it is down".into())]),
         last_true_at: Some(at(2)),
         ended_episode: Some(at(1)),
+        told_episode: Some(at(2)),
+        severity: Some(Severity::High),
         id: AlertInstanceId::new(),
         rule_id,
         org_id: org(),

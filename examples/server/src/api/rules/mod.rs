@@ -152,6 +152,7 @@ async fn update(
         "labels": rule.labels,
         "annotations": rule.annotations,
         "series": rule.series,
+        "absentIsZero": rule.absent_is_zero,
         "datasourceId": rule.datasource_id,
         "ownerTeamId": rule.owner_team_id,
     });

@@ -19,6 +19,8 @@ pub(super) struct Split {
     pub(super) operator: Operator,
     pub(super) threshold: f64,
     pub(super) series: SeriesMode,
+    /// Whether a label set that it no longer answers is over: it answers only while it is true.
+    pub(super) absent_is_zero: bool,
     /// How the expression was changed, for people.
     pub(super) note: Option<String>,
 }
@@ -43,9 +45,9 @@ pub(super) fn split(expr: &str) -> Result<Split, String> {
         return Ok(whole(expr, "it could not be taken apart safely"));
     }
     if is_single(side) {
-        return Ok(Split { query, operator, threshold, series: SeriesMode::First, note: None });
+        return Ok(Split { query, operator, threshold, series: SeriesMode::First, absent_is_zero: false, note: None });
     }
-    Ok(Split { query, operator, threshold, series: SeriesMode::Each, note: None })
+    Ok(Split { query, operator, threshold, series: SeriesMode::Each, absent_is_zero: false, note: None })
 }
 /// True for every label set that the expression answers: `group` makes each of them 1.
 fn whole(expr: &str, why: &str) -> Split {
@@ -55,9 +57,9 @@ fn whole(expr: &str, why: &str) -> Split {
         operator: Operator::Gt,
         threshold: 0.0,
         series: SeriesMode::Each,
+        absent_is_zero: true,
         note: Some(format!(
-            "{why}, so it is asked whole: the value is 1 for each label set that it answers, and one that it no longer answers \
-             ends as a series without data does"
+            "{why}, so it is asked whole: the value is 1 for each label set that it answers, and 0 for the others"
         )),
     }
 }

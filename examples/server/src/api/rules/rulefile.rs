@@ -194,6 +194,7 @@ fn draft(group: &Group, alert: &str, rule: &Rule, warnings: &mut Vec<String>) ->
         labels,
         annotations: rule.annotations.clone(),
         series: condition.series,
+        absent_is_zero: condition.absent_is_zero,
         datasource_id: None,
         owner_team_id: None,
     })

@@ -79,6 +79,7 @@ impl<'de> Deserialize<'de> for PreviewBody {
             "labels",
             "annotations",
             "series",
+            "absentIsZero",
             "ownerTeamId",
             "enabled",
         ];

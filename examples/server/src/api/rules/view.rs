@@ -25,6 +25,8 @@ pub(super) struct RuleView {
     annotations: BTreeMap<String, String>,
     /// `first`: one alert; `each`: one for each label set, in `instances`.
     series: SeriesMode,
+    /// With `each`: whether a label set that the query no longer answers counts as 0.
+    absent_is_zero: bool,
     /// Who evaluates it, when that is not Rounds: the name of the source whose notices say what fires.
     source: Option<String>,
     datasource_id: Option<ConnectorId>,
@@ -123,6 +125,7 @@ impl From<Found> for RuleView {
             labels: rule.labels,
             annotations: rule.annotations,
             series: rule.series,
+            absent_is_zero: rule.absent_is_zero,
             source: rule.source,
             datasource_id: rule.datasource_id,
             owner_team_id: rule.owner_team_id,

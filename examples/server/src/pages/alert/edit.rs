@@ -75,6 +75,11 @@ struct EditPage {
 }
 
 impl EditPage {
+    /// Who evaluates it, when that is not Rounds.
+    fn source(&self) -> Option<&str> {
+        self.rule.as_ref()?.source.as_deref()
+    }
+
     fn action(&self) -> String {
         self.rule.as_ref().map_or_else(|| "/alerts/new".into(), |rule| format!("/alerts/{}/edit", rule.id))
     }
@@ -151,7 +156,12 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
         return render(&cx, Some(rule), fields, Wrong::default(), None).await;
     }
     let mut wrong = Wrong::default();
-    let error = match draft(&fields, &mut wrong) {
+    let typed_draft = match &rule.source {
+        // What its source says is not on the form.
+        Some(_) => of_others(&rule, &fields, &mut wrong),
+        None => draft(&fields, &mut wrong).map(|draft| untouched(draft, &rule, &fields)),
+    };
+    let error = match typed_draft {
         Some(draft) => match save_as(&cx, Some(&rule), draft).await {
             Ok(_) => return Ok(Redirect::to(&format!("/alerts/{id}?done=saved")).into_response()),
             Err(error) => error,
@@ -271,9 +281,30 @@ pub(super) fn draft(fields: &Fields, wrong: &mut Wrong) -> Option<RuleDraft> {
         labels: labels?,
         annotations: annotations?,
         series: if fields.ticked("each") { SeriesMode::Each } else { SeriesMode::First },
+        absent_is_zero: fields.ticked("absentIsZero"),
         datasource_id: datasource_id?,
         owner_team_id: owner_team_id?,
     })
+}
+
+/// A rule that another evaluates, with what is ours to say of it.
+fn of_others(rule: &AlertRule, fields: &Fields, wrong: &mut Wrong) -> Option<RuleDraft> {
+    let labels = wrong.take(pairs("labels", fields.get("labels")));
+    let owner_team_id = wrong.take(fields.id("ownerTeamId"));
+    Some(RuleDraft {
+        description: fields.get("description").replace("\r\n", "\n"),
+        labels: labels?,
+        owner_team_id: owner_team_id?,
+        ..RuleDraft::from(rule)
+    })
+}
+
+/// Annotations that nobody touched stay as they are: the form shows one of several lines as one.
+fn untouched(mut draft: RuleDraft, rule: &AlertRule, fields: &Fields) -> RuleDraft {
+    if fields.get("annotations").replace("\r\n", "\n").trim() == typed(rule).get("annotations").trim() {
+        draft.annotations.clone_from(&rule.annotations);
+    }
+    draft
 }
 
 /// Lines of name=value.
@@ -311,6 +342,7 @@ fn typed(rule: &AlertRule) -> Fields {
         ("severity", rule.severity.to_string()),
         ("labels", lines(&rule.labels)),
         ("annotations", lines(&rule.annotations)),
+        ("absentIsZero", if rule.absent_is_zero { "1".into() } else { String::new() }),
         ("each", if rule.series == SeriesMode::Each { "1".into() } else { String::new() }),
         ("keepFiringForSec", rule.condition.keep_firing_for_sec.to_string()),
         ("datasourceId", rule.datasource_id.map(|id| id.to_string()).unwrap_or_default()),

@@ -33,6 +33,7 @@ pub(super) fn router() -> Pages {
 fn unsaved(cx: &Cx, condition: Condition, datasource_id: Option<ConnectorId>) -> AlertRule {
     AlertRule {
         series: Default::default(),
+        absent_is_zero: false,
         annotations: Default::default(),
         source: None,
         id: AlertRuleId::new(),
