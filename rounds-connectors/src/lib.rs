@@ -7,6 +7,8 @@
 
 mod http;
 mod net;
+#[cfg(any(feature = "kubernetes", feature = "secrets"))]
+mod reads;
 mod remote;
 #[cfg(any(feature = "github", feature = "gitlab"))]
 mod scm;

@@ -25,13 +25,20 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as what the protocol says it is. The error does not quote it.
+    /// The body as what the protocol says it is. The error does not quote it, which serde's own words would.
     ///
     /// # Errors
     /// It is something else.
     pub(crate) fn json<T: DeserializeOwned>(&self, what: &str) -> Result<T, PortError> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            PortError::new(PortErrorKind::Protocol, format!("{what}: the answer is not what was expected: {error}"))
+            let why = match error.classify() {
+                serde_json::error::Category::Data => "another shape",
+                serde_json::error::Category::Eof => "JSON that ends too soon",
+                serde_json::error::Category::Syntax | serde_json::error::Category::Io => "no JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            let message = format!("{what}: the answer is not what was expected: {why}, at line {line} column {column}");
+            PortError::new(PortErrorKind::Protocol, message)
         })
     }
 
@@ -108,5 +115,23 @@ pub(crate) async fn exchange(
             let limit = limit.as_secs_f64();
             Err(sent(PortError::new(PortErrorKind::Timeout, format!("{what}: no complete answer within {limit} s"))))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_12_what_is_wrong_with_an_answer_is_said_without_a_word_of_it() {
+        for (body, why) in [
+            (r#""hunter2-hunter2""#, "another shape, at line 1 column"),
+            (r#""hunter2-hunter2"#, "ends too soon, at line 1 column"),
+            ("hunter2-hunter2", "no JSON, at line 1 column"),
+        ] {
+            let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+            let error = answer.json::<u32>("Forge: reading").unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Repository<'a> {
     pub(super) owner: String,
     pub(super) name: String,
     pub(super) full: String,
+    /// Whether the credential is an App's: of a token of an installation, GitHub always says that it may not push.
+    by_app: bool,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +114,12 @@ impl From<Pull> for Request {
 impl<'a> Repository<'a> {
     pub(super) fn new(session: Session<'a>, full: &str) -> Self {
         let (owner, name) = full.split_once('/').unwrap_or((full, ""));
-        Self { session, owner: owner.into(), name: name.into(), full: full.into() }
+        Self { session, owner: owner.into(), name: name.into(), full: full.into(), by_app: false }
+    }
+
+    /// The same, with the token of an App's installation.
+    pub(super) fn by_app(self, by_app: bool) -> Self {
+        Self { by_app, ..self }
     }
 
     /// A path below the repository's.
@@ -158,9 +165,13 @@ impl Forge for Repository<'_> {
             push: bool,
         }
         let found: Found = self.session.json(Ask::get("reading the repository", self.at(&[]))).await?;
-        let may_push = if found.archived { Some(false) } else { found.permissions.map(|all| all.push) };
+        let told = found.permissions.filter(|_| !self.by_app).map(|all| all.push);
+        let may_push = if found.archived { Some(false) } else { told };
         let said = match (found.archived, may_push) {
             (true, _) => "the repository is archived, so nothing can be pushed",
+            (false, None) if self.by_app => {
+                "the App is installed there; whether it may push, GitHub says when the step asks for its token"
+            }
             (false, Some(true)) => "may push",
             (false, Some(false)) => "may not push",
             (false, None) => "GitHub does not say whether it may push",

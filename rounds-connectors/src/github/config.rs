@@ -26,14 +26,14 @@ pub struct GithubConfig {
     /// The branches that workflows may be dispatched on, as globs: `main`, `release/*`. Empty: none.
     #[serde(default)]
     pub refs: Vec<String>,
-    /// Lets pull requests change files that decide what pipelines run or who reviews: `.github/workflows/**`,
-    /// `.github/actions/**`, `CODEOWNERS`, `.gitmodules` and the like. They must be in `paths`, too.
+    /// Lets pull requests change files that decide what pipelines run or who reviews: `.github/**`,
+    /// `CODEOWNERS`, `.gitmodules`, `action.yml`, `Jenkinsfile` and the like. They must be in `paths`, too.
     #[serde(default)]
     pub allow_pipeline_files: bool,
     /// A GitHub App to act as. The secret is then the App's private key. Without it, the secret is a token.
     #[serde(default)]
     pub app: Option<GithubApp>,
-    /// How long one request may take, in seconds.
+    /// How long one request may take, in seconds. A whole step may take 100 seconds more.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 300))]
     pub timeout_sec: u64,

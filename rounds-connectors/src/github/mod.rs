@@ -153,7 +153,7 @@ impl Github {
     async fn repository(&self, span: &Span, full: &str, need: Need) -> Result<Repository<'_>, Failure> {
         let app = self.rules.config.app.as_ref();
         let session = auth::session(&self.remote, span, &self.secret, app, Some(full), need).await?;
-        Ok(Repository::new(session, full))
+        Ok(Repository::new(session, full).by_app(app.is_some()))
     }
 
     /// The step again, from its own parameters: what runs is made of nothing else.
@@ -252,7 +252,7 @@ Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pi
             rules.refs.listed(),
             if rules.config.allow_pipeline_files { "allowed within the paths" } else { "refused" },
         );
-        AdapterInfo::new(steps::KINDS, usage)
+        AdapterInfo::new(steps::KINDS, usage).with_step_timeout(self.remote.step_timeout())
     }
 
     fn review(&self, step: &StepSpec, _: Mode) -> Result<ReviewedStep, Refusal> {
@@ -264,8 +264,8 @@ Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pi
         let job = self.job(step)?;
         let title = job.title();
         if let Some(order) = job.order(&self.rules, &title) {
-            let repository =
-                self.repository(&span, job.repository(), self.propose()).await.map_err(Failure::unchanged)?;
+            // Nobody has approved anything yet, so the token can write nothing.
+            let repository = self.repository(&span, job.repository(), Need::Read).await.map_err(Failure::unchanged)?;
             return Ok(DryRun::not_by_server(order.preview(&repository).await?));
         }
         let Job::Dispatch(job) = &job else {
@@ -330,18 +330,32 @@ Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pi
         if exact.is_empty() {
             let session = auth::session(&self.remote, &span, &self.secret, app, None, Need::Read).await?;
             session.json::<Value>(Ask::get("testing the credential", ["rate_limit"])).await?;
-            return Ok(CheckReport::new(
+            let report = CheckReport::new(
                 "reached GitHub, and the credential is accepted; name a repository in full to have its rights tested",
+            );
+            return Ok(self.remote.tested(
+                report,
+                self.rules
+                    .config
+                    .repositories
+                    .is_empty()
+                    .then(|| "`repositories` is empty, so that no step is accepted".to_owned()),
             ));
         }
-        let mut said = Vec::new();
+        let (mut said, mut lacks) = (Vec::new(), Vec::new());
         for full in exact {
-            let repository = self.repository(&span, full, Need::Read).await?;
-            let rights = repository.rights().await?;
-            let rights = if app.is_some() { "the App is installed there".into() } else { rights.said };
-            said.push(format!("{full}: {rights}"));
+            let rights = self.repository(&span, full, Need::Read).await?.rights().await?;
+            let line = match rights.may_push {
+                None if app.is_some() => format!("{full}: the App is installed there"),
+                _ => format!("{full}: {}", rights.said),
+            };
+            if rights.may_push == Some(false) {
+                lacks.push(line.clone());
+            }
+            said.push(line);
         }
-        Ok(CheckReport::new(format!("reached GitHub. {}", said.join("; "))))
+        let report = CheckReport::new(format!("reached GitHub. {}", said.join("; ")));
+        Ok(self.remote.tested(report, (!lacks.is_empty()).then(|| lacks.join("; "))))
     }
 }
 

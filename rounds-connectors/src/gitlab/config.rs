@@ -27,11 +27,11 @@ pub struct GitlabConfig {
     /// Whether running a pipeline loses state or capacity, so that approvers are warned.
     #[serde(default)]
     pub destructive_pipelines: bool,
-    /// Lets merge requests change files that decide what pipelines run or who reviews: `.gitlab-ci.yml`, `.gitlab/**`,
-    /// `CODEOWNERS`, `.gitmodules` and the like. They must be in `paths`, too.
+    /// Lets merge requests change files that decide what pipelines run or who reviews: `.gitlab-ci*.yml`, `.gitlab/**`,
+    /// `CODEOWNERS`, `.gitmodules`, `Jenkinsfile` and the like. They must be in `paths`, too.
     #[serde(default)]
     pub allow_pipeline_files: bool,
-    /// How long one request may take, in seconds.
+    /// How long one request may take, in seconds. A whole step may take 100 seconds more.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 300))]
     pub timeout_sec: u64,

@@ -229,7 +229,7 @@ Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables
             list(&rules.config.variables),
             if rules.config.allow_pipeline_files { "allowed within the paths" } else { "refused" },
         );
-        AdapterInfo::new(steps::KINDS, usage)
+        AdapterInfo::new(steps::KINDS, usage).with_step_timeout(self.remote.step_timeout())
     }
 
     fn review(&self, step: &StepSpec, _: Mode) -> Result<ReviewedStep, Refusal> {
@@ -294,11 +294,20 @@ Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables
         let project = self.project(&span, "").await?;
         let found: Version = project.session.json(Ask::get("reading the version", ["api", "v4", "version"])).await?;
         let mut said = vec![format!("reached GitLab {}", visible(&found.version))];
+        let mut lacks = Vec::new();
+        if self.rules.config.projects.is_empty() {
+            lacks.push("`projects` is empty, so that no step is accepted".to_owned());
+        }
         for full in self.rules.projects.exact().take(5) {
             let rights = self.project(&span, full).await?.rights().await?;
-            said.push(format!("{full}: {}", rights.said));
+            let line = format!("{full}: {}", rights.said);
+            if rights.may_push == Some(false) {
+                lacks.push(line.clone());
+            }
+            said.push(line);
         }
-        Ok(CheckReport::new(said.join("; ")))
+        let report = CheckReport::new(said.join("; "));
+        Ok(self.remote.tested(report, (!lacks.is_empty()).then(|| lacks.join("; "))))
     }
 }
 

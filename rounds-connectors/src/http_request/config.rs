@@ -75,7 +75,7 @@ pub struct RequestTemplate {
     #[serde(default)]
     pub params: BTreeMap<String, ParamSchema>,
     /// How much harm it can do: `read`, `write` or `destructive`. Absent: a GET reads, a DELETE is destructive, the others
-    /// write. Investigations send what reads without asking anybody.
+    /// write. Investigations send what reads without asking anybody, so only a GET can be `read`.
     #[serde(default)]
     pub tier: Option<Tier>,
     /// Whether sending it twice ends where sending it once does. Absent: so it is of what reads.
@@ -87,7 +87,8 @@ pub struct RequestTemplate {
     /// The request that takes this one back.
     #[serde(default)]
     pub inverse: Option<InverseTemplate>,
-    /// How the receiver is asked what it would do, without doing it.
+    /// How the receiver is asked what it would do, without doing it. The request itself is sent for that, before anybody has
+    /// approved it, so a `destructive` one has none.
     #[serde(default)]
     pub dry_run: DryRunHow,
     /// The kind of what the request touches, for people and for access: `deployment`, `feature flag`.
@@ -187,6 +188,8 @@ pub enum DryRunHow {
         name: String,
         /// Its value.
         value: String,
+        /// What of its answer shows that it was a dry-run.
+        expect: DryRunProof,
     },
     /// By a parameter in the query. Only for a receiver that is known to change nothing then.
     Query {
@@ -194,7 +197,20 @@ pub enum DryRunHow {
         name: String,
         /// Its value.
         value: String,
+        /// What of its answer shows that it was a dry-run.
+        expect: DryRunProof,
     },
+}
+
+/// What shows that a receiver only said what it would do. One that does not know the header or the parameter leaves it
+/// aside and carries the request out, so its answer must tell the two apart.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DryRunProof {
+    /// Where in the JSON of the answer to look (RFC 6901), such as `/dryRun`.
+    pub json_pointer: String,
+    /// What is there if it was a dry-run, and never otherwise.
+    pub equals: Value,
 }
 
 /// What an answer must be.

@@ -14,6 +14,9 @@
 //! failed and may have done something, unless `expect.notStartedStatus` has it. Of a request that reads, any failure leaves
 //! everything as it was.
 //!
+//! **Dry-runs.** A receiver's own is the request itself with a mark, sent before anybody has approved it. Its answer must show
+//! that the mark was heeded (`dryRun.expect`); otherwise the preview says that the request may have been carried out.
+//!
 //! **Limits.** A URL of 8 KiB, a body of 64 KiB, an answer of 4 MiB, `timeoutSec`. No files, no forms, no XML.
 
 mod config;
@@ -33,17 +36,17 @@ use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, Inverse, PortError, PortErrorKind,
     ReadStep, SecretHandle,
 };
-use rounds_core::step::{Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
+use rounds_core::step::{Effect, Mode, Refusal, ReviewedStep, StepError, StepOutput, StepSpec, Tier};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use self::config::{
-    Auth, DryRunHow, Expect, HttpConfig, HttpMethod, InverseTemplate, ParamSchema, RequestTemplate,
+    Auth, DryRunHow, DryRunProof, Expect, HttpConfig, HttpMethod, InverseTemplate, ParamSchema, RequestTemplate,
 };
 use self::request::{HowDry, KIND, Request, Step, example};
 use self::template::Filled;
 use crate::http::{self, ChosenBy, Client, ClientOptions};
-use crate::remote::{Fault, exchange};
+use crate::remote::{Answer, Fault, exchange};
 
 /// The most requests that one connector has.
 const MAX_REQUESTS: usize = 100;
@@ -241,6 +244,46 @@ impl HttpRequests {
         sent: Filled,
         also: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
     ) -> Result<StepOutput, StepError> {
+        let (answer, credential) = self.deliver(cx, request, sent, also).await?;
+        request.judge(&answer, &credential.known())
+    }
+
+    /// Sends a request that is marked as a dry-run, and says loudly where that may not have been heeded.
+    async fn send_dry(
+        &self,
+        cx: &CallContext,
+        request: &Request,
+        sent: Filled,
+        proof: &DryRunProof,
+        mark: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<DryRun, StepError> {
+        let judged = match self.deliver(cx, request, sent, mark).await {
+            Ok((answer, credential)) => request.judge_dry(&answer, proof, &credential.known()),
+            Err(error) => Err(error),
+        };
+        match judged {
+            Ok(asked) => Ok(DryRun::by_server(asked.output)),
+            Err(mut error) => {
+                if error.effect != Effect::NotStarted {
+                    error.message = format!(
+                        "ATTENTION: THE RECEIVER MAY HAVE CARRIED THIS OUT, as a dry-run sends the request itself; look there \
+                         before you approve it. {}",
+                        error.message
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a request.
+    async fn deliver(
+        &self,
+        cx: &CallContext,
+        request: &Request,
+        sent: Filled,
+        also: impl FnOnce(RequestBuilder) -> RequestBuilder + Send,
+    ) -> Result<(Answer, Credential), StepError> {
         let origin = request.template.origin();
         let what =
             format!("{}: {} to {}", request.name, request.template.method, origin.as_str().trim_end_matches('/'));
@@ -260,7 +303,7 @@ impl HttpRequests {
             builder = builder.header(name, value);
         }
         match exchange(client, cx, self.limit, &what, builder).await {
-            Ok(answer) => request.judge(&answer, &credential.known()),
+            Ok(answer) => Ok((answer, credential)),
             Err(fault) => Err(lost(request, fault)),
         }
     }
@@ -317,28 +360,25 @@ impl ExecutionAdapter for HttpRequests {
 
     async fn dry_run(&self, cx: &CallContext, step: &ReviewedStep) -> Result<DryRun, StepError> {
         let (request, _, mut sent) = self.again(step)?;
-        let asked = match &request.dry_run {
-            HowDry::Cannot if request.tier == Tier::Read => {
-                return Ok(DryRun::not_by_server(format!(
-                    "This only reads, and is sent when the plan runs: {}",
-                    step.command_text
-                )));
-            }
+        match &request.dry_run {
+            HowDry::Cannot if request.tier == Tier::Read => Ok(DryRun::not_by_server(format!(
+                "This only reads, and is sent when the plan runs: {}",
+                step.command_text
+            ))),
             HowDry::Cannot => {
                 let text =
                     format!("Its receiver has no dry-run. What is sent when the plan runs: {}", step.command_text);
-                return Ok(DryRun::not_by_server(text));
+                Ok(DryRun::not_by_server(text))
             }
-            HowDry::Header(name, value) => {
+            HowDry::Header(name, value, proof) => {
                 let (name, value) = (name.clone(), value.clone());
-                self.send(cx, request, sent, |builder| builder.header(name, value)).await?
+                self.send_dry(cx, request, sent, proof, |builder| builder.header(name, value)).await
             }
-            HowDry::Query(name, value) => {
+            HowDry::Query(name, value, proof) => {
                 sent.url.query_pairs_mut().append_pair(name, value);
-                self.send(cx, request, sent, |builder| builder).await?
+                self.send_dry(cx, request, sent, proof, |builder| builder).await
             }
-        };
-        Ok(DryRun::by_server(asked.output))
+        }
     }
 
     async fn inverse(&self, _: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {

@@ -9,7 +9,7 @@ use rounds_core::step::{Refusal, ReviewedStep, StepError, StepOutput, StepSpec, 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::config::{DryRunHow, Expect, HttpMethod, InverseTemplate, RequestTemplate};
+use super::config::{DryRunHow, DryRunProof, Expect, HttpMethod, InverseTemplate, RequestTemplate};
 use super::template::{Filled, Template, Values, collect, filled, header};
 use crate::http;
 use crate::remote::Answer;
@@ -50,8 +50,8 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) enum HowDry {
     Cannot,
-    Header(HeaderName, HeaderValue),
-    Query(String, String),
+    Header(HeaderName, HeaderValue, DryRunProof),
+    Query(String, String, DryRunProof),
 }
 
 impl Request {
@@ -69,6 +69,13 @@ impl Request {
             HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch => Tier::Write,
         };
         let tier = config.tier.unwrap_or(by_method);
+        if tier == Tier::Read && config.method != HttpMethod::Get {
+            return Err(format!(
+                "tier: found `read` for {}; `read` is accepted for GET only, as investigations send what reads without asking \
+                 anybody; `write` or `destructive` is accepted here",
+                template.method
+            ));
+        }
         for (field, param) in [("nameParam", &config.name_param), ("namespaceParam", &config.namespace_param)] {
             // A target is never nameless.
             if let Some(param) = param
@@ -86,18 +93,21 @@ impl Request {
         expectable(&config.expect)?;
         let dry_run = match &config.dry_run {
             DryRunHow::None => HowDry::Cannot,
-            DryRunHow::Header { name, value } => {
+            DryRunHow::Header { name, value, expect } => {
                 let (name, value) = header(name, value).map_err(|why| format!("dryRun: {why}"))?;
-                HowDry::Header(name, value)
+                HowDry::Header(name, value, expect.clone())
             }
-            DryRunHow::Query { name, value } if name.is_empty() || config.query.contains_key(name) => {
+            DryRunHow::Query { name, value, .. } if name.is_empty() || config.query.contains_key(name) => {
                 return Err(format!(
                     "dryRun.name: found {name:?}, value {value:?}; a name that `query` does not have is accepted"
                 ));
             }
-            DryRunHow::Query { name, value } => HowDry::Query(name.clone(), value.clone()),
+            DryRunHow::Query { name, value, expect } => HowDry::Query(name.clone(), value.clone(), expect.clone()),
         };
-        if let HowDry::Header(name, _) = &dry_run
+        if let HowDry::Header(_, _, proof) | HowDry::Query(_, _, proof) = &dry_run {
+            provable(tier, proof, &config.expect)?;
+        }
+        if let HowDry::Header(name, ..) = &dry_run
             && template.headers.contains_key(name)
         {
             return Err(format!(
@@ -207,8 +217,8 @@ impl Request {
         )
     }
 
-    /// What an answer means. `secrets` are taken out of what is kept of it.
-    pub(super) fn judge(&self, answer: &Answer, secrets: &[&str]) -> Result<StepOutput, StepError> {
+    /// What is kept of an answer, without `secrets`, and how it is spoken of.
+    fn kept(&self, answer: &Answer, secrets: &[&str]) -> (StepOutput, String) {
         let status = answer.status;
         // Secrets go first: one that is cut in two is not found any more.
         let whole = secrets.iter().filter(|secret| secret.len() >= 6).fold(answer.text(usize::MAX), |text, secret| {
@@ -220,8 +230,34 @@ impl Request {
         if let Some(wait) = http::retry_after(&answer.headers).filter(|_| !status.is_success()) {
             said.push_str(&format!(", and asks to be left alone for {} s", wait.as_secs()));
         }
-        if !self.expects(status) {
-            return Err(self.unexpected(status, said, output));
+        (output, said)
+    }
+
+    /// What the answer to a dry-run means: unless it shows that it is one, the request may have been carried out.
+    pub(super) fn judge_dry(
+        &self,
+        answer: &Answer,
+        proof: &DryRunProof,
+        secrets: &[&str],
+    ) -> Result<StepOutput, StepError> {
+        let (output, said) = self.kept(answer, secrets);
+        if !self.expects(answer.status) {
+            return Err(self.unexpected(answer.status, said, output));
+        }
+        let whole = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+        if whole.pointer(&proof.json_pointer) == Some(&proof.equals) {
+            return Ok(output);
+        }
+        let why =
+            format!("{said}, and does not show that it was a dry-run ({} is not {})", proof.json_pointer, proof.equals);
+        Err(StepError::unknown(why, output))
+    }
+
+    /// What an answer means. `secrets` are taken out of what is kept of it.
+    pub(super) fn judge(&self, answer: &Answer, secrets: &[&str]) -> Result<StepOutput, StepError> {
+        let (output, said) = self.kept(answer, secrets);
+        if !self.expects(answer.status) {
+            return Err(self.unexpected(answer.status, said, output));
         }
         let Some(pointer) = &self.expect.json_pointer else { return Ok(output) };
         let missed = |why: String| {
@@ -283,6 +319,30 @@ fn nothing_done(message: String, output: StepOutput) -> StepError {
 
 fn listed(names: &[&str]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// Whether a dry-run can be told from the request that it is made of.
+fn provable(tier: Tier, proof: &DryRunProof, expect: &Expect) -> Result<(), String> {
+    let pointer = &proof.json_pointer;
+    if tier == Tier::Destructive {
+        return Err("dryRun: found for a request of the tier `destructive`; `none` is accepted there, since the request itself \
+                    is sent before anybody has approved it"
+            .into());
+    }
+    if !pointer.starts_with('/') {
+        return Err(format!(
+            "dryRun.expect.jsonPointer: found {pointer:?}; a pointer such as /dryRun (RFC 6901) is accepted"
+        ));
+    }
+    if proof.equals.is_null() {
+        return Err("dryRun.expect.equals: found null, which is also what is not there; a value is accepted".into());
+    }
+    if expect.json_pointer.as_ref() == Some(pointer) && expect.equals.as_ref() == Some(&proof.equals) {
+        return Err(
+            "dryRun.expect: found the same as `expect`; what only the answer to a dry-run has is accepted".into()
+        );
+    }
+    Ok(())
 }
 
 fn expectable(expect: &Expect) -> Result<(), String> {

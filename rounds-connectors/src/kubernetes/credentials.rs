@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use rounds_core::plugin::{BuildContext, BuildError, Host, InCluster};
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::kubeconfig::{self, Kubeconfig};
+use crate::reads::Reads;
 
 /// The power that an operator of the server grants, as `NAME:in-cluster`.
 const POWER: &str = "in-cluster";
@@ -21,6 +23,8 @@ const POWER: &str = "in-cluster";
 const MAX_TOKEN: u64 = 64 * 1024;
 /// A bundle of every authority there is has about 250 KiB.
 const MAX_CA: u64 = 1024 * 1024;
+/// All connectors that are lent the pod's identity read the same files.
+static READS: LazyLock<Reads> = LazyLock::new(Reads::default);
 
 /// Whose credentials kubectl uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,7 +65,7 @@ pub(super) fn lent<'a>(host: &'a Host, connector: &str) -> Result<&'a InCluster,
 /// Reads what the kubelet wrote, now.
 pub(super) async fn read(lent: &InCluster) -> Result<Kubeconfig, String> {
     let InCluster { server, token_file, ca_file } = lent.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = READS.run(move || {
         let token = file(&token_file, MAX_TOKEN, "token")?;
         let token = std::str::from_utf8(&token).unwrap_or_default().trim();
         if token.is_empty() || !token.bytes().all(|c| c.is_ascii_graphic()) {
@@ -73,7 +77,7 @@ pub(super) async fn read(lent: &InCluster) -> Result<Kubeconfig, String> {
         }
         kubeconfig::of_pod(&server, &SecretString::from(token), &ca).map_err(|error| error.to_string())
     });
-    read.await.map_err(|error| error.to_string())?.map_err(|why| format!("the pod's credentials cannot be used: {why}"))
+    read.await.flatten().map_err(|why| format!("the pod's credentials cannot be used: {why}"))
 }
 
 /// A regular file within its size; links are followed, since projected volumes are made of them.

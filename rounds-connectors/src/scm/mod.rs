@@ -10,6 +10,7 @@
 //! - paths are in one spelling, inside the allow-list, and outside what makes pipelines run or says who reviews.
 
 pub(crate) mod changes;
+pub(crate) mod commands;
 pub(crate) mod diff;
 pub(crate) mod edits;
 pub(crate) mod forge;

@@ -3,6 +3,8 @@
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rounds_core::step::{Refusal, ReviewedStep};
 
+use super::commands;
+
 /// The longest title of a request and first line of a commit.
 pub(crate) const MAX_TITLE: usize = 200;
 /// The longest text of a request, in characters.
@@ -36,7 +38,7 @@ pub(crate) fn visible(text: &str) -> String {
 /// A title, which is one line.
 ///
 /// # Errors
-/// It is empty, too long, or holds what is not plain text in a line.
+/// It is empty, too long, or holds what is not plain text in a line or what a forge takes for a command.
 pub(crate) fn title(field: &str, text: &str) -> Result<String, Refusal> {
     let trimmed = text.trim();
     let odd = trimmed.chars().find(|c| *c != ' ' && !is_written(*c));
@@ -44,6 +46,7 @@ pub(crate) fn title(field: &str, text: &str) -> Result<String, Refusal> {
     if let Some(odd) = odd {
         return Err(Refusal::new("title", format!("{field}: found {odd:?}; plain text in one line is accepted")));
     }
+    commands::without(field, trimmed)?;
     match length {
         1..=MAX_TITLE => Ok(trimmed.to_owned()),
         _ => Err(Refusal::new("title", format!("{field}: found {length} characters; 1 to {MAX_TITLE} are accepted"))),
@@ -53,7 +56,7 @@ pub(crate) fn title(field: &str, text: &str) -> Result<String, Refusal> {
 /// A text of several lines.
 ///
 /// # Errors
-/// It is too long, or holds control characters or marks that cannot be seen.
+/// It is too long, or holds control characters, marks that cannot be seen, or what a forge takes for a command.
 pub(crate) fn body(field: &str, text: &str) -> Result<String, Refusal> {
     let text = text.replace("\r\n", "\n");
     if let Some(odd) = text.chars().find(|c| !matches!(c, ' ' | '\n' | '\t') && !is_written(*c)) {
@@ -67,6 +70,7 @@ pub(crate) fn body(field: &str, text: &str) -> Result<String, Refusal> {
     if length > MAX_BODY {
         return Err(Refusal::new("body", format!("{field}: found {length} characters; up to {MAX_BODY} are accepted")));
     }
+    commands::without(field, &text)?;
     Ok(text)
 }
 

@@ -132,7 +132,7 @@ impl Order<'_> {
                             request.number
                         )));
                     }
-                    return Ok(self.told(forge, &branch, &request, false));
+                    return self.found(forge, &branch, &request);
                 }
                 let at = self.tip(forge).await?;
                 let edits = work_out(forge, self.base, &at, self.work, self.rules).await?;
@@ -154,33 +154,46 @@ impl Order<'_> {
         };
         let done = format!("{}: the branch {branch} is there (commit {})", forge.name(), visible(short(&head)));
         if let Some(request) = forge.find(&branch, self.base).await.map_err(|failure| failure.after(&done))? {
-            return Ok(self.told(forge, &branch, &request, false));
+            return self.found(forge, &branch, &request);
         }
         match forge.open(&branch, self.base, self.title, &self.text(occasion)).await {
-            Ok(request) => Ok(self.told(forge, &branch, &request, true)),
+            Ok(request) => {
+                let url = quoted(&request.url, 300);
+                let (word, number, url) = (forge.request(), request.number, url.trim_matches('"'));
+                Ok(StepOutput::text(format!("opened {word} {number} from {branch} into {}: {url}", self.base)))
+            }
             Err(failure) => {
                 let exists =
                     failure.is(reqwest::StatusCode::UNPROCESSABLE_ENTITY) || failure.is(reqwest::StatusCode::CONFLICT);
                 // It may say that there is one: an earlier attempt's, that the list did not show yet.
                 if exists && let Ok(Some(request)) = forge.find(&branch, self.base).await {
-                    return Ok(self.told(forge, &branch, &request, false));
+                    return self.found(forge, &branch, &request);
                 }
                 Err(failure.after(&done))
             }
         }
     }
 
-    fn told(&self, forge: &dyn Forge, branch: &str, request: &Request, opened: bool) -> StepOutput {
-        let word = forge.request();
-        let url = quoted(&request.url, 300);
-        let text = if opened {
-            format!("opened {word} {} from {branch} into {}: {}", request.number, self.base, url.trim_matches('"'))
-        } else {
-            let state = quoted(&request.state, 20);
-            let (state, url) = (state.trim_matches('"'), url.trim_matches('"'));
-            format!("{word} {} from {branch} into {} was there already ({state}): {url}", request.number, self.base)
-        };
-        StepOutput::text(text)
+    /// What an earlier attempt left.
+    ///
+    /// # Errors
+    /// People closed it without taking it: they have decided, and the change is not there.
+    fn found(&self, forge: &dyn Forge, branch: &str, request: &Request) -> Result<StepOutput, StepError> {
+        let (word, number) = (forge.request(), request.number);
+        let (state, url) = (quoted(&request.state, 20), quoted(&request.url, 300));
+        let (state, url) = (state.trim_matches('"'), url.trim_matches('"'));
+        if request.state == "closed" {
+            let message = format!(
+                "{}: people closed the {word} {number} from {branch} into {} without merging it; it is not opened again: {url}",
+                forge.name(),
+                self.base
+            );
+            return Err(StepError::failed(message, StepOutput::default()));
+        }
+        Ok(StepOutput::text(format!(
+            "{word} {number} from {branch} into {} was there already ({state}): {url}",
+            self.base
+        )))
     }
 
     /// The commit, if it is what this step makes.

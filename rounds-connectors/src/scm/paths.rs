@@ -142,16 +142,56 @@ pub(crate) fn folded(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
+/// Folders of which pipelines, or the forge itself, read every file.
+const FOLDERS: [&str; 9] = [
+    ".github",
+    ".gitlab",
+    ".circleci",
+    ".buildkite",
+    ".gitea",
+    ".forgejo",
+    ".woodpecker",
+    ".semaphore",
+    ".azuredevops",
+];
+
+/// How the names of YAML files begin that pipelines, or bots with rights of their own, are made of.
+const PIPELINES: [&str; 9] = [
+    ".gitlab-ci",
+    ".drone",
+    ".travis",
+    ".woodpecker",
+    ".appveyor",
+    "appveyor",
+    "azure-pipelines",
+    "bitbucket-pipelines",
+    "dependabot",
+];
+
 /// Whether a file decides what pipelines run, or who must review. In any case: some file systems and forges do not tell
 /// cases apart.
 fn is_pipeline(path: &str) -> bool {
     let path = folded(path);
     let name = path.rsplit('/').next().unwrap_or(&path);
-    let below = |folder: &str| path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    matches!(name, "codeowners" | ".gitlab-ci.yml" | ".gitlab-ci.yaml" | ".gitmodules")
-        || below(".github/workflows")
-        || below(".github/actions")
-        || below(".gitlab")
+    let any_of = |starts: &[&str], ends: &[&str]| {
+        ends.iter()
+            .any(|end| name.strip_suffix(end).is_some_and(|stem| starts.iter().any(|start| stem.starts_with(start))))
+    };
+    matches!(
+        name,
+        "codeowners"
+            | ".gitmodules"
+            | "jenkinsfile"
+            | "renovate.json"
+            | "renovate.json5"
+            | "action.yml"
+            | "action.yaml"
+    ) || name.starts_with(".renovaterc")
+        || name.starts_with("jenkinsfile.")
+        || any_of(&PIPELINES, &[".yml", ".yaml"])
+        || path.split('/').any(|part| FOLDERS.contains(&part))
+        // Folders of files that `.gitlab-ci.yml` is put together from are called so by custom.
+        || path.rsplit('/').skip(1).any(|folder| folder.starts_with(".gitlab-ci"))
 }
 
 #[cfg(test)]
@@ -235,6 +275,28 @@ mod tests {
             "sub/.GitLab-CI.yml",
             ".gitlab/agents/a/config.yaml",
             ".gitmodules",
+            ".github/dependabot.yml",
+            ".github/scripts/release.sh",
+            "sub/.github/x",
+            ".gitlab/CODEOWNERS",
+            ".circleci/config.yml",
+            ".buildkite/pipeline.yml",
+            ".drone.yml",
+            ".travis.yml",
+            "Jenkinsfile",
+            "ci/Jenkinsfile.release",
+            "azure-pipelines.yml",
+            "bitbucket-pipelines.yml",
+            "action.yml",
+            "tools/x/action.yaml",
+            "renovate.json",
+            "renovate.json5",
+            ".renovaterc",
+            ".renovaterc.json",
+            "dependabot.yml",
+            ".gitlab-ci-deploy.yml",
+            ".gitlab-ci/build.sh",
+            "ci/.gitlab-ci.build.yaml",
         ] {
             let refused = closed.permit(path).unwrap_err();
             assert_eq!(refused.rule, "path_protected", "{path}");
@@ -242,7 +304,9 @@ mod tests {
             open.permit(path).unwrap();
             closed.permit_read(path).unwrap();
         }
-        closed.permit(".github/dependabot.yml").unwrap();
+        for plain in ["deploy/web.yaml", "actions.yml", "docs/github/x.md", "deploy/travis.yml", "renovate/x.json"] {
+            closed.permit(plain).unwrap();
+        }
         // The opt-in widens nothing else.
         assert!(rules(&["deploy/**"], true).permit(".github/workflows/ci.yml").is_err());
     }

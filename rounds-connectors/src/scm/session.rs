@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rounds_core::plugin::{BuildError, Host};
-use rounds_core::ports::{CallContext, PortError, PortErrorKind};
+use rounds_core::ports::{CallContext, CheckReport, PortError, PortErrorKind};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,6 +18,9 @@ use crate::remote::{Answer, exchange};
 
 /// Says what an answer that is no success means; `what` is where and what was tried.
 pub(crate) type Judge = fn(what: &str, answer: &Answer) -> Failure;
+
+/// What a step may take beyond its slowest request: it makes many, most of which are quick.
+const BESIDE: Duration = Duration::from_secs(100);
 
 /// A forge's API.
 #[derive(Clone)]
@@ -78,6 +81,25 @@ impl Remote {
         let chosen_by = ChosenBy::Connector;
         let client = http::client(&ClientOptions { url: &base, ca_certificate, host, chosen_by })?;
         Ok(Self { client, base, limit: Duration::from_secs(timeout_sec), name, headers, judge })
+    }
+
+    /// How long a whole step may take.
+    pub(crate) fn step_timeout(&self) -> Duration {
+        self.limit + BESIDE
+    }
+
+    /// What a connection test says, with what is missing, and with what everybody on the way can read.
+    pub(crate) fn tested(&self, report: CheckReport, lack: Option<String>) -> CheckReport {
+        let report = match self.base.scheme() {
+            "http" => {
+                report.with_facts([("warning".to_owned(), "the credential travels unencrypted: use https".to_owned())])
+            }
+            _ => report,
+        };
+        match lack {
+            Some(lack) => report.lacking(lack),
+            None => report,
+        }
     }
 
     /// The requests of one call.

@@ -8,6 +8,7 @@ use rounds_core::ports::{PortError, PortErrorKind, SecretResolver};
 use secrecy::SecretString;
 
 use super::open::{Unread, read_resolved};
+use crate::reads::Reads;
 
 /// A file on a disk that does not answer is nobody's secret.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,12 +22,17 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct FileSecrets {
     directories: Vec<PathBuf>,
     closed: Vec<PathBuf>,
+    reads: Reads,
 }
 
 impl FileSecrets {
     /// Files below these directories; none: no file at all.
     pub fn below<P: Into<PathBuf>>(directories: impl IntoIterator<Item = P>) -> Self {
-        Self { directories: directories.into_iter().map(Into::into).collect(), closed: Vec::new() }
+        Self {
+            directories: directories.into_iter().map(Into::into).collect(),
+            closed: Vec::new(),
+            reads: Reads::default(),
+        }
     }
 
     /// But not these files, nor what is below these directories, however a path leads there.
@@ -104,10 +110,10 @@ impl SecretResolver for FileSecrets {
     async fn resolve(&self, reference: &str) -> Result<SecretString, PortError> {
         let (this, shown) = (self.clone(), reference.to_owned());
         let unread = |why: &str| PortError::new(PortErrorKind::Unavailable, format!("{reference}: {why}"));
-        let read = tokio::task::spawn_blocking(move || this.read(&shown));
+        let read = self.reads.run(move || this.read(&shown));
         match tokio::time::timeout(LIMIT, read).await {
             Ok(Ok(read)) => read,
-            Ok(Err(_)) => Err(unread("reading the file broke off")),
+            Ok(Err(why)) => Err(unread(&why)),
             Err(_) => Err(unread("the file could not be read in time: does its disk answer?")),
         }
     }
@@ -143,6 +149,26 @@ mod tests {
             assert!(resolver.resolve(&bad).await.is_err(), "{bad}");
         }
         assert!(FileSecrets::default().resolve(&reference(&secrets.path().join("a"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_hangs_is_said_once_its_threads_are_all_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), "s3cr3t").unwrap();
+        let resolver = FileSecrets::below([dir.path()]);
+        let hung: Vec<_> = (0..crate::reads::MOST)
+            .map(|_| {
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                let mut read = Box::pin(resolver.reads.run(move || ended.recv().is_ok()));
+                assert!(futures::FutureExt::now_or_never(&mut read).is_none());
+                end
+            })
+            .collect();
+        let reference = format!("file://{}", dir.path().join("a").display());
+        let error = resolver.clone().resolve(&reference).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Unavailable);
+        assert!(error.to_string().contains("does their disk or mount answer?"), "{error}");
+        drop(hung);
     }
 
     #[tokio::test]

@@ -103,13 +103,13 @@ fn config(url: &str, change: Value) -> Value {
                 "params": { "app": app, "namespace": namespace, "workers": { "type": "integer", "minimum": 1, "maximum": 20 },
                             "note": { "type": "string", "maxLength": 80 } },
                 "targetKind": "worker pool", "nameParam": "app", "namespaceParam": "namespace", "idempotent": true,
-                "dryRun": { "how": "query", "name": "dryRun", "value": "true" },
+                "dryRun": { "how": "query", "name": "dryRun", "value": "true", "expect": { "jsonPointer": "/dryRun", "equals": true } },
                 "expect": { "status": [200, 202], "notStartedStatus": [409], "jsonPointer": "/status", "equals": "done" },
             },
             {
                 "name": "pause", "description": "Stops taking jobs.", "method": "PUT", "url": format!("{url}/v1/apps/{{app}}/paused"),
                 "params": { "app": app }, "inverse": { "request": "resume", "params": { "app": "{app}", "fast": true } },
-                "dryRun": { "how": "header", "name": "X-Dry-Run", "value": "1" },
+                "dryRun": { "how": "header", "name": "X-Dry-Run", "value": "1", "expect": { "jsonPointer": "/dryRun", "equals": true } },
             },
             {
                 "name": "resume", "description": "Takes jobs again.", "method": "DELETE", "url": format!("{url}/v1/apps/{{app}}/paused"),
@@ -176,6 +176,29 @@ async fn what_is_shown_is_what_is_sent_and_carries_a_key_of_its_attempt() {
     let review = &plan.steps[0].review;
     assert_eq!(review.targets[0].to_string(), "prod/worker pool/web");
     assert_eq!((review.tier, review.idempotent, review.reversible), (Tier::Write, true, false));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_that_does_not_show_that_it_was_one_may_have_been_carried_out_and_the_preview_says_so() {
+    let (receiver, url) = Receiver::serve().await;
+    let rig = Rig::start("http", config(&url, json!({})), Some(KEY)).await;
+    for step in [scale(), step("pause", json!({ "app": "web" }))] {
+        for (does, loud) in [
+            (Does::Answers(200, r#"{"dryRun":true,"would":"scale"}"#), false),
+            (Does::Answers(200, r#"{"status":"done"}"#), true),
+            (Does::Answers(200, r#"{"status":"done","dryRun":"true"}"#), true),
+            (Does::Answers(200, "<html>"), true),
+            (Does::Answers(500, r#"{"dryRun":true}"#), true),
+            (Does::Hangs, true),
+        ] {
+            receiver.does(does.clone());
+            let plan = rig.propose([step.clone()]).await;
+            let shown = plan.steps[0].dry_run_text.clone().unwrap();
+            assert_eq!(shown.contains("MAY HAVE CARRIED THIS OUT"), loud, "{does:?}: {shown}");
+            assert!(loud || shown.contains("would"), "{shown}");
+        }
+    }
     rig.end().await;
 }
 
@@ -392,6 +415,7 @@ async fn each_way_to_sign_in_sends_its_header_and_repeats_it_nowhere() {
 
 #[tokio::test]
 async fn a_config_that_cannot_be_meant_is_refused_by_its_field() {
+    let marked = |how: &str, name: &str| json!({ "how": how, "name": name, "value": "1", "expect": { "jsonPointer": "/dryRun", "equals": true } });
     let good = config("http://127.0.0.1:9", json!({}));
     build(good.clone(), Some(KEY)).unwrap();
     let changed = |pointer: &str, value: Value| {
@@ -417,13 +441,23 @@ async fn a_config_that_cannot_be_meant_is_refused_by_its_field() {
         ("/requests/0/method", json!("TRACE"), "method: unknown variant `TRACE`"),
         ("/requests/0/extra", json!(1), "unknown field `extra`"),
         ("/requests/0/headers", json!({ "Cookie": "a" }), "requests[0].headers: "),
-        ("/requests/0/dryRun", json!({ "how": "query", "name": "reason", "value": "1" }), "requests[0].dryRun.name: "),
-        ("/requests/0/dryRun", json!({ "how": "header", "name": "X-Team", "value": "1" }), "requests[0].dryRun.name: "),
+        ("/requests/0/tier", json!("read"), "requests[0].tier: found `read` for POST; `read` is accepted for GET only"),
+        ("/requests/1/tier", json!("read"), "requests[1].tier: found `read` for PUT"),
+        ("/requests/2/tier", json!("read"), "requests[2].tier: found `read` for DELETE"),
+        ("/requests/0/dryRun", marked("query", "reason"), "requests[0].dryRun.name: "),
+        ("/requests/0/dryRun", marked("header", "X-Team"), "requests[0].dryRun.name: "),
+        ("/requests/0/dryRun", marked("header", "Authorization"), "requests[0].dryRun: "),
+        ("/requests/0/dryRun", json!({ "how": "query", "name": "dry", "value": "1" }), "missing field `expect`"),
+        ("/requests/0/dryRun/expect", json!({ "jsonPointer": "/dryRun" }), "missing field `equals`"),
+        ("/requests/0/dryRun/expect/equals", json!(null), "requests[0].dryRun.expect.equals: "),
+        ("/requests/0/dryRun/expect/jsonPointer", json!(""), "requests[0].dryRun.expect.jsonPointer: "),
         (
-            "/requests/0/dryRun",
-            json!({ "how": "header", "name": "Authorization", "value": "1" }),
-            "requests[0].dryRun: ",
+            "/requests/0/dryRun/expect",
+            json!({ "jsonPointer": "/status", "equals": "done" }),
+            "requests[0].dryRun.expect: found the same as `expect`",
         ),
+        ("/requests/0/tier", json!("destructive"), "requests[0].dryRun: found for a request of the tier `destructive`"),
+        ("/requests/2/dryRun", marked("query", "dry"), "requests[2].dryRun: found for a request of the tier `destr"),
         ("/requests/0/expect", json!({ "status": [99] }), "requests[0].expect.status: "),
         ("/requests/0/expect", json!({ "notStartedStatus": [204] }), "requests[0].expect.notStartedStatus: "),
         ("/requests/0/expect", json!({ "equals": 1 }), "requests[0].expect.equals: "),

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::api::{Api, Said};
 use super::config::{self, VaultLogin};
+use crate::reads::Reads;
 use crate::secrets::open::read_named;
 
 /// Nobody plans further ahead than this.
@@ -63,6 +64,7 @@ pub(super) struct Login {
     mount: Vec<String>,
     /// The secret id that came out of a wrapping token, which opens only once.
     unwrapped: Mutex<Option<(Mark, SecretString)>>,
+    reads: Reads,
 }
 
 impl Login {
@@ -78,7 +80,7 @@ impl Login {
             VaultLogin::Kubernetes { role, .. } if role.trim().is_empty() => return missing("ROUNDS_VAULT_ROLE"),
             _ => {}
         }
-        Ok(Self { method, mount, unwrapped: Mutex::default() })
+        Ok(Self { method, mount, unwrapped: Mutex::default(), reads: Reads::default() })
     }
 
     /// For people.
@@ -113,7 +115,7 @@ impl Login {
                 (jwt_file, "the service account token for Vault (ROUNDS_VAULT_JWT_FILE)")
             }
         };
-        read(file, what).await.map(Credential)
+        read(&self.reads, file, what).await.map(Credential)
     }
 
     /// A token for this credential.
@@ -301,12 +303,11 @@ fn quoted(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!("; Vault says: {words:?}") }
 }
 
-async fn read(file: &Path, what: &'static str) -> Result<SecretString, PortError> {
+async fn read(reads: &Reads, file: &Path, what: &'static str) -> Result<SecretString, PortError> {
     let file: PathBuf = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_named(&file)).await;
-    let text = match read {
+    let text = match reads.run(move || read_named(&file)).await {
         Ok(read) => read.map_err(|why| PortError::new(PortErrorKind::Unauthorized, format!("{what}: {why}")))?,
-        Err(_) => return Err(PortError::new(PortErrorKind::Unavailable, format!("{what}: reading it broke off"))),
+        Err(why) => return Err(PortError::new(PortErrorKind::Unavailable, format!("{what}: {why}"))),
     };
     Ok(SecretString::from(text.trim()))
 }

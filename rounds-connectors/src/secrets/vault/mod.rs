@@ -151,7 +151,14 @@ impl VaultSecrets {
         let api = &self.session.api;
         let place = match self.mounts.place(api, cx, (reference, path), token).await? {
             Found::Place(place) => place,
-            Found::NotTold => self.mounts.as_it_is(path),
+            Found::NotTold => match mounts::unasked(path) {
+                None => self.mounts.as_it_is(path),
+                Some((PortErrorKind::Unauthorized, why)) => {
+                    let error = PortError::new(PortErrorKind::Unauthorized, format!("{reference}: {why}"));
+                    return Ok(Answered::Refused(error));
+                }
+                Some((kind, why)) => return Err(PortError::new(kind, format!("{reference}: {why}"))),
+            },
         };
         let what = format!("{reference}: asking Vault");
         let segments: Vec<&str> = place.path.split('/').collect();
@@ -239,8 +246,8 @@ fn missing(said: &Said, engine: &Engine) -> String {
     match engine {
         Engine::One | Engine::Two => "Vault has no such secret".into(),
         Engine::Unknown => {
-            "Vault has nothing there; for version 2 of the key-value engine the path has /data/ in it, unless the token may \
-             ask for the version"
+            "Vault has nothing there; the token may not ask which engine it is, so the path has to be the HTTP API's own, \
+             with /data/ after the mount"
                 .into()
         }
     }
@@ -288,20 +295,24 @@ fn found(
     Ok(secret)
 }
 
-/// The fields in an answer: `data` in version 1, `data.data` beside `data.metadata` in version 2.
+/// The fields in an answer: `data` in version 1, `data.data` beside `data.metadata` in version 2. An engine that Vault did
+/// not tell of must answer as version 2 does. What has a lease, or logs in, was made for this call and is no secret of a
+/// key-value engine.
 fn fields(answer: &mut Value, engine: Engine) -> Option<Map<String, Value>> {
-    let Value::Object(mut data) = answer.get_mut("data")?.take() else { return None };
+    let leased = answer.get("lease_id").is_some_and(|id| !id.is_null() && id.as_str() != Some(""));
+    if leased || answer.get("auth").is_some_and(|auth| !auth.is_null()) {
+        return None;
+    }
+    let data = answer.get_mut("data")?.as_object_mut()?;
     let is_two = match engine {
+        Engine::One => return Some(std::mem::take(data)),
         Engine::Two => true,
-        Engine::One => false,
-        Engine::Unknown => {
-            data.get("metadata").is_some_and(Value::is_object) && data.get("data").is_some_and(Value::is_object)
-        }
+        Engine::Unknown => data.get("metadata").is_some_and(Value::is_object),
     };
     if !is_two {
-        return Some(data);
+        return None;
     }
-    match data.remove("data") {
+    match data.get_mut("data").map(Value::take) {
         Some(Value::Object(inner)) => Some(inner),
         _ => None,
     }
@@ -361,8 +372,24 @@ mod tests {
     #[test]
     fn a_field_called_data_in_version_1_is_a_field() {
         let mut answer = serde_json::json!({ "data": { "data": { "a": "1" }, "b": "2" } });
-        assert!(fields(&mut answer.clone(), Engine::Unknown).unwrap().contains_key("b"));
         assert!(fields(&mut answer.clone(), Engine::One).unwrap().contains_key("b"));
         assert!(fields(&mut answer, Engine::Two).unwrap().contains_key("a"));
+    }
+
+    #[test]
+    fn rule_12_an_engine_that_nobody_told_of_answers_as_version_2_does_or_is_not_read() {
+        let answer = |also: (&str, Value)| {
+            let two = serde_json::json!({ "data": { "a": "1" }, "metadata": { "version": 1 } });
+            let mut answer = serde_json::json!({ "lease_id": "", "auth": null, "data": two });
+            answer[also.0] = also.1;
+            answer
+        };
+        let one = serde_json::json!({ "password": "hunter2", "data": { "a": "1" } });
+        assert!(fields(&mut answer(("lease_id", "".into())), Engine::Unknown).unwrap().contains_key("a"));
+        assert!(fields(&mut answer(("data", one)), Engine::Unknown).is_none());
+        for engine in [Engine::One, Engine::Two, Engine::Unknown] {
+            assert!(fields(&mut answer(("lease_id", "database/creds/a/1".into())), engine).is_none());
+            assert!(fields(&mut answer(("auth", serde_json::json!({ "client_token": "x" }))), engine).is_none());
+        }
     }
 }

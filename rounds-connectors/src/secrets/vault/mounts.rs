@@ -52,10 +52,6 @@ impl Mounts {
         (reference, path): (&str, &str),
         token: &SecretString,
     ) -> Result<Found, PortError> {
-        // Already the HTTP API's own path, in an engine that is mounted at one word: nothing has to be asked.
-        if path.split('/').nth(1) == Some("data") {
-            return Ok(Found::Place(Place { path: path.to_owned(), engine: Engine::Unknown }));
-        }
         if let Some((mount, engine)) = self.remembered(path) {
             return Ok(Found::Place(place(path, &mount, engine)));
         }
@@ -73,14 +69,14 @@ impl Mounts {
         }
         let Answer { data } = said.json(&what)?;
         let mount = format!("{}/", data.path.trim_matches('/'));
-        if !path.starts_with(&mount) {
-            // A namespace stands before the mount, which is told without it.
-            return Ok(Found::NotTold);
-        }
         if !matches!(data.kind.as_str(), "kv" | "generic") {
             let kind: String = data.kind.chars().filter(|c| !c.is_control()).take(50).collect();
             let why = format!("{mount} is an engine of type `{kind}`; only key-value engines (kv) are read");
             return Err(said.error(reference, PortErrorKind::Invalid, &why));
+        }
+        if !path.starts_with(&mount) {
+            // A namespace stands before the mount, which is told without it.
+            return Ok(Found::NotTold);
         }
         let version = data.options.and_then(|options| options.version);
         let engine = if version.as_deref() == Some("2") { Engine::Two } else { Engine::One };
@@ -125,6 +121,45 @@ impl Mounts {
 pub(super) enum Found {
     Place(Place),
     NotTold,
+}
+
+/// What stands before the mount's own name, or is it, of engines that hold no key-value secrets.
+const OTHERS: [&str; 17] = [
+    "auth",
+    "sys",
+    "identity",
+    "cubbyhole",
+    "database",
+    "pki",
+    "ssh",
+    "transit",
+    "totp",
+    "aws",
+    "azure",
+    "gcp",
+    "ad",
+    "ldap",
+    "consul",
+    "nomad",
+    "rabbitmq",
+];
+
+/// Why a path is not asked for where Vault does not say which engine is there: reading from another engine can make
+/// credentials. Only version 2 of the key-value engine shows by its path, and by its answer, what it is.
+pub(super) fn unasked(path: &str) -> Option<(PortErrorKind, String)> {
+    let Some((mount, _)) = path.split_once("/data/") else {
+        let why = format!(
+            "Vault's policy does not let this token read {path} or ask which engine is there, or the token is over; \
+             untold, only version 2 of the key-value engine is read, by the HTTP API's own path with /data/ after the mount"
+        );
+        return Some((PortErrorKind::Unauthorized, why));
+    };
+    let other = mount.split('/').find(|part| OTHERS.contains(part))?;
+    let why = format!(
+        "only secrets in key-value engines are read; Vault does not say which engine is there, and `{other}` before /data/ is \
+         the name of another one"
+    );
+    Some((PortErrorKind::Invalid, why))
 }
 
 fn place(path: &str, mount: &str, engine: Engine) -> Place {

@@ -28,7 +28,7 @@ impl ConnectorSubject for Http {
                 { "name": "scale", "description": "Sets the number of workers.", "method": "POST", "url": format!("{at}/apps/{{app}}/scale"),
                   "body": { "workers": "{workers}", "note": "{note}" }, "expect": done, "nameParam": "app",
                   "params": { "app": app, "workers": { "type": "integer", "minimum": 0, "maximum": 9 }, "note": { "type": "string" } },
-                  "dryRun": { "how": "query", "name": "dryRun", "value": "true" },
+                  "dryRun": { "how": "query", "name": "dryRun", "value": "true", "expect": { "jsonPointer": "/dryRun", "equals": true } },
                   "inverse": { "request": "remove", "params": { "app": "{app}", "why": "{note}" } } },
                 { "name": "remove", "description": "Removes it.", "method": "DELETE", "url": format!("{at}/apps/{{app}}/scale"),
                   "query": { "why": "{why}" }, "params": { "app": app, "why": { "type": "string" } }, "expect": done },
@@ -51,9 +51,10 @@ impl ConnectorSubject for Http {
                 if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&*bearer) {
                     return refused();
                 }
-                if !uri.query().unwrap_or_default().contains("dryRun=true") {
-                    counted.count();
+                if uri.query().unwrap_or_default().contains("dryRun=true") {
+                    return axum::Json(json!({ "state": "done", "dryRun": true })).into_response();
                 }
+                counted.count();
                 axum::Json(json!({ "state": "done" })).into_response()
             }
         };

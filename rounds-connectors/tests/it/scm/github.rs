@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rounds_connectors::github::{Github, GithubConfig};
-use rounds_core::plan::StepStatus;
+use rounds_core::plan::{Plan, StepStatus};
 use rounds_core::ports::{CallContext, ExecutionAdapter as _};
 use rounds_core::step::{Mode, StepSpec, Tier};
 use rounds_core::testing::AdapterRig;
@@ -248,12 +248,8 @@ async fn commits_that_people_added_to_the_branch_are_not_taken_for_the_steps_own
     assert!(server.with(|hub| hub.pulls.is_empty()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pull_request_that_people_took_and_tidied_away_is_not_opened_again() {
-    let (server, rig) = start().await;
-    let plan = rig.propose([open(&server)]).await.unwrap();
-    // Its answer is lost; then it is merged and its branch deleted.
-    server.asked();
+/// Approves a plan whose last answer, that the pull request is open, is lost.
+async fn lost_at_the_end(server: &Server<Hub>, rig: &AdapterRig, plan: &Plan) -> Plan {
     let requests = {
         let (other, rig) = start().await;
         let plan = rig.propose([open(&other)]).await.unwrap();
@@ -262,8 +258,17 @@ async fn a_pull_request_that_people_took_and_tidied_away_is_not_opened_again() {
         other.asked().len()
     };
     server.lose(requests - 1, Moment::After);
-    let first = approve(&rig, &plan).await;
+    let first = approve(rig, plan).await;
     assert_eq!(first.steps[0].status, StepStatus::Interrupted);
+    first
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_that_people_took_and_tidied_away_is_not_opened_again() {
+    let (server, rig) = start().await;
+    let plan = rig.propose([open(&server)]).await.unwrap();
+    // Its answer is lost; then it is merged and its branch deleted.
+    let first = lost_at_the_end(&server, &rig, &plan).await;
     server.with(|hub| {
         let (branch, head) = hub.made().remove(0);
         hub.git.branches.insert("main".into(), head);
@@ -275,6 +280,26 @@ async fn a_pull_request_that_people_took_and_tidied_away_is_not_opened_again() {
     assert_eq!(second.steps[0].status, StepStatus::Done, "{}", error(&second));
     assert!(output(&second).contains("was there already (merged)"), "{}", output(&second));
     assert!(server.with(|hub| hub.made().is_empty() && hub.pulls.len() == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_that_people_closed_is_no_success_of_a_retry() {
+    for tidied in [false, true] {
+        let (server, rig) = start().await;
+        let plan = rig.propose([open(&server)]).await.unwrap();
+        let first = lost_at_the_end(&server, &rig, &plan).await;
+        server.with(|hub| {
+            hub.pulls[0]["state"] = "closed".into();
+            if tidied {
+                let (branch, _) = hub.made().remove(0);
+                hub.git.branches.remove(&branch);
+            }
+        });
+        let second = again(&rig, &first).await;
+        assert_eq!(second.steps[0].status, StepStatus::Failed, "{}", output(&second));
+        assert!(error(&second).contains("people closed"), "{}", error(&second));
+        assert_eq!(server.with(|hub| hub.pulls.len()), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,7 +359,9 @@ async fn rule_11_what_is_not_allowed_is_refused_before_anything_is_asked() {
         change(&mut step.params);
         step
     };
-    let cases: [(StepSpec, &str); 12] = [
+    let cases: [(StepSpec, &str); 14] = [
+        (with(|p| p["title"] = "x [skip ci]".into()), "title: found \"[skip ci]\", which leaves checks out"),
+        (with(|p| p["body"] = "Fixes acme/shop#1".into()), "body: found \"Fixes acme/shop#1\", which closes an issue"),
         (with(|p| p["repository"] = "acme/other".into()), "accepted: acme/shop"),
         (with(|p| p["changes"][0]["path"] = "README.md".into()), "the path `README.md` is not accepted"),
         (with(|p| p["changes"][0]["path"] = "deploy/../README.md".into()), "holds `.` or `..`"),
@@ -557,16 +584,29 @@ async fn the_connection_test_says_what_the_credential_may_do() {
     let server = Server::start(Hub::new()).await;
     let cx = CallContext::with_timeout(std::time::Duration::from_secs(5));
     let github = adapter(config(&server.url), TOKEN);
-    assert_eq!(github.check(&cx).await.unwrap().message, "reached GitHub. acme/shop: may push");
+    let able = github.check(&cx).await.unwrap();
+    assert_eq!((able.message.as_str(), &able.lack), ("reached GitHub. acme/shop: may push", &None));
+    assert!(able.facts["warning"].contains("travels unencrypted"), "{:?}", able.facts);
     server.with(|hub| hub.may_push = false);
-    assert!(github.check(&cx).await.unwrap().message.contains("may not push"));
+    assert!(github.check(&cx).await.unwrap().lack.unwrap().contains("may not push"));
     server.with(|hub| hub.archived = true);
-    assert!(github.check(&cx).await.unwrap().message.contains("archived"));
+    assert!(github.check(&cx).await.unwrap().lack.unwrap().contains("archived"));
+    let mut none = config(&server.url);
+    none["repositories"] = json!([]);
+    assert!(adapter(none, TOKEN).check(&cx).await.unwrap().lack.unwrap().contains("`repositories` is empty"));
     let stranger = adapter(config(&server.url), "github_pat_wrong");
     let refused = stranger.check(&cx).await.unwrap_err().to_string();
     assert!(refused.contains("401") && !refused.contains("github_pat_wrong"), "{refused}");
     let nonsense = adapter(config(&server.url), "two words");
     assert!(nonsense.check(&cx).await.unwrap_err().to_string().contains("no token"));
+}
+
+#[test]
+fn a_step_may_take_longer_than_one_of_its_requests() {
+    let mut slow = config("https://api.github.com");
+    assert_eq!(adapter(slow.clone(), TOKEN).describe().step_timeout.unwrap().as_secs(), 120);
+    slow["timeoutSec"] = json!(300);
+    assert_eq!(adapter(slow, TOKEN).describe().step_timeout.unwrap().as_secs(), 400);
 }
 
 #[test]

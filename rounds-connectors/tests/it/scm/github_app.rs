@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::github::{adapter, config};
 use super::hub::{APP_KEY, Hub};
 use super::server::Server;
-use super::{approve, error};
+use super::{approve, error, preview};
 
 fn app_config(url: &str) -> Value {
     let mut config = config(url);
@@ -42,8 +42,14 @@ async fn each_call_gets_a_token_for_one_repository_and_what_the_step_needs() {
         (open(), json!({ "contents": "write", "pull_requests": "write" })),
         (dispatch, json!({ "actions": "write", "contents": "read" })),
     ] {
-        let plan = rig.propose([step]).await.unwrap();
         server.with(|hub| hub.minted.clear());
+        let plan = rig.propose([step]).await.unwrap();
+        assert!(!preview(&plan).contains("would fail"), "{}", preview(&plan));
+        server.with(|hub| {
+            let writes = |permissions: &Value| permissions.as_object().unwrap().values().any(|level| level == "write");
+            assert!(!hub.minted.values().any(writes), "nobody has approved anything: {:?}", hub.minted);
+            hub.minted.clear();
+        });
         let done = approve(&rig, &plan).await;
         assert_eq!(done.steps[0].status, StepStatus::Done, "{}", error(&done));
         server.with(|hub| assert_eq!(hub.minted.values().collect::<Vec<_>>(), [&wanted]));
@@ -74,6 +80,8 @@ async fn rule_12_a_key_that_is_none_is_said_and_not_repeated() {
         adapter(app_config(&server.url), APP_KEY).check(&cx).await.unwrap().message,
         "reached GitHub. acme/shop: the App is installed there"
     );
+    server.with(|hub| hub.archived = true);
+    assert!(adapter(app_config(&server.url), APP_KEY).check(&cx).await.unwrap().lack.unwrap().contains("archived"));
 }
 
 #[test]

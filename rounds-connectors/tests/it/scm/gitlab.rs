@@ -325,8 +325,16 @@ async fn the_connection_test_says_version_and_rights() {
     let cx = CallContext::with_timeout(Duration::from_secs(5));
     let mut named = config(&server.url);
     named["projects"] = json!(["infra/apps/shop"]);
-    let said = adapter(named, TOKEN).check(&cx).await.unwrap().message;
-    assert_eq!(said, "reached GitLab 17.9.0-ee; infra/apps/shop: may push (access level 30)");
+    let able = adapter(named.clone(), TOKEN).check(&cx).await.unwrap();
+    assert_eq!(able.message, "reached GitLab 17.9.0-ee; infra/apps/shop: may push (access level 30)");
+    assert!(able.lack.is_none() && able.facts["warning"].contains("travels unencrypted"), "{able:?}");
+    server.with(|lab| lab.level = 20);
+    let lack = adapter(named.clone(), TOKEN).check(&cx).await.unwrap().lack.unwrap();
+    assert!(lack.contains("may not push (access level 20"), "{lack}");
+    named["projects"] = json!([]);
+    let none = adapter(named, TOKEN);
+    assert!(none.check(&cx).await.unwrap().lack.unwrap().contains("`projects` is empty"));
+    assert_eq!(none.describe().step_timeout.unwrap().as_secs(), 120);
     let refused = adapter(config(&server.url), "glpat-wrong").check(&cx).await.unwrap_err().to_string();
     assert!(refused.contains("401") && !refused.contains("glpat-wrong"), "{refused}");
     let config: GitlabConfig = serde_json::from_value(config(&format!("{}/api/v4", server.url))).unwrap();

@@ -187,8 +187,11 @@ impl Hub {
         let said = match (asked.method.as_str(), rest) {
             ("GET", []) => {
                 self.allows(asked, "contents", "read")?;
+                // Of a token of an installation, GitHub answers as if it could do nothing.
+                let person = asked.header("authorization") == format!("Bearer {}", self.token);
+                let push = person && self.may_push;
                 let permissions =
-                    json!({ "admin": false, "maintain": false, "push": self.may_push, "triage": true, "pull": true });
+                    json!({ "admin": false, "maintain": false, "push": push, "triage": person, "pull": person });
                 Said::new(
                     200,
                     json!({ "full_name": "acme/shop", "archived": self.archived, "permissions": permissions, "default_branch": "main" }),

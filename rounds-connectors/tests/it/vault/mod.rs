@@ -79,14 +79,39 @@ async fn a_reference_is_what_vault_kv_get_takes_or_the_path_of_the_http_api() {
 }
 
 #[tokio::test]
-async fn where_vault_does_not_tell_the_version_the_path_is_taken_as_it_is() {
+async fn where_vault_does_not_tell_the_version_only_the_path_of_version_2_is_taken_as_it_is() {
     let vault = Vault::start().await;
     vault.with(|inside| inside.no_mounts = true);
     let secrets = with_token(&vault, "s.root");
-    assert_eq!(read(&secrets, "vault://kv/prod#kubeconfig").await, "one");
     assert_eq!(read(&secrets, "vault://team/a/kv/data/prod#kubeconfig").await, "two");
-    let error = refused(&secrets, PROD).await.to_string();
-    assert!(error.contains("/data/"), "{error}");
+    for untold in [PROD, "vault://kv/prod#kubeconfig"] {
+        let error = refused(&secrets, untold).await.to_string();
+        assert!(error.contains("/data/"), "{error}");
+    }
+    assert_eq!(vault.calls("GET kv/prod"), 0, "another engine would make a credential of it");
+}
+
+#[tokio::test]
+async fn rule_12_no_engine_but_key_value_is_read_behind_a_namespace_either() {
+    let vault = Vault::start().await;
+    let secrets = with_token(&vault, "s.root");
+    assert_eq!(read(&secrets, "vault://ns/secret/data/prod#kubeconfig").await, "two");
+    for no_mounts in [false, true] {
+        vault.with(|inside| inside.no_mounts = no_mounts);
+        for (reference, path) in [
+            ("vault://ns/database/creds/admin#password", "ns/database/creds/admin"),
+            ("vault://ns/database/data/admin#password", "ns/database/data/admin"),
+            ("vault://ns/identity/data/x#password", "ns/identity/data/x"),
+            ("vault://ns/team/cubbyhole/data/x#password", "ns/team/cubbyhole/data/x"),
+        ] {
+            let error = refused(&secrets, reference).await;
+            assert!(matches!(error.kind, PortErrorKind::Invalid | PortErrorKind::Unauthorized), "{error}");
+            assert_eq!(vault.calls(&format!("GET {path}")), 0, "{error}");
+        }
+    }
+    // An engine under a name that says nothing.
+    let error = refused(&secrets, "vault://ns/db/data/admin#password").await.to_string();
+    assert!(error.contains("not that of a key-value engine") && !error.contains("hunter2"), "{error}");
 }
 
 #[tokio::test]

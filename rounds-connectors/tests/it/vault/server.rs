@@ -33,7 +33,7 @@ impl Token {
     pub fn new(ttl: u64) -> Self {
         let now = Instant::now();
         let ends = (ttl > 0).then(|| now + Duration::from_secs(ttl));
-        let may = vec!["secret/", "kv/", "team/a/kv/"];
+        let may = vec!["secret/", "kv/", "team/a/kv/", "ns/"];
         Self { ttl, max: Duration::from_secs(3600), renewable: true, may, made: now, ends }
     }
 }
@@ -291,6 +291,8 @@ fn mount(path: &str, token: &Token, told: bool) -> (u16, Value) {
         ("team/a/kv/", "kv", json!({ "version": "2" })),
         ("database/", "database", json!({})),
     ];
+    // A namespace before the path is no part of what a mount is called.
+    let path = path.strip_prefix("ns/").unwrap_or(path);
     let found = mounts.into_iter().find(|(mount, ..)| path.starts_with(mount));
     match found {
         Some((mount, kind, options)) if !told && (token.may.contains(&mount) || kind == "database") => {
@@ -312,12 +314,17 @@ fn secret(path: &str, token: &Token) -> (u16, Value) {
         return errors(403, &["1 error occurred:\n\t* permission denied\n\n"]);
     }
     match path {
-        "secret/data/prod" | "team/a/kv/data/prod" => two(json!({ "kubeconfig": "two", "empty": "" })),
+        "secret/data/prod" | "team/a/kv/data/prod" | "ns/secret/data/prod" => {
+            two(json!({ "kubeconfig": "two", "empty": "" }))
+        }
         "secret/data/app/data/prod" => two(json!({ "kubeconfig": "deep" })),
         "kv/prod" => (
             200,
             json!({ "lease_duration": 2764800, "data": { "kubeconfig": "one", "number": 7, "object": { "a": "hunter2" } } }),
         ),
+        path if path.ends_with("/admin") => {
+            (200, json!({ "lease_id": format!("{path}/1"), "lease_duration": 3600, "data": { "password": "hunter2" } }))
+        }
         "kv/data/prod" => (200, json!({ "data": { "kubeconfig": "one in data" } })),
         "secret/data/gone" => (
             404,
