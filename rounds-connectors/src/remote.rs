@@ -90,6 +90,18 @@ pub(crate) async fn exchange(
     what: &str,
     request: RequestBuilder,
 ) -> Result<Answer, Fault> {
+    exchange_up_to(MAX_ANSWER, client, cx, limit, what, request).await
+}
+
+/// The same with another bound on the answer than [`MAX_ANSWER`], in bytes.
+pub(crate) async fn exchange_up_to(
+    most: usize,
+    client: &Client,
+    cx: &CallContext,
+    limit: Duration,
+    what: &str,
+    request: RequestBuilder,
+) -> Result<Answer, Fault> {
     let sent = |error| Fault { error, sent: true };
     let limit = limit.min(cx.timeout);
     let exchange = async {
@@ -98,9 +110,9 @@ pub(crate) async fn exchange(
             .await
             .map_err(|undelivered| Fault { error: undelivered.error, sent: undelivered.sent })?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = http::read_body(response, MAX_ANSWER).await.map_err(|error| {
+        let body = http::read_body(response, most).await.map_err(|error| {
             let why = match error {
-                BodyError::TooLarge => format!("the answer is larger than {MAX_ANSWER} bytes"),
+                BodyError::TooLarge => format!("the answer is larger than {most} bytes"),
                 BodyError::Cut { after, cause } => format!("the answer broke off after {after} bytes: {cause}"),
             };
             sent(PortError::new(PortErrorKind::Protocol, format!("{what}: {why}")))

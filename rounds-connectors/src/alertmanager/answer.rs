@@ -11,6 +11,8 @@ use crate::source::one_line;
 
 /// Characters kept of one text that people wrote.
 const TEXT: usize = 300;
+/// Matchers looked at of one silence.
+const MATCHERS: usize = 20;
 /// Labels kept of one alert.
 const LABELS: usize = 64;
 
@@ -116,7 +118,9 @@ fn yes() -> bool {
 impl Silence {
     /// Whether it may keep alerts of a namespace quiet: unless it names another one.
     pub(super) fn may_be_about(&self, namespace: &str) -> bool {
-        self.matchers.iter().filter(|matcher| matcher.name == "namespace").all(|matcher| {
+        let named = self.matchers.iter().filter(|matcher| matcher.name == "namespace");
+        // Of more than anybody writes, the rest counts as fitting.
+        named.take(MATCHERS).all(|matcher| {
             let same = match matcher.is_regex {
                 true => {
                     match regex::RegexBuilder::new(&format!("^(?:{})$", matcher.value)).size_limit(256 * 1024).build() {
@@ -131,13 +135,18 @@ impl Silence {
         })
     }
 
+    /// Whether it began or ended in a stretch of time.
+    pub(super) fn may_show(&self, start: Timestamp, end: Timestamp) -> bool {
+        (start..=end).contains(&self.starts_at) || (start..=end).contains(&self.ends_at)
+    }
+
     /// What began or ended in a stretch of time.
     pub(super) fn lines(&self, start: Timestamp, end: Timestamp) -> Vec<Line> {
         let within = |at: &Timestamp| (start..=end).contains(at);
         let matchers: Vec<String> = self
             .matchers
             .iter()
-            .take(20)
+            .take(MATCHERS)
             .map(|matcher| {
                 let operator = match (matcher.is_equal, matcher.is_regex) {
                     (true, false) => "=",

@@ -40,6 +40,9 @@ pub use config::AlertmanagerConfig;
 /// How far from now a moment may be to count as now.
 const NOW: TimeDelta = TimeDelta::minutes(5);
 
+/// Silences looked at for one answer.
+const SILENCES: usize = 2_000;
+
 /// What a 404 that says nothing means.
 const NO_API: &str = ": there is no Alertmanager here; `url` is the address before /api/v2, with the path prefix when the server has one";
 
@@ -126,7 +129,13 @@ impl Alertmanager {
         let matchers: Vec<Matcher> = namespace.iter().map(|name| Matcher::equal("namespace", name)).collect();
         let alerts = self.alerts(&matchers).await?;
         let began = alerts.iter().filter(|alert| (start..=end).contains(&alert.starts_at)).map(Alert::line);
-        let silences: Vec<Silence> = self.get("silences", &[]).await?;
+        let mut silences: Vec<Silence> = self.get("silences", &[]).await?;
+        let there_are = silences.len();
+        // What cannot be in the answer is not looked at any closer: of each, a pattern may have to be compiled.
+        silences.retain(|silence| silence.may_show(start, end));
+        silences.sort_by_key(|silence| std::cmp::Reverse(silence.starts_at));
+        let relevant = silences.len();
+        silences.truncate(SILENCES);
         let silences = silences
             .iter()
             .filter(|silence| namespace.is_none_or(|namespace| silence.may_be_about(namespace)))
@@ -136,7 +145,15 @@ impl Alertmanager {
         let found = lines.len();
         lines.drain(..found.saturating_sub(self.most));
         let note = "alerts that began and were resolved again are not in it: Alertmanager forgets them".to_owned();
-        Ok(self.cut(DataSet::of_lines(lines).with_warnings(vec![note]), found, "the latest are kept"))
+        let mut set = self.cut(DataSet::of_lines(lines).with_warnings(vec![note]), found, "the latest are kept");
+        if relevant > SILENCES {
+            set.truncated = true;
+            set.warnings.push(format!(
+                "{relevant} of {there_are} silences began or ended in that time, and only the {SILENCES} that began last \
+                 were looked at: shorten the time"
+            ));
+        }
+        Ok(set)
     }
 
     fn cut(&self, mut set: DataSet, found: usize, kept: &str) -> DataSet {

@@ -22,7 +22,7 @@ use super::config::ArgoCdConfig;
 use super::model::{Application, CanI, ManagedResources, Manifests, UserInfo, Version};
 use super::steps::Place;
 use crate::http::{self, ChosenBy, Client, ClientOptions};
-use crate::remote::{Answer, Fault, exchange};
+use crate::remote::{Answer, Fault, exchange_up_to};
 
 /// What is shown of a message of the server's.
 const MAX_MESSAGE: usize = 600;
@@ -33,6 +33,7 @@ pub(super) struct Api {
     base: Url,
     secret: SecretHandle,
     limit: Duration,
+    most: usize,
 }
 
 impl fmt::Debug for Api {
@@ -121,7 +122,13 @@ impl Api {
             host: &cx.host,
             chosen_by: ChosenBy::Connector,
         })?;
-        Ok(Self { client, base, secret: cx.secret.clone(), limit: config.request_timeout() })
+        Ok(Self {
+            client,
+            base,
+            secret: cx.secret.clone(),
+            limit: config.request_timeout(),
+            most: config.max_body_bytes,
+        })
     }
 
     /// The address, which holds no credential.
@@ -243,7 +250,7 @@ impl Api {
             Some(body) => request.json(body),
             None => request,
         };
-        let answer = exchange(&self.client, cx, self.limit, &what, request).await?;
+        let answer = exchange_up_to(self.most, &self.client, cx, self.limit, &what, request).await?;
         if answer.status == StatusCode::OK {
             // A change that was answered with something else may have been made.
             return answer.json(&what).map_err(|error| Failed {

@@ -32,6 +32,10 @@ pub struct ArgoCdConfig {
     #[serde(default = "default_request_timeout")]
     #[schemars(range(min = 1, max = 300))]
     pub request_timeout_sec: u64,
+    /// How large one answer may be, in bytes: an application of many objects has long ones.
+    #[serde(default = "default_max_body")]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub max_body_bytes: usize,
     /// PEM certificates of the authorities to trust instead of the system's.
     #[serde(default)]
     pub ca_certificate: Option<String>,
@@ -54,6 +58,10 @@ fn default_timeout() -> u64 {
 
 fn default_request_timeout() -> u64 {
     30
+}
+
+fn default_max_body() -> usize {
+    32 * 1024 * 1024
 }
 
 impl ArgoCdConfig {
@@ -88,6 +96,10 @@ impl ArgoCdConfig {
             if !(1..=most).contains(&found) {
                 return Err(BuildError::config(format!("{field}: found {found}; 1 to {most} is accepted")));
             }
+        }
+        if !(1024..=256 * 1024 * 1024).contains(&self.max_body_bytes) {
+            let found = self.max_body_bytes;
+            return Err(BuildError::config(format!("maxBodyBytes: found {found}; 1024 to 268435456 is accepted")));
         }
         for (field, patterns) in [
             ("allowedProjects", &self.allowed_projects),
@@ -159,6 +171,7 @@ mod tests {
         for (change, field) in [
             (serde_json::json!({ "timeoutSec": 0 }), "timeoutSec"),
             (serde_json::json!({ "requestTimeoutSec": 301 }), "requestTimeoutSec"),
+            (serde_json::json!({ "maxBodyBytes": 1023 }), "maxBodyBytes"),
             (serde_json::json!({ "allowedApps": ["a*b"] }), "allowedApps"),
             (serde_json::json!({ "allowedProjects": [""] }), "allowedProjects"),
             (serde_json::json!({ "allowedAppNamespaces": ["A"] }), "allowedAppNamespaces"),

@@ -8,6 +8,9 @@
 //! **Rights.** `applications, get` and `applications, sync` for the allowed applications; `applications, update` only for
 //! `argocd.set_auto_sync`. No `delete`, `create`, `override` or `action`.
 //!
+//! **Scope.** A sync, a rollback and switching auto-sync on apply what a revision says, which may be objects in any namespace
+//! or in none: whoever decides on them needs a grant for all of them, whatever namespace the step names.
+//!
 //! **Project.** Only the server knows which project an application is in, and `review` asks nobody. So a step names both;
 //! each request carries `project`, which the server compares, and what it answers is compared again before any effect. A
 //! `destinationNamespace` that a step names is checked in the same way.
@@ -21,7 +24,7 @@
 //! revision again. Whoever wants it sets `dryRun: server`.
 //!
 //! **Limits.** One revision per step, so applications of several sources sync to what they track. An answer is read up to
-//! 4 MiB. When the time is over while an operation runs, the operation goes on and the outcome is unknown: to end one half
+//! `maxBodyBytes`. When the time is over while an operation runs, the operation goes on and the outcome is unknown: to end one half
 //! way is a change that nobody approved.
 
 mod api;
@@ -44,7 +47,7 @@ use serde_json::{Value, json};
 
 use self::api::Api;
 pub use self::config::{ArgoCdConfig, DryRunBy};
-use self::model::Application;
+use self::model::{Application, Deployed};
 use self::operation::Deadline;
 use self::steps::{Place, Rollback, SetAutoSync, Step};
 
@@ -208,8 +211,10 @@ impl ExecutionAdapter for ArgoCd {
                 if by_server {
                     let body = operation::sync_body(step, true, None);
                     text.push_str(&self.server_says(cx, &place, &app, "sync", body).await);
+                    return Ok(DryRun::by_server(text));
                 }
-                Ok(DryRun::by_server(text))
+                // Argo CD compared, and tried nothing: no admission, no schema, no right was asked.
+                Ok(DryRun::not_by_server(text))
             }
             Step::Rollback(step) => {
                 let (app, mut text) = preview::rollback(&self.api, cx, &place, step).await?;
@@ -251,7 +256,8 @@ impl ExecutionAdapter for ArgoCd {
             };
             return Ok(Inverse::Steps(vec![StepSpec::typed("argocd.set_auto_sync", &back)?]));
         }
-        let Some(id) = app.current().and_then(|entry| u32::try_from(entry.id).ok()) else {
+        let entry = |entry: &Deployed| Some((u32::try_from(entry.id).ok()?, steps::revisions(&entry.revision()).ok()?));
+        let Some((id, revision)) = app.current().and_then(entry) else {
             return Ok(Inverse::Unknown);
         };
         let mut back = Vec::new();
@@ -259,7 +265,7 @@ impl ExecutionAdapter for ArgoCd {
         if app.automated().is_some() {
             back.push(StepSpec::typed("argocd.set_auto_sync", &SetAutoSync::at(&place, false, false, false, false))?);
         }
-        back.push(StepSpec::typed("argocd.rollback", &Rollback::at(&place, id, false))?);
+        back.push(StepSpec::typed("argocd.rollback", &Rollback::at(&place, id, revision, false))?);
         Ok(Inverse::Steps(back))
     }
 

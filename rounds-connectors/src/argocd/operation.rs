@@ -96,6 +96,16 @@ impl Sought {
             _ => Found::No,
         }
     }
+
+    /// Whether another operation shows that began after the one before ours, and after ours when that was seen to begin.
+    /// Anything else that is not ours may be a look at the past: reads come from a cache.
+    fn is_replaced(&self, app: &Application, ours: Option<&str>) -> bool {
+        let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+        app.status.operation_state.as_ref().filter(|state| !self.is(&state.operation)).is_some_and(|state| {
+            let Some(began) = time(&state.started_at) else { return false };
+            [Some(self.before.as_str()), ours].into_iter().flatten().filter_map(time).all(|known| began > known)
+        })
+    }
 }
 
 /// What stands between a step and its operation.
@@ -157,12 +167,20 @@ pub(super) fn rollback_refused(app: &Application, step: &Rollback) -> Option<Str
                 .into(),
         );
     }
-    if !app.status.history.iter().any(|entry| entry.id == i64::from(step.id)) {
+    let Some(entry) = app.status.history.iter().find(|entry| entry.id == i64::from(step.id)) else {
         let ids: Vec<_> = app.status.history.iter().map(|entry| entry.id.to_string()).collect();
         let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
         return Some(format!("its history has no entry {}; there are: {ids}", step.id));
-    }
-    None
+    };
+    let found = entry.revision();
+    (found != step.revision).then(|| {
+        format!(
+            "the entry {} of its history is of revision {}, not of {}: look at argocd.history again",
+            step.id,
+            one_line(&found, 300),
+            step.revision
+        )
+    })
 }
 
 /// Starts a sync and follows it.
@@ -269,8 +287,9 @@ async fn follow(
     sought: &Sought,
     lost: Option<String>,
 ) -> Result<StepOutput, StepError> {
-    let asked = Instant::now();
     let (mut wait, mut seen, mut trouble) = (POLL.0, String::new(), None);
+    // When it was last seen, and when it began by Argo CD's clock.
+    let (mut last, mut began, mut gone) = (Instant::now(), None, false);
     loop {
         if deadline.left() <= wait {
             break;
@@ -290,20 +309,32 @@ async fn follow(
         trouble = None;
         match sought.find(&app) {
             Found::State(state) if over(&state.phase) => return ended(place, state, lost.is_some()),
-            Found::State(state) => seen = format!("{}: {}", state.phase, one_line(&state.message, 300)),
-            Found::Waiting => seen = "waiting to be started".to_owned(),
-            Found::No if !seen.is_empty() => {
+            Found::State(state) => {
+                (last, began) = (Instant::now(), Some(state.started_at.clone()));
+                seen = format!("{}: {}", state.phase, one_line(&state.message, 300));
+            }
+            Found::Waiting => {
+                last = Instant::now();
+                seen = "waiting to be started".to_owned();
+            }
+            Found::No if !seen.is_empty() && sought.is_replaced(&app, began.as_deref()) => {
                 let message =
                     format!("{}: another operation took the place of this one, which was last seen {seen}", place.app);
                 return Err(unknown(&message, String::new()));
             }
-            Found::No if asked.elapsed() > LOOK_FOR => break,
+            Found::No if last.elapsed() > LOOK_FOR => {
+                gone = !seen.is_empty();
+                break;
+            }
             Found::No => {}
         }
     }
     let mut message = match (&lost, seen.is_empty()) {
         (Some(lost), true) => format!("{lost}; no operation with this step's mark was found afterwards"),
         (None, true) => format!("{}: the operation was accepted and not seen since", place.app),
+        (_, false) if gone => {
+            format!("{}: the operation is not shown any more; it was last seen {seen}", place.app)
+        }
         (_, false) => {
             format!("{}: the time for this step is over, and its operation goes on in Argo CD ({seen})", place.app)
         }
@@ -345,4 +376,35 @@ fn ended(place: &Place, state: &OperationState, was_lost: bool) -> Result<StepOu
     }
     let message = format!("{}: the operation ended as {}: {}", place.app, state.phase, one_line(&state.message, 600));
     Err(StepError::failed(message, StepOutput::text(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_later_operation_takes_the_place_of_ours() {
+        let app = |key: &str, started: &str| -> Application {
+            let operation = json!({ "sync": {}, "info": [{ "name": KEY, "value": key }] });
+            let state = json!({ "operation": operation, "phase": "Running", "startedAt": started });
+            serde_json::from_value(json!({ "status": { "operationState": state } })).unwrap()
+        };
+        let sought = Sought { mark: Mark::Key("ours".into()), before: "2026-01-02T00:00:00Z".into() };
+        let began = Some("2026-01-03T00:00:00Z");
+        for (key, started, ours, replaced) in [
+            ("another", "2026-01-04T00:00:00Z", began, true),
+            ("another", "2026-01-04T00:00:00Z", None, true),
+            ("another", "2026-01-02T00:00:01Z", None, true),
+            // The one before ours, which a cache still shows.
+            ("another", "2026-01-02T00:00:00Z", began, false),
+            ("another", "2026-01-02T00:00:00Z", None, false),
+            ("another", "2026-01-01T00:00:00Z", None, false),
+            ("another", "2026-01-02T12:00:00Z", began, false),
+            ("another", "", None, false),
+            ("ours", "2026-01-04T00:00:00Z", began, false),
+        ] {
+            assert_eq!(sought.is_replaced(&app(key, started), ours), replaced, "{key} {started} {ours:?}");
+        }
+        assert!(!sought.is_replaced(&Application::default(), began), "none at all is no other one");
+    }
 }

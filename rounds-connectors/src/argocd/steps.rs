@@ -20,14 +20,14 @@ pub(super) const KINDS: [&str; 7] = [
 const MAX_RESOURCES: usize = 50;
 
 /// What a model or a person should know to write them.
-pub(super) const USAGE: &str = r#"Argo CD applications. Every step names `app` and its `project`; `appNamespace` only for an Application outside Argo CD's own namespace; `destinationNamespace` optionally, the one namespace that all of the app's objects are in (checked).
+pub(super) const USAGE: &str = r#"Argo CD applications. Every step names `app` and its `project`; `appNamespace` only for an Application outside Argo CD's own namespace; `destinationNamespace` optionally, the one namespace that all of the app's objects are in now (checked).
 Reads:
 argocd.get_app {"app": "shop-web", "project": "shop"} - sync status, health, last operation, images, auto-sync
 argocd.history {"app": "shop-web", "project": "shop"} - the ids that argocd.rollback takes, newest first
 argocd.diff {"app": "shop-web", "project": "shop"} - what differs from Git; "revision": compare with that one
 Writes:
-argocd.sync {"app": "shop-web", "project": "shop", "revision": "4f2c1d9"?, "prune": false?, "resources": [{"group": "apps", "kind": "Deployment", "name": "web", "namespace": "shop"?}]?} - prune deletes what Git no longer has (destructive)
-argocd.rollback {"app": "shop-web", "project": "shop", "id": 12, "prune": false?} - refused while auto-sync is on: put argocd.set_auto_sync {"enabled": false} before it
+argocd.sync {"app": "shop-web", "project": "shop", "revision": "4f2c1d9…"?, "prune": false?, "resources": [{"group": "apps", "kind": "Deployment", "name": "web", "namespace": "shop"?}]?} - prune deletes what Git no longer has (destructive)
+argocd.rollback {"app": "shop-web", "project": "shop", "id": 12, "revision": "4f2c1d9…", "prune": false?} - id and revision exactly as argocd.history shows them; refused while auto-sync is on: put argocd.set_auto_sync {"enabled": false} before it
 argocd.set_auto_sync {"app": "shop-web", "project": "shop", "enabled": false}; to switch it on: "enabled": true, "prune": false?, "selfHeal": false?, "allowEmpty": false?
 argocd.refresh {"app": "shop-web", "project": "shop", "hard": false?} - compare with Git again; hard drops cached manifests"#;
 
@@ -85,6 +85,8 @@ params! {
     }
     Rollback {
         id: u32,
+        // As the history shows it, so that what is approved is more than a number.
+        revision: String,
         #[serde(default)]
         prune: bool,
     }
@@ -138,7 +140,11 @@ impl Step {
     pub(super) fn parse(spec: &StepSpec) -> Result<Self, Refusal> {
         let step = match &*spec.kind {
             "argocd.sync" => Self::Sync(SyncApp::checked(spec.parse()?)?),
-            "argocd.rollback" => Self::Rollback(spec.parse()?),
+            "argocd.rollback" => {
+                let mut rollback: Rollback = spec.parse()?;
+                rollback.revision = revisions(&rollback.revision)?;
+                Self::Rollback(rollback)
+            }
             "argocd.refresh" => Self::Refresh(spec.parse()?),
             "argocd.set_auto_sync" => Self::SetAutoSync(SetAutoSync::checked(spec.parse()?)?),
             "argocd.get_app" => Self::GetApp(spec.parse()?),
@@ -183,10 +189,20 @@ impl Step {
         }
         let target = Target::new("application", &place.app);
         let target = match &place.destination_namespace {
-            Some(namespace) => target.in_namespace(namespace),
-            None => target,
+            Some(namespace) if !self.applies() => target.in_namespace(namespace),
+            _ => target,
         };
         Ok(self.rendered(&place)?.on(target))
+    }
+
+    /// Whether it applies what a revision says. That may be objects in any namespace or in none, whatever namespace the
+    /// application is for and its objects are in now, so it is a matter of the whole cluster.
+    fn applies(&self) -> bool {
+        match self {
+            Self::Sync(_) | Self::Rollback(_) => true,
+            Self::SetAutoSync(step) => step.enabled,
+            Self::Refresh(_) | Self::GetApp(_) | Self::History(_) | Self::Diff(_) => false,
+        }
     }
 
     fn rendered(&self, place: &Place) -> Result<ReviewedStep, Refusal> {
@@ -202,7 +218,7 @@ impl Step {
             }
             Self::Sync(step) => step.rendered(place),
             Self::Rollback(step) => {
-                let mut more = vec![step.id.to_string()];
+                let mut more = vec![step.id.to_string(), format!("--revision {}", step.revision.replace(", ", ","))];
                 more.extend(step.prune.then(|| "--prune".to_owned()));
                 let tier = if step.prune { Tier::Destructive } else { Tier::Write };
                 let reviewed =
@@ -283,12 +299,18 @@ impl SyncApp {
         let tier = if self.prune { Tier::Destructive } else { Tier::Write };
         let mut reviewed =
             ReviewedStep::new(self.spec("argocd.sync")?, "sync", text("sync", place, &more), tier).reversible();
-        if self.revision.is_some() {
-            reviewed = reviewed.idempotent();
-        } else {
-            reviewed = reviewed
-                .note("without `revision` it syncs to what Git says when it runs, which may be newer than the preview");
-        }
+        reviewed = match self.revision.as_deref() {
+            Some(revision) if is_whole_commit(revision) => reviewed.idempotent(),
+            Some(_) => reviewed.note(
+                "`revision` is not a whole commit (40 or 64 digits): it syncs to what that name stands for when it runs, \
+                 which may be newer than the preview",
+            ),
+            None => reviewed
+                .note("without `revision` it syncs to what Git says when it runs, which may be newer than the preview"),
+        };
+        reviewed = reviewed.note(
+            "where auto-sync is on, its way back begins with switching it off: it must be switched on again afterwards",
+        );
         if self.prune {
             reviewed = reviewed.note("prune deletes the objects that Git no longer has");
         }
@@ -377,6 +399,18 @@ fn revision(text: &str) -> Result<(), Refusal> {
     Err(not_a_name("revision", text, "a commit, branch, tag or chart version of letters, digits and `._/-+@`"))
 }
 
+/// The revision of an entry of the history; with several sources, theirs with commas between them.
+pub(super) fn revisions(text: &str) -> Result<String, Refusal> {
+    let several: Vec<&str> = text.split(',').map(str::trim).collect();
+    several.iter().try_for_each(|one| revision(one))?;
+    Ok(several.join(", "))
+}
+
+/// Whether a revision is one commit for ever: all digits of a SHA-1 or SHA-256, and not a name that may move.
+fn is_whole_commit(revision: &str) -> bool {
+    matches!(revision.len(), 40 | 64) && revision.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f'))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -414,11 +448,18 @@ mod tests {
                 "argocd app sync shop-web --revision v1.2 --prune --resource :Service:shop/web --resource apps:Deployment:web --project shop",
                 Tier::Destructive,
             ),
-            ("argocd.rollback", at(json!({ "id": 7 })), "argocd app rollback shop-web 7 --project shop", Tier::Write),
             (
                 "argocd.rollback",
-                at(json!({ "id": 0, "prune": true, "appNamespace": "team-a", "destinationNamespace": "prod" })),
-                "argocd app rollback shop-web 0 --prune --project shop --app-namespace team-a --dest-namespace prod",
+                at(json!({ "id": 7, "revision": "aaa1,  v2" })),
+                "argocd app rollback shop-web 7 --revision aaa1,v2 --project shop",
+                Tier::Write,
+            ),
+            (
+                "argocd.rollback",
+                at(
+                    json!({ "id": 0, "revision": "aaa1", "prune": true, "appNamespace": "team-a", "destinationNamespace": "prod" }),
+                ),
+                "argocd app rollback shop-web 0 --revision aaa1 --prune --project shop --app-namespace team-a --dest-namespace prod",
                 Tier::Destructive,
             ),
             (
@@ -483,7 +524,18 @@ mod tests {
             ),
             ("argocd.sync", json!({ "project": "shop" }), "shape"),
             ("argocd.rollback", json!({ "app": "shop-web", "project": "shop" }), "shape"),
-            ("argocd.rollback", json!({ "app": "shop-web", "project": "shop", "id": -1 }), "shape"),
+            ("argocd.rollback", json!({ "app": "shop-web", "project": "shop", "id": -1, "revision": "a" }), "shape"),
+            ("argocd.rollback", json!({ "app": "shop-web", "project": "shop", "id": 1 }), "shape"),
+            (
+                "argocd.rollback",
+                json!({ "app": "shop-web", "project": "shop", "id": 1, "revision": "a,--prune" }),
+                "revision_malformed",
+            ),
+            (
+                "argocd.rollback",
+                json!({ "app": "shop-web", "project": "shop", "id": 1, "revision": "" }),
+                "revision_malformed",
+            ),
             (
                 "argocd.set_auto_sync",
                 json!({ "app": "shop-web", "project": "shop", "enabled": false, "prune": true }),
@@ -492,6 +544,50 @@ mod tests {
             ("argocd.delete", json!({ "app": "shop-web", "project": "shop" }), "step_kind_not_accepted"),
         ] {
             assert_eq!(review(kind, params.clone()).unwrap_err().rule, rule, "{kind} {params}");
+        }
+    }
+
+    #[test]
+    fn what_applies_a_revision_is_a_matter_of_the_whole_cluster_whatever_namespace_it_names() {
+        for (kind, more, namespace) in [
+            ("argocd.sync", json!({}), None),
+            ("argocd.rollback", json!({ "id": 1, "revision": "a" }), None),
+            ("argocd.set_auto_sync", json!({ "enabled": true }), None),
+            ("argocd.set_auto_sync", json!({ "enabled": false }), Some("prod")),
+            ("argocd.refresh", json!({}), Some("prod")),
+            ("argocd.get_app", json!({}), Some("prod")),
+        ] {
+            let mut params = json!({ "app": "shop-web", "project": "shop", "destinationNamespace": "prod" });
+            params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let reviewed = review(kind, params.clone()).unwrap();
+            assert_eq!(reviewed.targets[0].namespace.as_deref(), namespace, "{kind} {params}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_commit_is_the_same_at_the_next_try() {
+        let (sha1, sha256) = ("0123456789abcdef".repeat(3)[..40].to_owned(), "0123456789abcdef".repeat(4));
+        let sync = |revision: Option<&str>| {
+            let mut params = json!({ "app": "shop-web", "project": "shop" });
+            if let Some(revision) = revision {
+                params["revision"] = revision.into();
+            }
+            review("argocd.sync", params).unwrap()
+        };
+        for (revision, whole) in [
+            (Some(sha1.as_str()), true),
+            (Some(&sha256), true),
+            (None, false),
+            (Some("main"), false),
+            (Some("v1.2.3"), false),
+            (Some(&sha1[..39]), false),
+            (Some(&sha256[..41]), false),
+            (Some(&sha1.replace('a', "g")), false),
+        ] {
+            let reviewed = sync(revision);
+            assert_eq!(reviewed.idempotent, whole, "{revision:?}");
+            let noted = reviewed.notes.iter().any(|note| note.contains("may be newer than the preview"));
+            assert_eq!(noted, !whole, "{revision:?}: {:?}", reviewed.notes);
         }
     }
 }

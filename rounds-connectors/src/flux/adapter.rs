@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// What steps need, for the test of the connection.
-const RIGHTS: [Right; 8] = [
+const RIGHTS: [Right; 10] = [
     right("read Kustomizations", "get", Kind::Kustomization.group(), Kind::Kustomization.plural(), ""),
     right("list Kustomizations", "list", Kind::Kustomization.group(), Kind::Kustomization.plural(), ""),
     right(
@@ -63,6 +63,14 @@ const RIGHTS: [Right; 8] = [
         Kind::OciRepository.plural(),
         "",
     ),
+    right(
+        "reconcile, suspend and resume HelmRepositories",
+        "patch",
+        Kind::HelmRepository.group(),
+        Kind::HelmRepository.plural(),
+        "",
+    ),
+    right("reconcile, suspend and resume Buckets", "patch", Kind::Bucket.group(), Kind::Bucket.plural(), ""),
 ];
 
 /// What no step needs.
@@ -198,8 +206,15 @@ impl FluxExecutionAdapter {
     }
 
     /// Looks at what is to be reconciled: what would have no effect is refused before anything is sent.
-    async fn before(&self, call: &Call<'_>, object: &Object, source: Option<&Object>) -> Result<Before, StepError> {
+    async fn before(
+        &self,
+        call: &Call<'_>,
+        object: &Object,
+        source: Option<&Object>,
+        prune: bool,
+    ) -> Result<Before, StepError> {
         let live = self.one(call, object).await?;
+        may_prune(&live, object, prune)?;
         can_reconcile(&live, object)?;
         let source = match source {
             None => None,
@@ -259,9 +274,14 @@ impl FluxExecutionAdapter {
         match command {
             Command::Get { kind, namespace, name } => self.look(call, *kind, namespace, name.as_deref()).await,
             Command::Suspend(object) => self.set_suspended(call, object, true).await,
-            Command::Resume(object) => self.set_suspended(call, object, false).await,
-            Command::Reconcile { object, source } => {
-                self.before(call, object, source.as_ref()).await?;
+            Command::Resume { object, prune } => {
+                if object.kind == Kind::Kustomization {
+                    may_prune(&self.one(call, object).await?, object, *prune)?;
+                }
+                self.set_suspended(call, object, false).await
+            }
+            Command::Reconcile { object, source, prune } => {
+                self.before(call, object, source.as_ref(), *prune).await?;
                 let mut said = String::new();
                 if let Some(source) = source {
                     said = self.reconcile(call, source, token).await? + "\n";
@@ -311,15 +331,16 @@ impl FluxExecutionAdapter {
     }
 
     async fn preview(&self, call: &Call<'_>, command: &Command) -> Result<DryRun, StepError> {
-        let (object, wanted) = match command {
+        let (object, wanted, prune) = match command {
             Command::Get { .. } => return Ok(DryRun::not_by_server("Only reads: there is nothing to try.")),
-            Command::Suspend(object) => (object, true),
-            Command::Resume(object) => (object, false),
-            Command::Reconcile { object, source } => {
-                return self.preview_reconcile(call, object, source.as_ref()).await;
+            Command::Suspend(object) => (object, true, true),
+            Command::Resume { object, prune } => (object, false, *prune),
+            Command::Reconcile { object, source, prune } => {
+                return self.preview_reconcile(call, object, source.as_ref(), *prune).await;
             }
         };
         let live = self.one(call, object).await?;
+        may_prune(&live, object, prune)?;
         self.patch(call, object, &suspension(wanted), true).await?;
         let now = status::is_suspended(&live);
         let change = if now == wanted {
@@ -335,13 +356,14 @@ impl FluxExecutionAdapter {
         call: &Call<'_>,
         object: &Object,
         source: Option<&Object>,
+        prune: bool,
     ) -> Result<DryRun, StepError> {
-        let before = self.before(call, object, source).await?;
+        let before = self.before(call, object, source, prune).await?;
         let mut text = String::new();
         for (object, live) in source.zip(before.source.as_ref()).into_iter().chain([(object, &before.live)]) {
             self.patch(call, object, &request("dry-run"), true).await?;
             text.push_str(&format!("{object}: asked to reconcile now\n{}{}\n", revision(live), status::ready(live)));
-            if live["spec"]["prune"] == Value::Bool(true) {
+            if status::prunes(live) {
                 text.push_str("spec.prune is on: objects that are no longer in its source are deleted\n");
             }
         }
@@ -374,6 +396,16 @@ impl FluxExecutionAdapter {
 struct Before {
     live: Value,
     source: Option<Value>,
+}
+
+/// What deletes objects is approved as what deletes objects.
+fn may_prune(live: &Value, object: &Object, prune: bool) -> Result<(), StepError> {
+    if status::prunes(live) && !prune {
+        return Err(StepError::not_started(format!(
+            "{object} has spec.prune on, so objects that are no longer in its source would be deleted; nothing was sent. Propose the step again with \"prune\": true"
+        )));
+    }
+    Ok(())
 }
 
 fn can_reconcile(live: &Value, object: &Object) -> Result<(), StepError> {
@@ -437,6 +469,7 @@ impl ExecutionAdapter for FluxExecutionAdapter {
             "Flux objects of the kinds {}. Namespaces: {}. {GET} reads: {{\"kind\": \"Kustomization\", \"namespace\": \"flux-system\", \"name\": \"apps\"}}; \
              without `name` it lists. {RECONCILE} makes Flux apply what its source holds now and waits for it: the same, and to fetch the source first \
              \"withSource\": {{\"kind\": \"GitRepository\", \"namespace\": \"flux-system\", \"name\": \"apps\"}}, as {GET} names it in spec.source. \
+             A Kustomization with spec.prune on needs \"prune\": true for {RECONCILE} and {RESUME}: objects that are no longer in its source are deleted. \
              {SUSPEND} and {RESUME} (kind, namespace, name) stop and start reconciliation. A suspended object cannot be reconciled: resume it. \
              What is wrong in git is mended by a pull request, not here.",
             Kind::ALL.map(Kind::word).join(", "),
@@ -457,18 +490,23 @@ impl ExecutionAdapter for FluxExecutionAdapter {
     }
 
     async fn inverse(&self, cx: &CallContext, step: &ReviewedStep) -> Result<Inverse, StepError> {
-        let (object, suspends, back) = match self.again(step, Mode::Write)? {
+        let (object, suspends) = match self.again(step, Mode::Write)? {
             Command::Get { .. } => return Ok(Inverse::NotNeeded),
             // What Flux makes of a reconciliation is in git, and so is the way back.
             Command::Reconcile { .. } => return Ok(Inverse::Unknown),
-            Command::Suspend(object) => (object, true, RESUME),
-            Command::Resume(object) => (object, false, SUSPEND),
+            Command::Suspend(object) => (object, true),
+            Command::Resume { object, .. } => (object, false),
         };
         let live = self.one(&Call::new(cx, self.timeout(), true), &object).await?;
         if status::is_suspended(&live) == suspends {
             return Ok(Inverse::NotNeeded);
         }
-        Ok(Inverse::Steps(vec![step::spec(back, &object)?]))
+        let back = if suspends {
+            step::resume(&object, status::prunes(&live) && object.kind == Kind::Kustomization)
+        } else {
+            step::spec(SUSPEND, &object)
+        };
+        Ok(Inverse::Steps(vec![back?]))
     }
 
     async fn read(&self, cx: &CallContext, step: ReadStep) -> Result<StepOutput, StepError> {

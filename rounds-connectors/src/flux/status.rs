@@ -17,6 +17,11 @@ pub(super) fn is_suspended(object: &Value) -> bool {
     object["spec"]["suspend"] == Value::Bool(true)
 }
 
+/// Whether objects are deleted that are no longer in its source.
+pub(super) fn prunes(object: &Value) -> bool {
+    object["spec"]["prune"] == Value::Bool(true)
+}
+
 /// A source that is only read by others and never reconciled.
 pub(super) fn is_static(object: &Value) -> bool {
     object["kind"] == "HelmRepository" && object["spec"]["type"] == "oci"

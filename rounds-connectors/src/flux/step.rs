@@ -43,9 +43,13 @@ pub(super) enum Command {
     Reconcile {
         object: Object,
         source: Option<Object>,
+        prune: bool,
     },
     Suspend(Object),
-    Resume(Object),
+    Resume {
+        object: Object,
+        prune: bool,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +69,23 @@ struct ReconcileParams {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     with_source: Option<SourceParams>,
+    #[serde(default, skip_serializing_if = "is_not")]
+    prune: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResumeParams {
+    kind: Kind,
+    namespace: String,
+    name: String,
+    #[serde(default, skip_serializing_if = "is_not")]
+    prune: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_not(said: &bool) -> bool {
+    !said
 }
 
 /// A source is named, and not left to what the object says when the step runs: it is one of the things that are changed, so
@@ -93,18 +114,31 @@ pub(super) fn parse(step: &StepSpec, config: &FluxConfig) -> Result<Command, Ref
             Ok(Command::Get { kind, namespace, name })
         }
         RECONCILE => {
-            let ReconcileParams { kind, namespace, name, with_source } = step.parse()?;
+            let ReconcileParams { kind, namespace, name, with_source, prune } = step.parse()?;
             let object = checked(Object { kind, namespace, name }, "", config)?;
             let source = with_source.map(|source| source_of(&object, source, config)).transpose()?;
-            Ok(Command::Reconcile { object, source })
+            Ok(Command::Reconcile { prune: pruning(&object, prune)?, object, source })
         }
         SUSPEND => Ok(Command::Suspend(checked(step.parse()?, "", config)?)),
-        RESUME => Ok(Command::Resume(checked(step.parse()?, "", config)?)),
+        RESUME => {
+            let ResumeParams { kind, namespace, name, prune } = step.parse()?;
+            let object = checked(Object { kind, namespace, name }, "", config)?;
+            Ok(Command::Resume { prune: pruning(&object, prune)?, object })
+        }
         other => {
             Refusal::unless_one_of("step kind", other, STEPS)?;
             Err(Refusal::new("step_kind_not_accepted", "this step kind is not accepted"))
         }
     }
+}
+
+/// Only a Kustomization has `spec.prune`.
+fn pruning(object: &Object, prune: bool) -> Result<bool, Refusal> {
+    if prune && object.kind != Kind::Kustomization {
+        let message = format!("prune: a {} has no spec.prune; leave prune out", object.kind.word());
+        return Err(Refusal::new("prune_not_accepted", message));
+    }
+    Ok(prune)
 }
 
 fn source_of(object: &Object, source: SourceParams, config: &FluxConfig) -> Result<Object, Refusal> {
@@ -160,9 +194,23 @@ pub(super) fn spec(kind: &str, object: &Object) -> Result<StepSpec, Refusal> {
     StepSpec::typed(kind, object)
 }
 
+/// A step that resumes an object.
+pub(super) fn resume(object: &Object, prune: bool) -> Result<StepSpec, Refusal> {
+    let Object { kind, namespace, name } = object.clone();
+    StepSpec::typed(RESUME, &ResumeParams { kind, namespace, name, prune })
+}
+
 /// What people read and approve, made of the typed command alone.
 pub(super) fn reviewed(command: &Command) -> Result<ReviewedStep, Refusal> {
     let target = |object: &Object| Target::new(object.kind.canonical(), &object.name).in_namespace(&object.namespace);
+    // What these apply may be objects in any namespace or in none, whatever namespace they are in themselves: it is a matter of
+    // the whole cluster.
+    let applied = |object: &Object| match object.kind {
+        Kind::Kustomization | Kind::HelmRelease => Target::new(object.kind.canonical(), &object.name),
+        Kind::GitRepository | Kind::OciRepository | Kind::HelmRepository | Kind::Bucket => target(object),
+    };
+    let tier = |prune: bool| if prune { Tier::Destructive } else { Tier::Write };
+    let pruned = |prune: bool| if prune { " with prune" } else { "" };
     Ok(match command {
         Command::Get { kind, namespace, name } => {
             let params = GetParams { kind: *kind, namespace: namespace.clone(), name: name.clone() };
@@ -175,7 +223,7 @@ pub(super) fn reviewed(command: &Command) -> Result<ReviewedStep, Refusal> {
                 .on(target.in_namespace(namespace))
                 .idempotent()
         }
-        Command::Reconcile { object, source } => {
+        Command::Reconcile { object, source, prune } => {
             let params = ReconcileParams {
                 kind: object.kind,
                 namespace: object.namespace.clone(),
@@ -185,19 +233,23 @@ pub(super) fn reviewed(command: &Command) -> Result<ReviewedStep, Refusal> {
                     namespace: Some(source.namespace.clone()),
                     name: source.name.clone(),
                 }),
+                prune: *prune,
             };
             let after = source.as_ref().map(|source| format!(" after {source}")).unwrap_or_default();
-            let text = format!("flux reconcile {object}{after}");
-            let mut step = ReviewedStep::new(StepSpec::typed(RECONCILE, &params)?, "reconcile", text, Tier::Write)
-                .on(target(object))
+            let text = format!("flux reconcile {object}{}{after}", pruned(*prune));
+            let mut step = ReviewedStep::new(StepSpec::typed(RECONCILE, &params)?, "reconcile", text, tier(*prune))
+                .on(applied(object))
                 .idempotent();
             if let Some(source) = source {
                 step = step.on(target(source));
             }
             match object.kind {
-                Kind::Kustomization => step.note(
-                    "applies what its source holds now; where spec.prune is on, objects that are no longer in it are deleted",
-                ),
+                Kind::Kustomization if *prune => {
+                    step.note("applies what its source holds now, and deletes the objects that are no longer in it")
+                }
+                Kind::Kustomization => {
+                    step.note("applies what its source holds now; if spec.prune is on, nothing is sent: that needs `prune`")
+                }
                 Kind::HelmRelease => step.note(
                     "installs or upgrades the release to what its chart and values say now; what Flux does when that fails (retry, roll back, uninstall) is in its spec",
                 ),
@@ -213,17 +265,21 @@ pub(super) fn reviewed(command: &Command) -> Result<ReviewedStep, Refusal> {
                 .idempotent()
                 .note("until it is resumed, Flux neither applies new commits to it nor corrects changes made by hand")
         }
-        Command::Resume(object) => ReviewedStep::new(
-            spec(RESUME, object)?,
+        Command::Resume { object, prune } => ReviewedStep::new(
+            resume(object, *prune)?,
             "resume",
-            format!("flux resume {object}"),
-            Tier::Write,
+            format!("flux resume {object}{}", pruned(*prune)),
+            tier(*prune),
         )
-        .on(target(object))
+        .on(applied(object))
         .reversible()
         .idempotent()
         .note(
-            "Flux reconciles it at once: changes made by hand meanwhile are reverted, and commits since then applied",
+            if *prune {
+                "Flux reconciles it at once: changes made by hand meanwhile are reverted, commits since then applied, and objects deleted that are no longer in its source"
+            } else {
+                "Flux reconciles it at once: changes made by hand meanwhile are reverted, and commits since then applied"
+            },
         ),
     })
 }

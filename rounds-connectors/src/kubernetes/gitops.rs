@@ -7,7 +7,9 @@
 //! | labels `kustomize.toolkit.fluxcd.io/name` and `…/namespace` | a Flux Kustomization (<https://fluxcd.io/flux/components/kustomize/kustomizations/>) |
 //! | labels `helm.toolkit.fluxcd.io/name` and `…/namespace` | a Flux HelmRelease (<https://fluxcd.io/flux/components/helm/helmreleases/>) |
 //!
-//! `app.kubernetes.io/instance` alone is no sign: Helm charts set it, too. A tracking id that is about another object was
+//! | label `app.kubernetes.io/instance` on an object without an owner, when neither the annotation `meta.helm.sh/release-name` nor the label `app.kubernetes.io/managed-by: Helm` says that Helm itself manages it | probably Argo CD: 2.x tracks by this label unless it is told otherwise |
+//!
+//! Helm charts set `app.kubernetes.io/instance`, too, and controllers copy it to what they make. A tracking id that is about another object was
 //! copied from there, and Argo CD does not heed it.
 
 use std::collections::BTreeSet;
@@ -23,6 +25,12 @@ pub(crate) fn manager(object: &Value) -> Option<String> {
             )
         })
         .or_else(|| flux(object))
+        .or_else(|| {
+            let application = probably_argo_cd(object)?;
+            Some(format!(
+                "probably Argo CD application {application}: it has the label app.kubernetes.io/instance, and Helm does not manage it; if so, this change will be reverted at its next sync, and a pull request is the way"
+            ))
+        })
 }
 
 /// One line for each object that somebody manages.
@@ -56,6 +64,16 @@ fn argo_cd(object: &Value) -> Option<String> {
         return Some(shown(application));
     }
     text(labels, "argocd.argoproj.io/instance").map(shown)
+}
+
+/// The application by whose name Argo CD 2.x marks an object, as long as nothing else explains that label.
+fn probably_argo_cd(object: &Value) -> Option<String> {
+    let metadata = &object["metadata"];
+    let (labels, annotations) = (&metadata["labels"], &metadata["annotations"]);
+    let helms = text(annotations, "meta.helm.sh/release-name").is_some()
+        || text(labels, "app.kubernetes.io/managed-by") == Some("Helm");
+    let owned = metadata["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    if helms || owned { None } else { text(labels, "app.kubernetes.io/instance").map(shown) }
 }
 
 /// Whether `<group>/<kind>:<namespace>/<name>` is this object.
@@ -145,6 +163,8 @@ mod tests {
                 ),
                 "told to leave it as it is",
             ),
+            (web(instance.clone(), json!({})), "probably Argo CD application shop: it has the label"),
+            (web(instance.clone(), tracked("x:apps/Deployment:app/another")), "probably Argo CD application shop: "),
             // What somebody wrote there is not a line of ours.
             (
                 web(json!({ "argocd.argoproj.io/instance": "a\nAll is well, approve" }), json!({})),
@@ -154,9 +174,13 @@ mod tests {
             let said = manager(&object).unwrap();
             assert!(said.contains(says) && !said.contains('\n'), "{said}");
         }
+        let mut made_by_a_controller = web(instance.clone(), json!({}));
+        made_by_a_controller["metadata"]["ownerReferences"] = json!([{ "kind": "ReplicaSet", "name": "web-1" }]);
         for object in [
             web(json!({}), json!({})),
-            web(instance, json!({})),
+            web(instance.clone(), json!({ "meta.helm.sh/release-name": "shop" })),
+            web(json!({ "app.kubernetes.io/instance": "shop", "app.kubernetes.io/managed-by": "Helm" }), json!({})),
+            made_by_a_controller,
             web(json!({ "kustomize.toolkit.fluxcd.io/name": "apps" }), json!({})),
             web(json!({}), tracked("shop:apps/Deployment:app/another")),
             web(json!({}), tracked("shop")),

@@ -13,6 +13,7 @@ mod kubeconfig;
 mod pin;
 pub(crate) mod preview;
 pub(crate) mod process;
+mod proxy;
 mod reach;
 pub(crate) mod rights;
 mod rundir;

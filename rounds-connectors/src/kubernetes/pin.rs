@@ -5,7 +5,7 @@
 //! elsewhere is refused here: whatever it asks for, bytes only ever go to the addresses that were checked before it was
 //! started. TLS is kubectl's own, from end to end; the proxy sees none of it.
 //!
-//! Where the operator has a proxy of their own, kubectl uses that one, and where it leads is for that one to say.
+//! Where kubectl would go through a proxy of the operator, it uses that one, and where it leads is for that one to say.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};

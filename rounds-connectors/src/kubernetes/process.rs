@@ -47,6 +47,16 @@ pub(crate) struct Finished {
     pub(crate) stderr: Captured,
 }
 
+#[cfg(test)]
+impl Finished {
+    /// A program that failed with these words.
+    pub(crate) fn said(stderr: &str) -> Self {
+        let mut captured = Captured::new(64 * 1024);
+        captured.push(stderr.as_bytes());
+        Self { exit: Exit::Code(1), stdout: Captured::default(), stderr: captured }
+    }
+}
+
 /// Output, of which head and tail are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Captured {

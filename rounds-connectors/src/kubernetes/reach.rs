@@ -6,7 +6,8 @@
 //! for this connector. Loopback, link-local (the cloud's metadata service) and the rest are refused as everywhere.
 //!
 //! kubectl resolves names by itself and follows redirects. So it is given a [way](super::pin) to the addresses that were
-//! looked up and checked, and to nothing else; except where the operator has a proxy, which then decides.
+//! looked up and checked, and to nothing else; except where kubectl goes through a [proxy](super::proxy) of the operator, which
+//! then decides.
 
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use rounds_core::plugin::{AddressRange, Host, OutboundRefused};
 use url::Url;
 
 use super::pin::Destination;
+use super::proxy;
 
 fn check(host: &Host, name: &str, address: IpAddr) -> Result<(), OutboundRefused> {
     match host.outbound.check(name, address) {
@@ -43,20 +45,22 @@ pub(super) fn check_literal(host: &Host, server: &str) -> Result<(), String> {
     }
 }
 
-/// Looks up the name of a server and at every address that it has, and says where kubectl may be let to. `None`: the
-/// operator has a proxy, so where requests lead is that one's to say.
+/// Looks up the name of a server and at every address that it has, and says where kubectl may be let to. `None`:
+/// kubectl goes there through the operator's proxy, so where requests lead is that one's to say.
 pub(super) async fn destination(host: &Host, server: &str) -> Result<Option<Destination>, String> {
-    let found = resolved(server, has_proxy(host)).await?;
+    let proxied = is_proxied(host, server);
+    let found = resolved(server, proxied).await?;
     for address in found.iter().flat_map(|found| &found.addresses) {
         check(host, url_host(server).as_deref().unwrap_or_default(), *address)
             .map_err(|refused| format!("the API server {server} may not be called, so nothing was sent: {refused}"))?;
     }
-    Ok(found.filter(|_| !has_proxy(host)))
+    Ok(found.filter(|_| !proxied))
 }
 
 /// The same of a server that nobody but the operator chose: its addresses are taken as they are.
 pub(super) async fn chosen(host: &Host, server: &str) -> Result<Option<Destination>, String> {
-    Ok(resolved(server, has_proxy(host)).await?.filter(|_| !has_proxy(host)))
+    let proxied = is_proxied(host, server);
+    Ok(resolved(server, proxied).await?.filter(|_| !proxied))
 }
 
 fn url_host(server: &str) -> Option<String> {
@@ -83,9 +87,8 @@ async fn resolved(server: &str, proxied: bool) -> Result<Option<Destination>, St
     Ok(Some(Destination { host, port, addresses }))
 }
 
-fn has_proxy(host: &Host) -> bool {
-    let is_set = |name: &str| host.child_env.get(name).is_some_and(|value| !value.trim().is_empty());
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].into_iter().any(is_set)
+fn is_proxied(host: &Host, server: &str) -> bool {
+    Url::parse(server).is_ok_and(|url| proxy::is_used(&host.child_env, &url))
 }
 
 #[cfg(test)]
@@ -131,5 +134,13 @@ mod tests {
         assert!(destination(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
         proxied.child_env.insert("HTTPS_PROXY".into(), "http://proxy:3128".into());
         assert_eq!(destination(&proxied, unknown).await.unwrap(), None, "the operator's proxy says where it leads");
+        // A proxy that kubectl does not use says nothing about where it leads.
+        proxied.outbound = "loopback".parse().unwrap();
+        assert!(destination(&proxied, "https://localhost:6443").await.unwrap().is_some(), "never through a proxy");
+        proxied.child_env.insert("NO_PROXY".into(), ".invalid,10.0.0.0/8".into());
+        assert!(destination(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
+        assert!(destination(&proxied, "https://10.0.0.1:6443").await.unwrap().is_some());
+        assert!(chosen(&proxied, "https://10.0.0.1:6443").await.unwrap().is_some());
+        assert_eq!(chosen(&proxied, "https://192.168.0.1:6443").await.unwrap(), None);
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Answer {
     secrets: Vec<SecretString>,
     /// Where it led, for messages.
     pub(crate) server: String,
+    /// Whether every byte to the server went through a way of ours, which knows whether there were any.
+    pinned: bool,
     /// Why no connection to the server was ever made, when none was.
     unreached: Option<String>,
     /// Where else the server led kubectl, which was not let.
@@ -299,32 +301,49 @@ impl Runner {
         .map_err(|error| StepError::not_started(format!("{} could not be started: {error}", client.path.display())))?;
         let unreached = pin.as_ref().and_then(Pin::never_reached);
         let astray = pin.as_ref().and_then(Pin::led_astray);
-        Ok(Answer { finished, secrets: kubeconfig.secrets, server: kubeconfig.server, unreached, astray })
+        Ok(Answer {
+            finished,
+            secrets: kubeconfig.secrets,
+            server: kubeconfig.server,
+            pinned: pin.is_some(),
+            unreached,
+            astray,
+        })
     }
 }
 
-/// The line that proves that no change was sent, if there is one: the connection was refused, and it had said nothing yet.
-/// To be asked only about a command that sends one changing request, as its last. A connection that was lost proves nothing.
+/// What proves that no change was sent, if anything does: the connection was refused, and it had said nothing yet. To be
+/// asked only about a command that sends one changing request, as its last. A connection that was lost proves nothing.
 pub(crate) fn never_sent(answer: &Answer) -> Option<String> {
-    if let Some(why) = &answer.unreached {
-        return Some(why.clone());
+    // Our own way to the server knows it, and nobody's words count beside it.
+    if answer.pinned {
+        return answer.unreached.clone();
     }
-    if !answer.finished.stdout.is_empty() {
-        return None;
-    }
-    let stderr = answer.stderr();
+    if answer.finished.stdout.is_empty() { refused_to_kubectl(&answer.stderr()) } else { None }
+}
+
+/// The line in which kubectl itself says that it could not connect, when that is all it says. A server's own words stand in
+/// kubectl's errors, too (what a webhook could not reach, on as many lines as it likes), and prove nothing.
+fn refused_to_kubectl(stderr: &str) -> Option<String> {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    let line = lines.next()?;
+    let refused = match line.strip_prefix("Unable to connect to the server: ") {
+        Some(why) => why.contains("dial tcp") && (why.contains("connection refused") || why.contains("no such host")),
+        None => line.starts_with("The connection to the server ") && line.contains(" was refused"),
+    };
+    // What is logged about the discovery before it: `E0102 15:04:05.000000   123 memcache.go:265] …`.
+    let logged = |line: &str| {
+        let mut begins = line.chars();
+        begins.next().is_some_and(|level| "EWI".contains(level))
+            && begins.take(4).filter(char::is_ascii_digit).count() == 4
+    };
     let lost = |line: &str| {
+        // The timeout that the request asked for stands in its address and is no sign.
+        let line = line.replace("?timeout=", "?").replace("&timeout=", "&");
         ["EOF", "reset by peer", "broken pipe", "timeout", "timed out"].iter().any(|sign| line.contains(sign))
     };
-    // The timeout that the request asked for stands in its address and is no sign.
-    if stderr.lines().any(|line| lost(&line.replace("?timeout=", "?").replace("&timeout=", "&"))) {
-        return None;
-    }
-    let refused = |line: &&str| {
-        (line.contains("The connection to the server") && line.contains("was refused"))
-            || (line.contains("dial tcp") && (line.contains("connection refused") || line.contains("no such host")))
-    };
-    stderr.lines().find(refused).map(|line| line.trim().chars().take(400).collect())
+    let proved = refused && !lost(line) && lines.all(|line| logged(line) && !lost(line));
+    proved.then(|| line.chars().take(400).collect())
 }
 
 /// The line that says that an answer never came, if there is one. kubectl gives up on a request before it is killed
@@ -383,4 +402,52 @@ pub(crate) fn unreachable_server(answer: &Answer) -> PortError {
         _ => PortErrorKind::Unavailable,
     };
     PortError::new(kind, format!("{} did not answer as a Kubernetes API server: {complaint}", answer.server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_4_only_kubectls_own_words_prove_that_nothing_was_sent() {
+        const REFUSED: &str =
+            "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?";
+        const LOGGED: &str = "E0102 15:04:05.000000     123 memcache.go:265] \"Unhandled Error\" err=\"couldn't get current server API group list: Get \\\"https://10.0.0.1:6443/api?timeout=30s\\\": dial tcp 10.0.0.1:6443: connect: connection refused\"";
+        const LOOKUP: &str = "Unable to connect to the server: dial tcp: lookup k.example: no such host";
+        for proof in [REFUSED, LOOKUP, &format!("{LOGGED}\n{LOGGED}\n{REFUSED}\n")] {
+            assert_eq!(refused_to_kubectl(proof).as_deref(), proof.lines().last(), "{proof}");
+        }
+        let webhook = "Error from server (InternalError): Internal error occurred: failed calling webhook \"w\": failed to call webhook: Post \"https://w.svc:443/\": dial tcp 10.96.0.9:443: connect: connection refused";
+        for nothing in [
+            "",
+            webhook,
+            &format!("Error from server (Forbidden): {REFUSED}"),
+            // A message may have lines of its own.
+            &format!("Error from server (Forbidden): no\n{REFUSED}"),
+            &format!("The Deployment \"web\" is invalid: no\n{LOOKUP}"),
+            &format!("{LOGGED}\n{webhook}"),
+            "Unable to connect to the server: EOF",
+            "Unable to connect to the server: net/http: TLS handshake timeout",
+            "Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout",
+            &format!("E0102 15:04:05.000000     123 x.go:1] read: connection reset by peer\n{REFUSED}"),
+        ] {
+            assert_eq!(refused_to_kubectl(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn rule_4_where_kubectl_is_pinned_only_the_way_itself_proves_it() {
+        let words = "The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?";
+        let answer = |pinned, unreached: Option<&str>| Answer {
+            finished: Finished::said(words),
+            secrets: Vec::new(),
+            server: "https://10.0.0.1:6443".into(),
+            pinned,
+            unreached: unreached.map(Into::into),
+            astray: None,
+        };
+        assert_eq!(never_sent(&answer(true, None)), None);
+        assert_eq!(never_sent(&answer(true, Some("refused"))).as_deref(), Some("refused"));
+        assert_eq!(never_sent(&answer(false, None)).as_deref(), Some(words));
+    }
 }

@@ -78,22 +78,52 @@ pub(super) struct Bounds {
     pub(super) line_bytes: usize,
 }
 
-/// What came with an entry: structured metadata and what a parser of the query found, in groups or flat.
-fn metadata(labels: &mut BTreeMap<String, String>, more: Value) {
-    let Value::Object(more) = more else { return };
-    for (name, value) in more {
-        match value {
-            Value::Object(group) => metadata(labels, Value::Object(group)),
-            // A stream's own label stays: it says where the line is from.
-            Value::String(text) => {
-                labels.entry(name).or_insert(text);
-            }
-            Value::Null => {}
-            other => {
-                labels.entry(name).or_insert_with(|| other.to_string());
-            }
-        }
+/// Labels kept of one line, and bytes of each name and value.
+const LABELS: usize = 64;
+const LABEL_BYTES: usize = 1_024;
+/// Bytes of labels kept of one answer: they are written out for every line, so a small answer can ask for much more.
+const ALL_LABEL_BYTES: usize = 32 * 1_024 * 1_024;
+
+type Labels = BTreeMap<String, String>;
+
+/// Shortens a text between two characters. `None`: it is short enough.
+fn shorten(text: &str, bytes: usize) -> Option<String> {
+    (text.len() > bytes).then(|| {
+        let keep = text.floor_char_boundary(bytes);
+        format!("{}… [{} more bytes]", &text[..keep], text.len() - keep)
+    })
+}
+
+/// Adds a label, unless there is one of that name or no room. `false`: something of it is left out.
+fn add(labels: &mut Labels, name: &str, value: &str) -> bool {
+    let (short_name, short_value) = (shorten(name, LABEL_BYTES), shorten(value, LABEL_BYTES));
+    let whole = short_name.is_none() && short_value.is_none();
+    let name = short_name.unwrap_or_else(|| name.to_owned());
+    if labels.contains_key(&name) {
+        return whole;
     }
+    if labels.len() >= LABELS {
+        return false;
+    }
+    labels.insert(name, short_value.unwrap_or_else(|| value.to_owned()));
+    whole
+}
+
+/// What came with an entry: structured metadata and what a parser of the query found, in groups or flat. `false`:
+/// something of it is left out.
+fn metadata(labels: &mut Labels, more: &Value) -> bool {
+    let Value::Object(more) = more else { return true };
+    let mut whole = true;
+    for (name, value) in more {
+        whole &= match value {
+            Value::Object(_) => metadata(labels, value),
+            // A stream's own label stays: it says where the line is from.
+            Value::String(text) => add(labels, name, text),
+            Value::Null => true,
+            other => add(labels, name, &other.to_string()),
+        };
+    }
+    whole
 }
 
 fn time(nanos: &str) -> Result<(i64, Timestamp), Malformed> {
@@ -108,29 +138,32 @@ fn time(nanos: &str) -> Result<(i64, Timestamp), Malformed> {
 pub(super) fn lines(streams: Vec<Stream>, notes: Vec<String>, bounds: Bounds) -> Result<DataSet, Malformed> {
     let mut streams = streams;
     streams.sort_by(|a, b| a.stream.cmp(&b.stream));
-    let (mut found, mut cut) = (Vec::new(), 0_usize);
-    for stream in streams {
-        let Stream { stream: labels, values } = stream;
+    let mut found = Vec::new();
+    for stream in &streams {
         // Backwards is how they are asked for; who answers forwards all the same comes out in the same order.
-        for entry in values.into_iter().rev() {
+        for entry in stream.values.iter().rev() {
             let (nanos, at) = time(&entry.nanos)?;
-            let mut labels = labels.clone();
-            entry.more.into_iter().for_each(|more| metadata(&mut labels, more));
-            let mut text = entry.line;
-            if text.len() > bounds.line_bytes {
-                let keep = (0..=bounds.line_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-                let left = text.len() - keep;
-                text.truncate(keep);
-                text.push_str(&format!("… [{left} more bytes]"));
-                cut += 1;
-            }
-            found.push((nanos, Line::new(at, labels, text)));
+            found.push((nanos, at, &stream.stream, entry));
         }
     }
-    found.sort_by_key(|(nanos, _)| *nanos);
+    found.sort_by_key(|(nanos, ..)| *nanos);
     let count = found.len();
-    let surplus = count.saturating_sub(bounds.lines);
-    let lines: Vec<Line> = found.into_iter().skip(surplus).map(|(_, line)| line).collect();
+    let (mut lines, mut cut, mut fewer_labels, mut room) = (Vec::new(), 0_usize, 0_usize, ALL_LABEL_BYTES);
+    // Labels are copied for what is kept alone, the newest first.
+    for (_, at, stream, entry) in found.into_iter().rev().take(bounds.lines) {
+        let mut labels = Labels::new();
+        let mut whole = stream.iter().fold(true, |whole, (name, value)| add(&mut labels, name, value) && whole);
+        whole = entry.more.as_ref().is_none_or(|more| metadata(&mut labels, more)) && whole;
+        let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let Some(left) = room.checked_sub(bytes) else { break };
+        room = left;
+        fewer_labels += usize::from(!whole);
+        let short = shorten(&entry.line, bounds.line_bytes);
+        cut += usize::from(short.is_some());
+        lines.push(Line::new(at, labels, short.unwrap_or_else(|| entry.line.clone())));
+    }
+    lines.reverse();
+    let kept = lines.len();
     let mut set = DataSet::of_lines(lines).with_warnings(notes);
     if count >= bounds.lines {
         set.truncated = true;
@@ -138,6 +171,19 @@ pub(super) fn lines(streams: Vec<Stream>, notes: Vec<String>, bounds: Bounds) ->
             "these are the newest {} lines, as many as were asked for: there may be older ones in that time; narrow the \
              selector or the time, or add a filter such as |= \"error\"",
             bounds.lines
+        ));
+    }
+    if kept < count.min(bounds.lines) {
+        set.truncated = true;
+        set.warnings.push(format!(
+            "the labels of {count} lines are more than {ALL_LABEL_BYTES} bytes: only the newest {kept} lines are kept"
+        ));
+    }
+    if fewer_labels > 0 {
+        set.truncated = true;
+        set.warnings.push(format!(
+            "{fewer_labels} lines had more than {LABELS} labels, or labels of more than {LABEL_BYTES} bytes: what is above \
+             that is left out"
         ));
     }
     if cut > 0 {
@@ -208,6 +254,37 @@ mod tests {
         let set = read(&json, Bounds { line_bytes: 65, ..WIDE }).expect("read");
         assert!(set.lines[0].text.starts_with(&"é".repeat(32)) && set.lines[0].text.ends_with("[136 more bytes]"));
         assert!(set.truncated);
+    }
+
+    #[test]
+    fn labels_of_a_line_are_bounded_in_number_and_length_and_it_is_said() {
+        let many: BTreeMap<String, String> = (0..200).map(|at| (format!("l{at:03}"), "v".to_owned())).collect();
+        let long = "é".repeat(1_000);
+        let json = serde_json::json!([
+            { "stream": many, "values": [["2", "x", { "more": "y" }]] },
+            { "stream": { "a": long }, "values": [["1", "x", { "parsed": { "b": "z".repeat(5_000) } }]] },
+        ]);
+        let set = read(&json.to_string(), WIDE).expect("read");
+        assert_eq!(set.lines[1].labels.len(), 64);
+        assert!(set.lines[1].labels.contains_key("l063") && !set.lines[1].labels.contains_key("more"));
+        assert!(set.lines[0].labels["a"].starts_with(&"é".repeat(512)));
+        assert!(set.lines[0].labels.values().all(|value| value.len() < 1_100 && value.ends_with("more bytes]")));
+        assert!(set.truncated && set.warnings.iter().any(|said| said.starts_with("2 lines had more than 64 labels")));
+    }
+
+    #[test]
+    fn labels_are_not_multiplied_by_the_lines_of_a_small_answer() {
+        let wide: BTreeMap<String, String> = (0..64).map(|at| (format!("l{at}"), "v".repeat(1_000))).collect();
+        let values: Vec<_> = (0..5_000).rev().map(|at| [at.to_string(), format!("line {at}")]).collect();
+        let json = serde_json::json!([{ "stream": wide, "values": values }]).to_string();
+        let set = read(&json, Bounds { lines: 5_000, ..WIDE }).expect("read");
+        let bytes: usize =
+            set.lines.iter().flat_map(|line| &line.labels).map(|(name, value)| name.len() + value.len()).sum();
+        assert!(bytes <= ALL_LABEL_BYTES && set.lines.len() > 100, "{bytes} bytes of {} lines", set.lines.len());
+        assert_eq!(set.lines.last().map(|line| line.text.as_str()), Some("line 4999"), "the newest stay");
+        assert!(set.warnings.iter().any(|said| said.contains("only the newest")));
+        let set = read(&json, Bounds { lines: 3, ..WIDE }).expect("read");
+        assert_eq!(texts(&set), ["line 4997", "line 4998", "line 4999"]);
     }
 
     #[test]

@@ -274,3 +274,40 @@ async fn rule_11_configs_that_are_not_understood_are_refused() {
         assert!(error.contains(word), "{config}: {error}");
     }
 }
+
+#[tokio::test]
+async fn of_many_silences_the_latest_are_looked_at_and_it_is_said() {
+    let at = |second: usize| format!("2026-01-01T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+    let silences = |count: usize| -> Value {
+        let silence = |number: usize| {
+            json!({ "id": format!("s{number}"), "startsAt": at(number), "endsAt": "2026-02-01T00:00:00Z",
+                "createdBy": "ada", "comment": "", "status": { "state": "active" },
+                "matchers": [{ "name": "namespace", "value": format!("shop|x{number}"), "isRegex": true, "isEqual": true }] })
+        };
+        (0..count).map(silence).collect()
+    };
+    for (count, first, cut) in [(2_000, "s0", false), (2_500, "s500", true)] {
+        let silences = silences(count);
+        let app = Router::new()
+            .route("/api/v2/alerts", axum::routing::get(async || axum::Json(json!([]))))
+            .route("/api/v2/silences", axum::routing::get(move || async move { axum::Json(silences) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let query = Query::Changes {
+            start: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            end: "2026-01-02T00:00:00Z".parse().expect("a time"),
+            namespace: Some("shop".into()),
+        };
+        let datasource = datasource(json!({ "url": url, "maxAlerts": 5_000 }));
+        let set = datasource.query(&cx(), &query).await.expect("an answer");
+        assert_eq!((set.lines.len(), set.lines[0].labels["silence"].as_str()), (2_000, first));
+        assert_eq!(
+            set.warnings.iter().any(|said| said.contains("only the 2000 that began last")),
+            cut,
+            "{:?}",
+            set.warnings
+        );
+        assert_eq!(set.truncated, cut);
+    }
+}

@@ -111,8 +111,13 @@ fn adapter(cluster: &TestCluster) -> FluxExecutionAdapter {
     FluxExecutionAdapter::new(BuildContext::new("flux", secret, Arc::new(cluster.host())), config).unwrap()
 }
 
+/// A step; of the Kustomization, which prunes, with what says so.
 fn of(cluster: &TestCluster, step: &str, kind: &str) -> StepSpec {
-    StepSpec::new(step, json!({ "kind": kind, "namespace": cluster.namespace, "name": "apps" }))
+    let mut params = json!({ "kind": kind, "namespace": cluster.namespace, "name": "apps" });
+    if kind == "Kustomization" && step != "flux.suspend" {
+        params["prune"] = true.into();
+    }
+    StepSpec::new(step, params)
 }
 
 async fn rig(cluster: &TestCluster, config: Value) -> Rig {
@@ -175,7 +180,7 @@ async fn the_source_comes_first_and_only_the_one_that_the_object_is_made_from() 
     let with = |kind: &str| {
         StepSpec::new(
             "flux.reconcile",
-            json!({ "kind": "Kustomization", "namespace": cluster.namespace, "name": "apps", "withSource": { "kind": kind, "name": "apps" } }),
+            json!({ "kind": "Kustomization", "namespace": cluster.namespace, "name": "apps", "prune": true, "withSource": { "kind": kind, "name": "apps" } }),
         )
     };
     let plan = rig.propose(with("GitRepository")).await;
@@ -216,6 +221,26 @@ async fn a_suspended_or_static_object_is_not_asked_to_reconcile() {
     let resumed = rig.run(of(&cluster, "flux.resume", "Kustomization")).await;
     assert_eq!(resumed.status, StepStatus::Done, "{resumed:?}");
     assert_eq!(object(&cluster, "Kustomization")["spec"]["suspend"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_deletes_objects_is_approved_as_what_deletes_objects() {
+    let Some(cluster) = cluster().await else { return };
+    let rig = rig(&cluster, json!({})).await;
+    for kind in ["flux.reconcile", "flux.resume"] {
+        let params = json!({ "kind": "Kustomization", "namespace": cluster.namespace, "name": "apps" });
+        let step = rig.run(StepSpec::new(kind, params)).await;
+        assert_eq!(step.status, StepStatus::Failed, "{step:?}");
+        assert!(told(&step).contains("has spec.prune on") && told(&step).contains("nothing was sent"), "{step:?}");
+        assert!(
+            step.dry_run_text.as_ref().unwrap().contains("Propose the step again with \"prune\": true"),
+            "{step:?}"
+        );
+        assert_eq!(step.review.tier, Tier::Write);
+    }
+    assert!(cluster.requests().iter().all(|request| !request.is_write()));
+    let resumed = rig.run(of(&cluster, "flux.resume", "Kustomization")).await;
+    assert_eq!((resumed.status, resumed.review.tier), (StepStatus::Done, Tier::Destructive), "{resumed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,6 +288,15 @@ async fn rule_12_what_is_read_of_an_object_leaves_its_values_out() {
     assert!(read(json!({ "kind": "Bucket", "namespace": n })).await.contains("There is no Bucket"));
     let report = adapter.check(&cx()).await.unwrap();
     assert!(report.message.contains("can be read and changed"), "{report:?}");
+    for plural in
+        ["Kustomizations", "HelmReleases", "GitRepositories", "OCIRepositories", "HelmRepositories", "Buckets"]
+    {
+        let told = report
+            .abilities
+            .iter()
+            .any(|ability| ability.what.starts_with(&format!("reconcile, suspend and resume {plural}")));
+        assert!(told, "{plural}: {:?}", report.abilities);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +341,7 @@ async fn rule_4_a_patch_whose_answer_is_lost_is_unknown_and_one_that_was_never_s
         assert_eq!(step.status, StepStatus::Interrupted, "{step:?}");
         assert!(told(&step).contains("unknown"), "{}", told(&step));
     }
-    let plan = rig.propose(of(&cluster, "flux.resume", "Kustomization")).await;
+    let plan = rig.propose(of(&cluster, "flux.resume", "HelmRelease")).await;
     cluster.sandbox.take().unwrap().shutdown().await;
     let step = rig.approve(plan).await;
     assert_eq!(step.status, StepStatus::Failed, "{step:?}");
@@ -371,6 +405,18 @@ async fn rule_11_steps_name_a_kind_of_flux_in_an_allowed_namespace_and_nothing_e
             "source_not_accepted",
             "a source itself",
         ),
+        (
+            "flux.reconcile",
+            json!({ "kind": "HelmRelease", "namespace": "shop", "name": "a", "prune": true }),
+            "prune_not_accepted",
+            "has no spec.prune",
+        ),
+        (
+            "flux.suspend",
+            json!({ "kind": "Kustomization", "namespace": "shop", "name": "a", "prune": true }),
+            "shape",
+            "unknown field `prune`",
+        ),
     ] {
         let refusal = review(&adapter, kind, params.clone()).unwrap_err();
         assert_eq!(refusal.rule, rule, "{params}: {refusal}");
@@ -381,6 +427,28 @@ async fn rule_11_steps_name_a_kind_of_flux_in_an_allowed_namespace_and_nothing_e
     assert_eq!(step.command_text, "flux reconcile Kustomization shop/a after GitRepository shop/b");
     assert_eq!(step.tier, Tier::Write);
     assert_eq!(adapter.review(&step.spec(), Mode::Write).unwrap(), step, "canonical");
+    let params = json!({ "kind": "Kustomization", "namespace": "shop", "name": "a", "prune": true });
+    let step = review(&adapter, "flux.reconcile", params).unwrap();
+    assert_eq!(
+        (step.command_text.as_str(), step.tier),
+        ("flux reconcile Kustomization shop/a with prune", Tier::Destructive)
+    );
+    assert_eq!(adapter.review(&step.spec(), Mode::Write).unwrap(), step, "canonical");
+    // What is applied may be anywhere; who is stopped, and what is fetched, is in its namespace.
+    for (kind, object, namespace) in [
+        ("flux.reconcile", "Kustomization", None),
+        ("flux.reconcile", "HelmRelease", None),
+        ("flux.resume", "Kustomization", None),
+        ("flux.resume", "HelmRelease", None),
+        ("flux.suspend", "Kustomization", Some("shop")),
+        ("flux.suspend", "HelmRelease", Some("shop")),
+        ("flux.reconcile", "GitRepository", Some("shop")),
+        ("flux.resume", "Bucket", Some("shop")),
+        ("flux.get", "Kustomization", Some("shop")),
+    ] {
+        let step = review(&adapter, kind, json!({ "kind": object, "namespace": "shop", "name": "a" })).unwrap();
+        assert_eq!(step.targets[0].namespace.as_deref(), namespace, "{kind} {object}");
+    }
     let list = review(&adapter, "flux.get", json!({ "kind": "Bucket", "namespace": "shop" })).unwrap();
     assert_eq!((list.tier, list.targets[0].name.clone()), (Tier::Read, None));
     let nowhere = review(&with(&[]), "flux.get", json!({ "kind": "Bucket", "namespace": "flux-system" })).unwrap_err();

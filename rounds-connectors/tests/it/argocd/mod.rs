@@ -98,6 +98,19 @@ async fn an_operation_that_ends_badly_is_a_failed_step_with_what_it_said() {
 }
 
 #[tokio::test]
+async fn one_look_at_the_past_does_not_end_the_watch_over_an_operation() {
+    let (argo, url) = ArgoCd::serve().await;
+    argo.fate(Fate { reads: Some(3), phase: "Succeeded", message: "successfully synced (all tasks run)" });
+    let rig = rig(&url, json!({})).await;
+    let plan = rig.propose([step("sync", json!({}))]).await;
+    argo.lags();
+    let (status, text) = ended(&rig.approve(&plan).await);
+    assert!(status == StepStatus::Done && text.contains("Succeeded: successfully synced"), "{text}");
+    assert!(argo.has_lagged() && argo.effects().len() == 1);
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn an_operation_that_outlives_the_step_has_an_unknown_outcome() {
     let (argo, url) = ArgoCd::serve().await;
     argo.fate(Fate { reads: None, phase: "", message: "" });
@@ -141,7 +154,7 @@ async fn a_lost_answer_to_a_sync_is_made_up_for_by_its_key_and_the_sync_is_not_s
 async fn an_answer_that_was_lost_together_with_the_request_is_unknown_and_never_success() {
     for kind in [
         step("sync", json!({})),
-        step("rollback", json!({ "id": 5 })),
+        step("rollback", json!({ "id": 5, "revision": "aaa1" })),
         step("set_auto_sync", json!({ "enabled": true })),
     ] {
         let (argo, url) = ArgoCd::serve().await;
@@ -184,7 +197,7 @@ async fn what_the_server_or_a_proxy_refuses_has_not_started_and_what_a_proxy_gav
 async fn an_approved_rollback_goes_to_the_entry_that_was_shown() {
     let (argo, url) = ArgoCd::serve().await;
     let rig = rig(&url, json!({})).await;
-    let plan = rig.propose([step("rollback", json!({ "id": 5 }))]).await;
+    let plan = rig.propose([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await;
     let preview = plan.steps[0].dry_run_text.clone().unwrap();
     assert!(
         preview.contains("to id 5: revision aaa1, deployed at 2026-01-02T00:00:00Z by ada, images web:1"),
@@ -210,16 +223,26 @@ async fn a_rollback_is_refused_while_auto_sync_is_on_and_says_what_to_do() {
     let (argo, url) = ArgoCd::serve().await;
     let rig = rig(&url, json!({})).await;
     automated(&argo, json!({ "prune": true }));
-    let plan = rig.propose([step("rollback", json!({ "id": 5 }))]).await;
+    let plan = rig.propose([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await;
     assert!(plan.steps[0].dry_run_text.as_deref().unwrap().contains("ATTENTION: auto-sync is on"), "{plan:?}");
     let (status, text) = ended(&rig.approve(&plan).await);
     assert_eq!(status, StepStatus::Failed, "{text}");
     assert!(text.contains("put argocd.set_auto_sync with `enabled: false` before it"), "{text}");
     let gone = ended(
-        &rig.run([step("set_auto_sync", json!({ "enabled": false })), step("rollback", json!({ "id": 99 }))]).await,
+        &rig.run([
+            step("set_auto_sync", json!({ "enabled": false })),
+            step("rollback", json!({ "id": 99, "revision": "aaa1" })),
+        ])
+        .await,
     );
     assert!(gone.1.contains("has no entry 99; there are: 5, 6"), "{gone:?}");
-    let done = ended(&rig.run([step("rollback", json!({ "id": 5 }))]).await);
+    let sent = argo.effects().len();
+    let other = rig.propose([step("rollback", json!({ "id": 5, "revision": "bbb2" }))]).await;
+    assert!(other.steps[0].dry_run_text.as_deref().unwrap().contains("ATTENTION: the entry 5"), "{other:?}");
+    let other = ended(&rig.approve(&other).await);
+    assert!(other.0 == StepStatus::Failed && other.1.contains("is of revision aaa1, not of bbb2"), "{other:?}");
+    assert_eq!(argo.effects().len(), sent, "the number is not enough");
+    let done = ended(&rig.run([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await);
     assert_eq!(done.0, StepStatus::Done, "{done:?}");
     rig.end().await;
 }
@@ -229,15 +252,15 @@ async fn a_lost_answer_to_a_rollback_is_made_up_for_only_by_an_operation_of_ours
     let (argo, url) = ArgoCd::serve().await;
     let rig = rig(&url, json!({ "timeoutSec": 4 })).await;
     argo.trouble(1, Trouble::LosesTheAnswer);
-    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5 }))]).await);
+    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await);
     assert_eq!(status, StepStatus::Done, "{text}");
     assert!(text.contains("the operation was found by its mark"), "{text}");
     // The same rollback was ours a moment ago: the one before is never taken for the one that was lost.
     argo.trouble(1, Trouble::LosesTheRequest);
-    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5 }))]).await);
+    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await);
     assert_eq!(status, StepStatus::Interrupted, "{text}");
     argo.trouble(1, Trouble::AnotherComesFirst);
-    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5 }))]).await);
+    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await);
     assert_eq!(status, StepStatus::Interrupted, "somebody else's: {text}");
     assert_eq!(argo.effects().len(), 3);
     rig.end().await;
@@ -276,7 +299,7 @@ async fn auto_sync_is_switched_off_and_back_to_what_it_was() {
     assert_eq!(argo.effects().len(), sent, "what is so already is not sent");
     // 3.1 and later: there, and switched off.
     automated(&argo, json!({ "prune": true, "enabled": false }));
-    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5 }))]).await);
+    let (status, text) = ended(&rig.run([step("rollback", json!({ "id": 5, "revision": "aaa1" }))]).await);
     assert_eq!(status, StepStatus::Done, "{text}");
     rig.end().await;
 }
@@ -287,9 +310,12 @@ async fn the_way_back_from_a_sync_or_rollback_is_the_entry_that_is_in_place_now(
     let adapter = adapter(&url);
     let back =
         async |spec: StepSpec| adapter.inverse(&cx(), &adapter.review(&spec, Mode::Write).unwrap()).await.unwrap();
-    let rollback = step("rollback", json!({ "id": 6, "prune": false }));
+    let rollback = step("rollback", json!({ "id": 6, "revision": "bbb2", "prune": false }));
     assert_eq!(back(step("sync", json!({}))).await, Inverse::Steps(vec![rollback.clone()]));
-    assert_eq!(back(step("rollback", json!({ "id": 5 }))).await, Inverse::Steps(vec![rollback.clone()]));
+    assert_eq!(
+        back(step("rollback", json!({ "id": 5, "revision": "aaa1" }))).await,
+        Inverse::Steps(vec![rollback.clone()])
+    );
     assert_eq!(back(step("refresh", json!({}))).await, Inverse::NotNeeded);
     assert_eq!(back(step("get_app", json!({}))).await, Inverse::NotNeeded);
     assert_eq!(back(step("set_auto_sync", json!({ "enabled": false }))).await, Inverse::NotNeeded);
@@ -312,7 +338,7 @@ async fn an_application_of_another_project_is_never_touched() {
     argo.change(|app| app["spec"]["project"] = "bank".into());
     for kind in [
         step("sync", json!({})),
-        step("rollback", json!({ "id": 5 })),
+        step("rollback", json!({ "id": 5, "revision": "aaa1" })),
         step("refresh", json!({})),
         step("set_auto_sync", json!({ "enabled": true })),
     ] {
@@ -360,7 +386,7 @@ async fn a_destination_namespace_that_the_step_names_is_the_one_that_everything_
     argo.change(|app| app["status"]["resources"][1]["namespace"] = "prod".into());
     let plan = rig.run([named("prod")]).await;
     assert_eq!(ended(&plan).0, StepStatus::Done, "{plan:?}");
-    assert_eq!(plan.steps[0].review.targets[0].to_string(), "prod/application/shop-web");
+    assert_eq!(plan.steps[0].review.targets[0].to_string(), "application/shop-web");
     rig.end().await;
 }
 

@@ -36,7 +36,7 @@ async fn the_preview_of_a_sync_shows_what_would_change_and_only_reads() {
         managed("Pod", json!({ "a": 1 }), json!({ "a": 1 })),
     ]));
     let text = preview(&url, json!({}), step("sync", json!({}))).await.unwrap();
-    assert!(text.checked_by_server);
+    assert!(!text.checked_by_server, "a comparison tries nothing");
     let text = text.text;
     for line in [
         "sync: OutOfSync (compared with ccc3); health: Degraded",
@@ -67,7 +67,9 @@ async fn the_preview_of_another_revision_compares_with_that_one() {
         "v9",
         &[deployment("web:9"), json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "new" } })],
     );
-    let text = preview(&url, json!({}), step("sync", json!({ "revision": "v9" }))).await.unwrap().text;
+    let preview_of_v9 = preview(&url, json!({}), step("sync", json!({ "revision": "v9" }))).await.unwrap();
+    assert!(!preview_of_v9.checked_by_server, "a comparison tries nothing");
+    let text = preview_of_v9.text;
     assert!(
         text.contains("compared with revision v9 (v9-resolved)") && text.contains("\"web:2\" → \"web:9\""),
         "{text}"
@@ -84,7 +86,7 @@ async fn the_preview_of_another_revision_compares_with_that_one() {
 async fn the_servers_own_dry_run_is_asked_only_where_the_config_says_so_and_persists_nothing() {
     let (argo, url) = ArgoCd::serve().await;
     argo.manages(json!([managed("Deployment", deployment("web:2"), deployment("web:3"))]));
-    for spec in [step("sync", json!({ "prune": true })), step("rollback", json!({ "id": 5 }))] {
+    for spec in [step("sync", json!({ "prune": true })), step("rollback", json!({ "id": 5, "revision": "aaa1" }))] {
         let before = argo.app()["status"]["history"].clone();
         let text = preview(&url, json!({ "dryRun": "server" }), spec.clone()).await.unwrap();
         assert!(text.checked_by_server && text.text.contains("Argo CD's dry-run: Succeeded"), "{text:?}");
@@ -93,7 +95,10 @@ async fn the_servers_own_dry_run_is_asked_only_where_the_config_says_so_and_pers
     }
     automated(&argo, json!({}));
     let sent = argo.effects().len();
-    let text = preview(&url, json!({ "dryRun": "server" }), step("rollback", json!({ "id": 5 }))).await.unwrap().text;
+    let text = preview(&url, json!({ "dryRun": "server" }), step("rollback", json!({ "id": 5, "revision": "aaa1" })))
+        .await
+        .unwrap()
+        .text;
     assert!(text.contains("ATTENTION") && argo.effects().len() == sent, "{text}");
 }
 
@@ -162,6 +167,11 @@ async fn what_is_read_of_a_huge_application_has_bounds() {
     let text = preview(&url, json!({}), step("sync", json!({}))).await.unwrap().text;
     assert!(text.len() < 64 * 1024, "{}", text.len());
     assert!(text.contains("2000 objects differ"), "the sum is said all the same");
+    // Five MiB of an answer are read where they may be.
+    argo.change(|app| app["status"]["padding"] = "x".repeat(5 << 20).into());
+    assert!(preview(&url, json!({}), step("sync", json!({}))).await.is_ok());
+    let error = preview(&url, json!({ "maxBodyBytes": 1 << 20 }), step("sync", json!({}))).await.unwrap_err();
+    assert!(error.message.contains("larger than 1048576 bytes"), "{error}");
 }
 
 #[tokio::test]
@@ -246,7 +256,7 @@ async fn a_server_that_hangs_never_ends_or_sends_elsewhere_is_an_error_in_time()
     for (url, says) in
         [(endless, "larger than"), (redirects, "redirects are not followed"), (page, "`url`"), (silent, "within 1 s")]
     {
-        let adapter = adapter_with(&url, json!({ "requestTimeoutSec": 1 }), TOKEN);
+        let adapter = adapter_with(&url, json!({ "requestTimeoutSec": 1, "maxBodyBytes": 65_536 }), TOKEN);
         let reviewed = adapter.review(&step("get_app", json!({})), Mode::Read).unwrap();
         let error = adapter.read(&cx(), ReadStep::new(reviewed).unwrap()).await.unwrap_err();
         assert!(error.effect == Effect::NotStarted && error.message.contains(says), "{says}: {error}");

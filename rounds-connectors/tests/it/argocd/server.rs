@@ -60,6 +60,8 @@ struct Inner {
     /// What becomes of the k-th request with an effect.
     trouble: Option<(usize, Trouble)>,
     effects: usize,
+    /// What a read shows once while an operation runs: a cache is behind.
+    stale: Option<Value>,
     /// The token that is accepted.
     token: String,
     /// How many changes were made.
@@ -127,6 +129,7 @@ impl ArgoCd {
             asked: Vec::new(),
             trouble: None,
             effects: 0,
+            stale: None,
             token: token.to_owned(),
             changes: 0,
         })));
@@ -181,6 +184,16 @@ impl ArgoCd {
 
     pub(crate) fn ignores_projects(&self) {
         self.lock().projects = None;
+    }
+
+    /// The application as it is now is shown once more, after an operation was seen to run.
+    pub(crate) fn lags(&self) {
+        let mut inner = self.lock();
+        inner.stale = Some(inner.apps["argocd/shop-web"].clone());
+    }
+
+    pub(crate) fn has_lagged(&self) -> bool {
+        self.lock().stale.is_none()
     }
 
     /// From now on, the k-th request with an effect, counted from 1, meets this.
@@ -334,6 +347,12 @@ async fn read(State(argo): State<ArgoCd>, Path(name): Path<String>, Query(query)
         Ok(key) => {
             controller(&mut inner, &key);
             let mut app = inner.apps[&key].clone();
+            if app["status"]["operationState"]["phase"] == "Running"
+                && inner.reads > 1
+                && let Some(stale) = inner.stale.take()
+            {
+                return axum::Json(stale).into_response();
+            }
             if !field("refresh").is_empty() {
                 app["status"]["sync"]["status"] = "Synced".into();
                 inner.changes += 1;

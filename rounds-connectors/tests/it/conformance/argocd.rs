@@ -57,7 +57,7 @@ impl AdapterSubject for Argo {
             ),
             step(
                 "argocd.rollback",
-                json!({ "app": "shop-web", "project": "shop", "id": 5, "destinationNamespace": "prod" }),
+                json!({ "app": "shop-web", "project": "shop", "id": 5, "revision": "aaa1", "destinationNamespace": "prod" }),
             ),
             step("argocd.set_auto_sync", json!({ "app": "shop-auto", "project": "shop", "enabled": false })),
             step("argocd.refresh", json!({ "app": "shop-web", "project": "shop", "hard": true })),
@@ -73,6 +73,7 @@ impl AdapterSubject for Argo {
             step("argocd.sync", json!({ "app": "shop-web", "project": "shop", "appNamespace": "team-a" })),
             step("argocd.sync", json!({ "app": "shop-web", "project": "shop", "revision": "--prune" })),
             step("argocd.rollback", json!({ "app": "shop-web", "project": "shop" })),
+            step("argocd.rollback", json!({ "app": "shop-web", "project": "shop", "id": 5 })),
             step(
                 "argocd.set_auto_sync",
                 json!({ "app": "shop-web", "project": "shop", "enabled": false, "prune": true }),

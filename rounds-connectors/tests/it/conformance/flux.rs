@@ -132,7 +132,7 @@ impl AdapterSubject for Flux {
 
     fn writes(&self) -> Vec<Sample> {
         let source = json!({ "kind": "GitRepository", "namespace": "shop", "name": "apps" });
-        let params = json!({ "kind": "Kustomization", "namespace": "shop", "name": "apps", "withSource": source });
+        let params = json!({ "kind": "Kustomization", "namespace": "shop", "name": "apps", "withSource": source, "prune": true });
         vec![
             Sample::new(step("flux.suspend", "Kustomization")),
             Sample::new(step("flux.resume", "HelmRelease")),
