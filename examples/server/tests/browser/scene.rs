@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rounds_core::PlanId;
 use rounds_core::access::{Action, Scope};
-use rounds_core::alert::Severity;
+use rounds_core::alert::{Notified, Severity};
 use rounds_core::plan::{PlanOutcome, PlanStatus};
-use rounds_core::service::Approval;
+use rounds_core::service::{Approval, ExternalAlert};
 
 use crate::shop::Outcome;
 use crate::world::World;
@@ -50,6 +50,10 @@ pub async fn everything(world: &World) -> Vec<Page> {
         })
         .await;
     let connector = world.cluster;
+    let taken = rounds.alerts().receive(admin, "alertmanager", &[elsewhere("a"), elsewhere("b")]).await.unwrap();
+    assert_eq!(taken.fired, 2);
+    let rules = rounds.alerts().list(admin).await.unwrap();
+    let external = rules.iter().find(|found| found.rule.source.is_some()).unwrap().rule.id;
     vec![
         ("actions", "/actions".to_owned()),
         ("steps", "/actions?tab=steps".into()),
@@ -64,12 +68,17 @@ pub async fn everything(world: &World) -> Vec<Page> {
         ("alerts", "/alerts".into()),
         ("alert", format!("/alerts/{rule}")),
         ("alert-error", format!("/alerts/{away}")),
+        ("alert-each", format!("/alerts/{external}")),
+        ("alert-each-edit", format!("/alerts/{external}/edit")),
         ("alert-new", "/alerts/new".into()),
         ("alert-edit", format!("/alerts/{rule}/edit")),
         ("connectors", "/settings/connectors".into()),
         ("connector", format!("/settings/connectors/{connector}")),
         ("connector-new", "/settings/connectors?kind=kubernetes".into()),
         ("datasources", "/settings/datasources".into()),
+        ("notifications", "/settings/notifications".into()),
+        ("channel-new", "/settings/notifications?kind=email".into()),
+        ("adapter-new", "/settings/connectors?kind=argocd".into()),
         ("dead-letters", "/settings/notifications/dead-letters".into()),
         ("service-accounts", "/admin/service-accounts".into()),
         ("users", "/admin/users".into()),
@@ -85,6 +94,28 @@ pub async fn everything(world: &World) -> Vec<Page> {
         ("account", "/account".into()),
         ("missing", "/nowhere".into()),
     ]
+}
+
+/// An alert that Alertmanager tells of.
+fn elsewhere(fingerprint: &str) -> ExternalAlert {
+    let pod = format!("checkout-7c9f4d5b6-{fingerprint}");
+    let labels = [("alertname", "KubePodCrashLooping"), ("namespace", "shop"), ("pod", &pod)];
+    let summary = "Pod is crash looping, and has been for fifteen minutes.";
+    let texts = [("summary", summary), ("runbook_url", "https://runbooks.example/crash-looping")];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    ExternalAlert {
+        name: "KubePodCrashLooping".into(),
+        fingerprint: fingerprint.into(),
+        notified: Notified {
+            starts_at: Default::default(),
+            resolved: false,
+            labels: labels.map(owned).into(),
+            annotations: texts.map(owned).into(),
+            value: None,
+            severity: Severity::Warning,
+        },
+        query: "increase(kube_pod_container_status_restarts_total[5m]) > 0".into(),
+    }
 }
 
 async fn approve_all(world: &World, id: PlanId) {

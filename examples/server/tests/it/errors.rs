@@ -27,7 +27,13 @@ async fn what_does_not_hold_is_refused_by_name() {
         rule
     };
     let cases: [(&str, Value, u16, &str, &str); 24] = [
-        ("/api/connectors", json!({ "type": "nope", "name": "x" }), 400, "bad_request", "known kinds: alert_rules, alertmanager"),
+        (
+            "/api/connectors",
+            json!({ "type": "nope", "name": "x" }),
+            400,
+            "bad_request",
+            "known kinds: alert_rules, alertmanager",
+        ),
         (
             "/api/connectors",
             json!({ "type": "kubernetes", "name": "x", "config": { "allowedNamespace": ["app"] } }),
