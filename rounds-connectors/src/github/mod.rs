@@ -240,11 +240,11 @@ impl ExecutionAdapter for Github {
         let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
         let usage = format!(
             r#"GitHub. Steps, with their params:
-github.open_pull_request {{"repository": "owner/name", "base": "main", "title": "…", "body": "why", "changes": [{{"path": "deploy/web.yaml", "replace": [{{"old": "replicas: 2", "new": "replicas: 4"}}], "blobSha": "<as get_file says>"}}, {{"path": "new.yaml", "content": "whole file"}}, {{"path": "old.yaml", "delete": true, "blobSha": "…"}}], "baseSha": "<optional: as get_file says>"}}: a branch and a pull request; nothing is merged. Each `old` text must be in the file exactly once. A file that exists is only rewritten or deleted with its `blobSha` (or the step's `baseSha`).
+github.open_pull_request {{"repository": "owner/name", "base": "main", "title": "…", "body": "why", "changes": [{{"path": "deploy/web.yaml", "replace": [{{"old": "replicas: 2", "new": "replicas: 4"}}], "blobSha": "<as get_file says>"}}, {{"path": "new.yaml", "content": "whole file"}}, {{"path": "old.yaml", "delete": true, "blobSha": "…"}}], "baseSha": "<optional: as get_file says>"}}: a branch and a pull request; nothing is merged. Each `old` text must be in the file exactly once. A file that exists is only rewritten or deleted with its `blobSha` (or the step's `baseSha`). Titles and texts with commands for a forge are refused, such as `[skip ci]` or `fixes #1`.
 github.revert_commit {{"repository": "owner/name", "base": "main", "commit": "<40 digits>", "parent": 1, "title": "…", "body": "…"}}: a pull request that takes one commit back; `parent` only for merges.
 github.dispatch_workflow {{"repository": "owner/name", "workflow": "restart.yml", "ref": "main", "inputs": {{"name": "text"}}, "refSha": "<optional>"}}
 Reads: github.get_file {{"repository", "path", "ref": "main or 40 digits"}}; github.list_commits {{"repository", "ref", "path": "optional", "limit": 20}}; github.get_pull_request {{"repository", "number"}}.
-Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pipelines (.github/workflows, CODEOWNERS …): {}."#,
+Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pipelines (.github/, .gitlab-ci*.yml, CODEOWNERS …): {}."#,
             rules.repositories.listed(),
             rules.paths.listed(),
             rules.reads.listed(),

@@ -217,11 +217,11 @@ impl ExecutionAdapter for Gitlab {
         let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
         let usage = format!(
             r#"GitLab. Steps, with their params:
-gitlab.open_merge_request {{"project": "group/project", "targetBranch": "main", "title": "…", "description": "why", "changes": [{{"path": "deploy/web.yaml", "replace": [{{"old": "replicas: 2", "new": "replicas: 4"}}], "blobSha": "<as get_file says>"}}, {{"path": "new.yaml", "content": "whole file"}}, {{"path": "old.yaml", "delete": true, "blobSha": "…"}}], "baseSha": "<optional: as get_file says>"}}: a branch and a merge request; nothing is merged. Each `old` text must be in the file exactly once. A file that exists is only rewritten or deleted with its `blobSha` (or the step's `baseSha`).
+gitlab.open_merge_request {{"project": "group/project", "targetBranch": "main", "title": "…", "description": "why", "changes": [{{"path": "deploy/web.yaml", "replace": [{{"old": "replicas: 2", "new": "replicas: 4"}}], "blobSha": "<as get_file says>"}}, {{"path": "new.yaml", "content": "whole file"}}, {{"path": "old.yaml", "delete": true, "blobSha": "…"}}], "baseSha": "<optional: as get_file says>"}}: a branch and a merge request; nothing is merged. Each `old` text must be in the file exactly once. A file that exists is only rewritten or deleted with its `blobSha` (or the step's `baseSha`). Titles and texts with commands for a forge are refused, such as `[skip ci]` or `fixes #1`.
 gitlab.revert_commit {{"project": "group/project", "targetBranch": "main", "commit": "<40 digits>", "parent": 1, "title": "…", "description": "…"}}: a merge request that takes one commit back; `parent` only for merges.
 gitlab.run_pipeline {{"project": "group/project", "ref": "main", "variables": {{"NAME": "text"}}, "refSha": "<optional>"}}
 Reads: gitlab.get_file {{"project", "path", "ref": "main or 40 digits"}}; gitlab.list_commits {{"project", "ref", "path": "optional", "limit": 20}}; gitlab.get_merge_request {{"project", "iid"}}.
-Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables: {}. Files of pipelines (.gitlab-ci.yml, CODEOWNERS …): {}."#,
+Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables: {}. Files of pipelines (.github/, .gitlab-ci*.yml, CODEOWNERS …): {}."#,
             rules.projects.listed(),
             rules.paths.listed(),
             rules.reads.listed(),

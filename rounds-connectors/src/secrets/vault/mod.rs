@@ -6,7 +6,8 @@
 //! permits the latter; reading what references name is all that the role needs beside it.
 //!
 //! **What it refuses.** References that lead out of key-value engines: whoever may configure a connector chooses the path,
-//! and `auth/token/lookup-self#id` would be Rounds' own token.
+//! and `auth/token/lookup-self#id` would be Rounds' own token. Where Vault does not tell which engine is there, only what has
+//! the path and the answer of version 2 is read; what has a lease or a login in it never is.
 //!
 //! **Limits.** A look-up takes at most ten seconds, logging in included; an answer has at most 4 MiB; a value is text.
 //! Dynamic secrets (databases, clouds) are not read: their leases would have to be kept.

@@ -96,6 +96,9 @@ async fn rule_12_no_engine_but_key_value_is_read_behind_a_namespace_either() {
     let vault = Vault::start().await;
     let secrets = with_token(&vault, "s.root");
     assert_eq!(read(&secrets, "vault://ns/secret/data/prod#kubeconfig").await, "two");
+    // What Vault tells of the engine counts, though it tells it without the namespace.
+    let error = refused(&secrets, "vault://ns/database/creds/admin#password").await;
+    assert!(error.kind == PortErrorKind::Invalid && error.to_string().contains("type `database`"), "{error}");
     for no_mounts in [false, true] {
         vault.with(|inside| inside.no_mounts = no_mounts);
         for (reference, path) in [
