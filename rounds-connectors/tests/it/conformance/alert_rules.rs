@@ -113,6 +113,7 @@ impl ConnectorSubject for Own {
             ("an_address_that_is_not_allowed_is_never_called", no_server),
             ("cancelling_ends_a_call_promptly", no_server),
             ("a_dropped_call_leaves_nothing_running", no_server),
+            ("a_step_that_is_over_leaves_nothing_running", no_server),
             ("an_effect_whose_answer_never_comes_may_have_happened", no_server),
             ("an_effect_whose_answer_is_cut_off_may_have_happened", no_server),
             ("a_request_for_an_effect_without_an_answer_may_have_happened", no_server),
