@@ -9,11 +9,13 @@
 //! **Rights:** an integration key can send events to its one service; nothing else.
 //! **Limits:** a summary of 1024 characters, a `dedup_key` of 255, 512 KB an event; what is longer is cut here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::StatusCode;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
@@ -33,6 +35,8 @@ use crate::http::{self, ChosenBy, Client, ClientOptions};
 const ROOM: Room = Room { title: 900, fact: 2_000, body: 8_000, commands: 16_000 };
 const SUMMARY: usize = 1_024;
 const DEDUP_KEY: usize = 255;
+/// Events of one message on their way at a time.
+const AT_A_TIME: usize = 8;
 
 /// Where PagerDuty keeps the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -276,15 +280,22 @@ impl Notifier for Pagerduty {
     }
 
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
-        let events = events(notice, |path| self.host.link(path));
-        http::within(cx, self.timeout, "PagerDuty", async {
+        // What is about one incident goes in order; a message that tells of a hundred would take too long one by one.
+        let mut incidents: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for event in events(notice, |path| self.host.link(path)) {
+            incidents.entry(event["dedup_key"].to_string()).or_default().push(event);
+        }
+        let tell = |events: Vec<Value>| async move {
             for event in events {
                 // Where one of several fails all are sent again, which changes nothing for those that were taken.
                 self.enqueue(event, Some(notice)).await?;
             }
             Ok(())
-        })
-        .await
+        };
+        // Each event has the channel's time, all of them the call's.
+        let rounds = u32::try_from(incidents.len().div_ceil(AT_A_TIME)).unwrap_or(u32::MAX).max(1);
+        let all = stream::iter(incidents.into_values()).map(tell).buffer_unordered(AT_A_TIME).try_collect::<()>();
+        http::within(cx, self.timeout.saturating_mul(rounds), "PagerDuty", all).await
     }
 }
 

@@ -42,7 +42,8 @@ impl ConnectorSubject for Kubernetes {
             "users": [{ "name": "u", "user": { "token": secret } }],
             "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
         });
-        Setup::new(json!({ "allowedNamespaces": ["shop"] })).with_secret(kubeconfig.to_string())
+        // kubectl asks a server that hangs up until its request timeout, which is half of this, and does so twice.
+        Setup::new(json!({ "allowedNamespaces": ["shop"], "timeoutSec": 20 })).with_secret(kubeconfig.to_string())
     }
 
     fn documented(&self) -> Value {
