@@ -107,7 +107,7 @@ fn elsewhere(fingerprint: &str) -> ExternalAlert {
         name: "KubePodCrashLooping".into(),
         fingerprint: fingerprint.into(),
         notified: Notified {
-            starts_at: Default::default(),
+            starts_at: chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
             resolved: false,
             labels: labels.map(owned).into(),
             annotations: texts.map(owned).into(),

@@ -147,7 +147,10 @@ pub fn registry() -> rounds_core::plugin::Registry {
             Ok::<_, BuildError>(Metrics { shop: shop(name)? })
         },
     };
-    rounds_core::plugin::Registry::new([cluster, metrics]).unwrap()
+    // Real ones, for their forms.
+    let linked = rounds_core::plugin::Registry::linked().unwrap();
+    let forms = ["email", "argocd"].map(|kind| linked.get(kind).unwrap().clone());
+    rounds_core::plugin::Registry::new([cluster, metrics].into_iter().chain(forms)).unwrap()
 }
 
 struct Cluster {
