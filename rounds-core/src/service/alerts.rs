@@ -1,24 +1,22 @@
-//! Alert rules, their state, history and silences.
+//! Alert rules, their state and history. What a person asks of one is in `asking.rs`, silences in `silences.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::drafts::{RuleDraft, SilenceDraft};
+use super::drafts::RuleDraft;
 use super::error::Error;
 use super::evaluator::transition;
 use super::guard::{SLACK, guarded};
-use super::investigations::{Queued, queue};
 use super::series;
 use super::shared::Shared;
 use crate::access::{Action, Principal, Scope};
 use crate::alert::{
-    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, Silence, disable, enable, remove, reset,
+    AlertInstance, AlertRule, AlertState, Condition, Evaluation, HistoryRow, disable, enable, remove, reset,
 };
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertInstanceId, AlertRuleId, ConnectorId, InvestigationId, PlanId, SilenceId};
-use crate::investigation::{Investigation, InvestigationStatus, Trigger};
+use crate::id::{AlertRuleId, ConnectorId, PlanId};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreExt, Versioned};
 use crate::ports::{CallContext, DataSet, EventSubject, PortError, PortErrorKind, Query};
 use crate::time::Timestamp;
@@ -373,201 +371,6 @@ impl Alerts<'_> {
         Ok(page.records.into_iter().map(|record| record.value.try_into()).collect::<Result<_, _>>()?)
     }
 
-    /// Investigates a rule now, as the service account; who asked is recorded. When an investigation of it is under
-    /// way, or this firing was investigated already, that one is named instead, unless `force`.
-    ///
-    /// # Errors
-    /// `investigations:create` is missing, or there is no such rule.
-    pub async fn investigate(&self, who: &Principal, id: AlertRuleId, force: bool) -> Result<Queued, Error> {
-        self.investigate_series(who, id, None, force).await
-    }
-
-    /// As [`investigate`](Self::investigate), about one label set of a rule that has an alert for each. Without one it is what
-    /// fires for the longest.
-    ///
-    /// # Errors
-    /// As [`investigate`](Self::investigate), and the rule has no such label set.
-    pub async fn investigate_series(
-        &self,
-        who: &Principal,
-        id: AlertRuleId,
-        series: Option<AlertInstanceId>,
-        force: bool,
-    ) -> Result<Queued, Error> {
-        let scopes = [Scope::all("investigations")];
-        self.shared.authorize(who, Action::InvestigationsCreate, &scopes).await?;
-        let mut tries = 0;
-        loop {
-            let (queued, commit) = self.request(who, id, series, force).await?;
-            let Some(commit) = commit else { return Ok(queued) };
-            // The evaluator writes the instance at every tick, so losing to it is nothing to tell a person of.
-            if self.shared.settle(commit, &mut tries).await? {
-                return Ok(queued);
-            }
-        }
-    }
-
-    /// What asking for an investigation leads to: nothing to commit when there is one already.
-    async fn request(
-        &self,
-        who: &Principal,
-        id: AlertRuleId,
-        series: Option<AlertInstanceId>,
-        force: bool,
-    ) -> Result<(Queued, Option<Commit>), Error> {
-        let rule = self.load(who, id).await?.value;
-        let found = self.asked_about(&rule, series).await?;
-        let firing = found.as_ref().filter(|found| found.value.state == AlertState::Firing);
-        if !force && let Some(existing) = self.existing(who, id, firing.map(|found| &found.value)).await? {
-            return Ok((Queued { investigation_id: existing, existing: true }, None));
-        }
-        let trigger = match firing {
-            Some(Versioned { value: instance, .. }) => Trigger::Alert {
-                rule_id: id,
-                rule_name: rule.name.clone(),
-                instance_id: instance.id,
-                firing_since: instance.firing_since.unwrap_or(instance.state_changed_at),
-                value: instance.last_value,
-                labels: instance.last_labels.clone(),
-                after_silence: false,
-            },
-            None => Trigger::Person { rule_id: Some(id) },
-        };
-        let question = format!("What is going on with \"{}\"?", rule.name);
-        let investigation = queue(self.shared, who, question, trigger);
-        let investigation_id = investigation.id;
-        let mut commit = investigation.into_commit(self.shared);
-        if let Some(mut found) = found {
-            found.value.investigation_id = Some(investigation_id);
-            commit = commit.update(found.value, found.version);
-        }
-        Ok((Queued { investigation_id, existing: false }, Some(commit)))
-    }
-
-    /// The instance that a person asks about.
-    async fn asked_about(
-        &self,
-        rule: &AlertRule,
-        series: Option<AlertInstanceId>,
-    ) -> Result<Option<Versioned<AlertInstance>>, Error> {
-        if let Some(one) = series {
-            let found = self.shared.store.instance(one).await?;
-            let found = found.filter(|found| found.value.rule_id == rule.id);
-            return found.map(Some).ok_or_else(|| Error::not_found("alert instance", one));
-        }
-        if rule.is_each() {
-            let firing = series::of_rule(self.shared, rule.id).await?.into_iter();
-            let firing = firing.filter(|found| found.value.state == AlertState::Firing);
-            if let Some(longest) = firing.min_by_key(|found| (found.value.firing_since, found.value.id)) {
-                return Ok(Some(longest));
-            }
-        }
-        Ok(self.shared.store.instance_of(rule.id).await?)
-    }
-
-    async fn existing(
-        &self,
-        who: &Principal,
-        id: AlertRuleId,
-        firing: Option<&AlertInstance>,
-    ) -> Result<Option<InvestigationId>, Error> {
-        // By status, because a rule that flaps leaves so many skipped ones that a page of them hides the rest.
-        let of = |statuses: &[InvestigationStatus]| ListQuery {
-            org: Some(who.org_id.clone()),
-            parent: Some(id.as_uuid()),
-            statuses: statuses.iter().map(|status| status.as_str().to_owned()).collect(),
-            newest_first: true,
-            limit: 20,
-            ..ListQuery::new(RecordKind::Investigation)
-        };
-        let store = &self.shared.store;
-        let under_way = store.list(&of(&[InvestigationStatus::Queued, InvestigationStatus::Running])).await?;
-        for record in under_way.records {
-            let found: Investigation = record.value.try_into()?;
-            // Another label set of the rule is another alert.
-            let other = match (&found.trigger, firing.filter(|firing| firing.series.is_some())) {
-                (Trigger::Alert { instance_id, .. }, Some(firing)) => *instance_id != firing.id,
-                _ => false,
-            };
-            if !other {
-                return Ok(Some(found.id));
-            }
-        }
-        let Some(since) = firing.and_then(|instance| instance.firing_since) else { return Ok(None) };
-        for record in store.list(&of(&[InvestigationStatus::Completed])).await?.records {
-            let found: Investigation = record.value.try_into()?;
-            let same = |instance: AlertInstanceId| firing.is_some_and(|firing| firing.id == instance);
-            if matches!(&found.trigger, Trigger::Alert { firing_since, instance_id, .. } if *firing_since == since && same(*instance_id))
-            {
-                return Ok(Some(found.id));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Every silence of the organisation, oldest first, past ones included.
-    ///
-    /// # Errors
-    /// `alert.rules:read` is missing.
-    pub async fn silences(&self, who: &Principal) -> Result<Vec<Silence>, Error> {
-        self.may_read(who).await?;
-        Ok(self.shared.store.silences(&who.org_id).await?.into_iter().map(|found| found.value).collect())
-    }
-
-    /// Silences a rule, or every rule that the matchers match.
-    ///
-    /// # Errors
-    /// `alert.rules:write` is missing, or the draft covers nothing or ends before it starts.
-    pub async fn silence(&self, who: &Principal, draft: SilenceDraft) -> Result<Silence, Error> {
-        self.may_write(who).await?;
-        let now = self.shared.now();
-        let starts_at = draft.starts_at.unwrap_or(now);
-        if draft.rule_id.is_none() && draft.matchers.is_empty() {
-            return Err(Error::Invalid(
-                "a silence needs a ruleId or matchers; without either it would cover all".into(),
-            ));
-        }
-        if draft.ends_at <= starts_at || draft.ends_at <= now {
-            return Err(Error::Invalid("endsAt: a moment after startsAt and after now is expected".into()));
-        }
-        if let Some(id) = draft.rule_id {
-            self.load(who, id).await?;
-        }
-        let silence = Silence {
-            id: SilenceId::new(),
-            org_id: who.org_id.clone(),
-            rule_id: draft.rule_id,
-            matchers: draft.matchers,
-            comment: draft.comment,
-            starts_at,
-            ends_at: draft.ends_at,
-            created_by: who.actor(),
-        };
-        let target = ("silence", silence.id.to_string());
-        let entry = AuditEntry::new(now, &who.org_id, &who.actor(), "silence.create", target, Outcome::Success)
-            .with("ruleId", json!(silence.rule_id))
-            .with("endsAt", json!(silence.ends_at));
-        self.shared.store.commit(Commit::new().insert(silence.clone()).audit(entry)).await?;
-        Ok(silence)
-    }
-
-    /// Ends a silence.
-    ///
-    /// # Errors
-    /// `alert.rules:write` is missing, or there is no such silence.
-    pub async fn unsilence(&self, who: &Principal, id: SilenceId) -> Result<(), Error> {
-        self.may_write(who).await?;
-        let found = self.shared.store.silence(id).await?;
-        let found = found.filter(|found| found.value.org_id == who.org_id);
-        let found = found.ok_or_else(|| Error::not_found("silence", id))?;
-        let target = ("silence", id.to_string());
-        let now = self.shared.now();
-        let entry = AuditEntry::new(now, &who.org_id, &who.actor(), "silence.delete", target, Outcome::Success);
-        let key = Key::new(RecordKind::Silence, id.as_uuid());
-        self.shared.store.commit(Commit::new().delete(key, found.version).audit(entry)).await?;
-        Ok(())
-    }
-
     /// One change of rule and instance together.
     async fn change(
         &self,
@@ -668,7 +471,7 @@ impl Alerts<'_> {
         }
     }
 
-    async fn load(&self, who: &Principal, id: AlertRuleId) -> Result<Versioned<AlertRule>, Error> {
+    pub(super) async fn load(&self, who: &Principal, id: AlertRuleId) -> Result<Versioned<AlertRule>, Error> {
         let found = self.shared.store.rule(id).await?;
         found.filter(|found| found.value.org_id == who.org_id).ok_or_else(|| Error::not_found("alert rule", id))
     }
@@ -689,7 +492,7 @@ impl Alerts<'_> {
         Ok(self.shared.authorize(who, Action::AlertRulesRead, &[Scope::all("alert.rules")]).await?)
     }
 
-    async fn may_write(&self, who: &Principal) -> Result<(), Error> {
+    pub(super) async fn may_write(&self, who: &Principal) -> Result<(), Error> {
         Ok(self.shared.authorize(who, Action::AlertRulesWrite, &[Scope::all("alert.rules")]).await?)
     }
 

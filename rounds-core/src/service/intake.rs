@@ -246,19 +246,14 @@ impl Alerts<'_> {
         all.push(after);
         let investigation = changes.investigation;
         let mut commit = changes.commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), known.version);
-        commit = match whole {
-            Some(mut whole) => {
-                whole.value.last_sample_at = Some(now);
-                sum_up(shared, &mut whole.value, &all, now);
-                whole.value.investigation_id = investigation.or(whole.value.investigation_id);
-                commit.update(whole.value, whole.version)
-            }
-            None => {
-                let mut whole = AlertInstance::new(rule, now);
-                whole.last_sample_at = Some(now);
-                sum_up(shared, &mut whole, &all, now);
-                commit.insert(whole)
-            }
+        let (mut whole, version) =
+            whole.map_or_else(|| (AlertInstance::new(rule, now), None), |whole| (whole.value, Some(whole.version)));
+        whole.last_sample_at = Some(now);
+        sum_up(shared, &mut whole, &all, now);
+        whole.investigation_id = investigation.or(whole.investigation_id);
+        commit = match version {
+            Some(version) => commit.update(whole, version),
+            None => commit.insert(whole),
         };
         Ok((taken, Some(commit)))
     }

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod approvals;
+mod asking;
 mod audit_log;
 mod backtest;
 mod cap;
@@ -43,6 +44,7 @@ mod review;
 pub(crate) mod runtime;
 mod series;
 mod shared;
+mod silences;
 mod sink;
 mod sweeper;
 mod toolbox;

@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::alerts::Alerts;
-use super::drafts::RuleDraft;
+use super::drafts::{RuleDraft, SilenceDraft};
 use super::error::Error;
 use super::shared::Shared;
 use crate::access::{Actor, OrgRole, Principal};
-use crate::alert::{AlertRule, Silence};
-use crate::audit::{AuditEntry, Outcome};
-use crate::id::{AlertRuleId, OrgId, SilenceId};
-use crate::ports::store::{Commit, StoreExt as _};
-use crate::ports::{ApprovedStep, OwnRules, PortError, PortErrorKind, RuleWrite};
+use crate::alert::AlertRule;
+use crate::id::{AlertRuleId, OrgId};
+use crate::ports::store::StoreExt as _;
+use crate::ports::{ApprovedStep, OwnRules, PortError, PortErrorKind, RuleSettings, RuleWrite};
 use crate::step::{StepError, StepOutput};
 use crate::time::after_ms;
 
@@ -42,7 +41,7 @@ impl OwnRules for RulesOf {
     async fn write(&self, id: AlertRuleId, write: &RuleWrite, step: &ApprovedStep) -> Result<(), StepError> {
         let shared = self.shared().map_err(|error| StepError::not_started(error.to_string()))?;
         let done = match write {
-            RuleWrite::Set { .. } => set(&shared, &self.org, id, write, step).await,
+            RuleWrite::Set { to, from } => set(&shared, &self.org, id, (to, from), step).await,
             RuleWrite::Silence { minutes, comment } => silence(&shared, &self.org, id, *minutes, comment, step).await,
         };
         done.map_err(|error| match error {
@@ -72,10 +71,9 @@ async fn set(
     shared: &Shared,
     org: &OrgId,
     id: AlertRuleId,
-    write: &RuleWrite,
+    (to, from): (&RuleSettings, &RuleSettings),
     step: &ApprovedStep,
 ) -> Result<(), Error> {
-    let RuleWrite::Set { to, from } = write else { return Ok(()) };
     let by = approver(shared, org, step).await?;
     // On the rule as it is at the moment of the change, however often somebody else is faster.
     let change = |rule: &AlertRule| {
@@ -110,8 +108,6 @@ async fn silence(
     step: &ApprovedStep,
 ) -> Result<(), Error> {
     let by = approver(shared, org, step).await?;
-    let found = shared.store.rule(id).await?.filter(|found| found.value.org_id == *org);
-    found.ok_or_else(|| Error::not_found("alert rule", id))?;
     // One silence for one step, however often it is tried.
     let marker = format!("plan {} step {}", step.plan_id(), step.ordinal());
     let comment = format!("{comment} ({marker})");
@@ -121,21 +117,13 @@ async fn silence(
     {
         return Ok(());
     }
-    let silence = Silence {
-        id: SilenceId::new(),
-        org_id: org.clone(),
+    let draft = SilenceDraft {
         rule_id: Some(id),
         matchers: Default::default(),
         comment,
-        starts_at: now,
+        starts_at: Some(now),
         ends_at: after_ms(now, u64::from(minutes) * 60_000),
-        created_by: by.actor(),
     };
-    let target = ("silence", silence.id.to_string());
-    let entry = AuditEntry::new(now, org, &by.actor(), "silence.create", target, Outcome::Success)
-        .with("ruleId", json!(id))
-        .with("endsAt", json!(silence.ends_at))
-        .with("planId", step.plan_id().to_string());
-    shared.store.commit(Commit::new().insert(silence).audit(entry)).await?;
+    Alerts { shared }.put_silence(&by, draft, Some(step.plan_id())).await?;
     Ok(())
 }

@@ -42,7 +42,8 @@ impl<'a> Changes<'a> {
         Self { shared, rule, silences, commit: Commit::new(), investigation: None }
     }
 
-    fn take(&mut self, evaluation: Evaluation, version: u64) -> AlertInstance {
+    /// One step of a label set that is not stored with it: what its history and its notices say.
+    pub(crate) fn pass(&mut self, evaluation: Evaluation, version: u64) -> AlertInstance {
         let before = evaluation.instance.investigation_id;
         let (commit, instance) = transition(self.shared, self.rule, evaluation, self.silences, version);
         self.commit.absorb(commit);
@@ -52,21 +53,16 @@ impl<'a> Changes<'a> {
         instance
     }
 
-    /// One step of a label set that is not stored with it: what its history and its notices say.
-    pub(crate) fn pass(&mut self, evaluation: Evaluation, version: u64) -> AlertInstance {
-        self.take(evaluation, version)
-    }
-
     /// A label set that is there now.
     pub(crate) fn make(&mut self, evaluation: Evaluation) -> AlertInstance {
-        let instance = self.take(evaluation, 1);
+        let instance = self.pass(evaluation, 1);
         self.commit = std::mem::take(&mut self.commit).insert(instance.clone());
         instance
     }
 
     /// A label set that changed; it was read at `version`.
     pub(crate) fn change(&mut self, evaluation: Evaluation, version: u64) -> AlertInstance {
-        let instance = self.take(evaluation, version + 1);
+        let instance = self.pass(evaluation, version + 1);
         self.commit = std::mem::take(&mut self.commit).update(instance.clone(), version);
         instance
     }
@@ -74,7 +70,7 @@ impl<'a> Changes<'a> {
     /// A label set of which nothing is kept; it was read at `version`.
     pub(crate) fn end(&mut self, evaluation: Evaluation, version: u64) {
         let key = Key::new(RecordKind::AlertInstance, evaluation.instance.id.as_uuid());
-        self.take(evaluation, version + 1);
+        self.pass(evaluation, version + 1);
         self.commit = std::mem::take(&mut self.commit).delete(key, version);
     }
 }

@@ -1,31 +1,22 @@
 //! `kubernetes`: the real kubectl against the stand-in for a cluster.
-#![allow(clippy::disallowed_methods, reason = "the test looks for its own child processes")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rounds_core::conformance::connector::{AdapterSubject, ConnectorSubject, Sample, Served, Setup};
-use rounds_core::plugin::{Host, Outbound, Registration};
+use rounds_core::plugin::{Host, Registration};
 use rounds_core::step::StepSpec;
 use rounds_sandbox::{Sandbox, Workload};
 use serde_json::{Value, json};
 
+use super::kubectl::Kubectl;
 use super::linked;
 
-/// Its kubectl, and a directory of its own by which its processes are known.
-struct Kubernetes {
-    kubectl: PathBuf,
-    files: tempfile::TempDir,
-}
+struct Kubernetes(Kubectl);
 
 impl Kubernetes {
     fn new() -> Self {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let kubectl = std::env::var_os("KUBECTL").map(PathBuf::from);
-        let kubectl =
-            kubectl.or_else(|| std::env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|file| file.is_file()));
-        Self { kubectl: kubectl.expect("kubectl is on PATH"), files: tempfile::tempdir().unwrap() }
+        Self(Kubectl::new())
     }
 }
 
@@ -36,14 +27,7 @@ impl ConnectorSubject for Kubernetes {
     }
 
     fn connector(&self, at: &str, secret: &str) -> Setup {
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster": { "server": at } }],
-            "users": [{ "name": "u", "user": { "token": secret } }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
-        });
-        // kubectl asks a server that hangs up until its request timeout, which is half of this, and does so twice.
-        Setup::new(json!({ "allowedNamespaces": ["shop"], "timeoutSec": 20 })).with_secret(kubeconfig.to_string())
+        self.0.setup(at, secret)
     }
 
     fn documented(&self) -> Value {
@@ -51,24 +35,15 @@ impl ConnectorSubject for Kubernetes {
     }
 
     fn host(&self) -> Host {
-        Host {
-            run_dir: Some(self.files.path().to_owned()),
-            outbound: Outbound::loopback(),
-            programs: [("kubectl".to_owned(), self.kubectl.clone())].into(),
-            ..Host::default()
-        }
+        self.0.host()
     }
 
     fn deadline(&self) -> Duration {
-        // Starting a program takes a while on a busy machine.
-        Duration::from_secs(4)
+        Kubectl::DEADLINE
     }
 
     fn waived(&self) -> Vec<(&'static str, &'static str)> {
-        vec![(
-            "an_endless_answer_is_not_read_to_its_end",
-            "kubectl reads an answer whole before it prints; its time and its output are bounded, its memory is not",
-        )]
+        Kubectl::WAIVED.to_vec()
     }
 
     async fn serve(&self, _: &str) -> Served {
@@ -113,11 +88,7 @@ impl AdapterSubject for Kubernetes {
     }
 
     fn child_processes(&self) -> Option<usize> {
-        // Each is given a kubeconfig in the directory of this subject, and nothing else is.
-        let mark = self.files.path().to_str()?.as_bytes().to_vec();
-        let environments = std::fs::read_dir("/proc").ok()?.flatten();
-        let environments = environments.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
-        Some(environments.filter(|environment| environment.windows(mark.len()).any(|part| part == mark)).count())
+        self.0.processes()
     }
 }
 

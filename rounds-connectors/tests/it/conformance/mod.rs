@@ -21,6 +21,8 @@ mod gitlab;
 #[cfg(feature = "http")]
 mod http_request;
 #[cfg(feature = "kubernetes")]
+mod kubectl;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "loki")]
 mod loki;
