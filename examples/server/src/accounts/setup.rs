@@ -95,6 +95,18 @@ impl SetupStep {
         }
     }
 
+    /// The kind of connector that most people begin with, and that the step's words are about. Others can be chosen.
+    #[must_use]
+    pub fn usual_kind(self) -> Option<&'static str> {
+        match self {
+            Self::Admin => None,
+            Self::Model => Some("anthropic"),
+            Self::Datasource => Some("prometheus"),
+            Self::Cluster => Some("kubernetes"),
+            Self::Notifications => Some("slack"),
+        }
+    }
+
     /// Whether Rounds does its work without it.
     #[must_use]
     pub fn is_optional(self) -> bool {

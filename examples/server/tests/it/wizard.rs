@@ -209,3 +209,19 @@ async fn a_connector_that_fails_its_test_is_kept_gone_on_with_or_removed_as_the_
     assert_eq!(log["items"][0]["targetId"], json!("setup.datasource"));
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_begins_with_the_kind_that_its_words_are_about_and_offers_every_other() {
+    let server = server().await;
+    let ada = first_admin(&server).await;
+    for (step, kind, other) in [
+        ("model", "anthropic", "openai"),
+        ("datasource", "prometheus", "alertmanager"),
+        ("cluster", "kubernetes", "alert_rules"),
+        ("notifications", "slack", "email"),
+    ] {
+        let form = format!("action=\"/setup/{step}?kind={kind}\"");
+        let choice = format!("href=\"/setup/{step}?kind={other}\"");
+        ada.get(&format!("/setup/{step}")).await.shows(200, &[&form, &choice]);
+    }
+}

@@ -193,7 +193,9 @@ fn render(
     let chosen = of_role.iter().find(|connector| connector.is_default).or_else(|| of_role.first());
     let subject = chosen.map(|connector| (*connector).clone());
     let others = of_role.len().saturating_sub(1);
-    let kinds = kinds(cx, place);
+    let mut kinds = kinds(cx, place);
+    // Stable: the others stay in their order.
+    kinds.sort_by_key(|kind| Some(kind.kind) != at.usual_kind());
     let form = match (form, &subject) {
         (Some(form), _) => Some(form),
         (None, Some(subject)) => Some(stored_form(cx, place, subject.clone())?),
