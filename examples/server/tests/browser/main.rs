@@ -8,6 +8,7 @@
 mod a11y;
 mod alerts;
 mod driver;
+mod forms;
 mod line;
 mod scene;
 mod screens;

@@ -56,6 +56,8 @@ struct ModifyPage {
     summary: String,
     drafts: Vec<Draft>,
     connectors: Vec<Connector>,
+    /// What undoes the plan as it was proposed; changes do not reach it.
+    rescue: Option<Plan>,
     may: May,
 }
 
@@ -140,9 +142,16 @@ async fn render(
     };
     let connectors = cx.rounds().connectors().list(&cx.who).await.unwrap_or_default();
     let connectors = connectors.into_iter().filter(|connector| connector.role == Role::Execution).collect();
+    let rescue = match plan.rescue_plan_id {
+        Some(id) => cx.rounds().plans().get(&cx.who, id).await.ok(),
+        None => None,
+    };
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let shell = cx.shell(format!("Modify: {}", plan.summary), "plans").refused(refused.as_ref());
-    Ok(page_with(status, &ModifyPage { shell, digest, summary, drafts, connectors, may: may.unless(in_the_way), plan }))
+    Ok(page_with(
+        status,
+        &ModifyPage { shell, digest, summary, drafts, connectors, rescue, may: may.unless(in_the_way), plan },
+    ))
 }
 
 /// Moves, adds or removes a step. `false`: the form asks for something else.
