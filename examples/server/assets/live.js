@@ -111,7 +111,7 @@ function listen() {
     if (concerns(event)) later();
   };
   stream.onmessage = hear;
-  for (const name of ["plan", "alert", "investigation", "connector"]) {
+  for (const name of ["plan", "alert", "investigation", "connector", "dead_letter", "change"]) {
     stream.addEventListener(name, hear);
   }
   // The server could not keep up, or this page could not: look at everything.

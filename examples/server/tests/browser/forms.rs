@@ -121,6 +121,7 @@ async fn changes_to_a_plan_are_back_after_signing_in_again_and_what_has_no_place
     browser.sign_in(&world.base, "eve", &format!("/plans/{}/modify", plan.id)).await;
     browser.sees("//section[@id='rescue'][contains(., 'stays as it is')]//code[contains(., 'rollout undo')]").await;
     browser.press("Add a step").await;
+    browser.sees("//textarea[@id='command-1']").await;
     browser.fill("#command-0", "scale deployment/checkout --replicas=4 -n shop").await;
     browser.fill("#command-1", "get deployment/checkout -n shop").await;
     end_session(&browser).await;
@@ -130,6 +131,34 @@ async fn changes_to_a_plan_are_back_after_signing_in_again_and_what_has_no_place
     assert_eq!(value(&browser, "#command-0").await, "scale deployment/checkout --replicas=4 -n shop");
     browser.sees("//div[@id='draft']//pre[contains(., 'get deployment/checkout -n shop')]").await;
     assert_eq!(world.rounds().plans().get(&world.admin, plan.id).await.unwrap().revision, 1, "nothing was sent");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_any_connector_can_be_added_and_how_it_is_written_stands_beside_it() {
+    let world = World::new().await;
+    let rules = rounds_core::service::ConnectorDraft {
+        kind: "alert_rules".into(),
+        name: "own rules".into(),
+        config: serde_json::json!({ "allowedRules": ["*"] }),
+        secret: None,
+        secret_ref: None,
+        is_default: false,
+        owner_team_id: None,
+        routing: None,
+    };
+    let rules = world.rounds().connectors().create(&world.admin, rules).await.unwrap().id;
+    let plan = world.plan("Roll checkout back", &[ROLL_BACK], false).await;
+    let browser = Browser::open(390, 844).await;
+    browser.sign_in(&world.base, "eve", &format!("/plans/{}/modify", plan.id)).await;
+    choose(&browser, "#add", &format!("{rules} alert_rule.write")).await;
+    browser.press("Add a step").await;
+    browser.sees("//details[@id='usage-1']").await;
+    assert_eq!(value(&browser, "#params-1").await.trim(), "{\n}");
+    browser.fill("#params-1", "{\"rule\": 1}").await;
+    browser.press("Check").await;
+    browser.sees("//p[@id='wrong-1']").await;
+    assert_eq!(value(&browser, "#params-1").await, "{\"rule\": 1}", "what was typed is kept");
     browser.close().await;
 }
 

@@ -340,25 +340,44 @@ fn build(root: &Value, object: &Value, prefix: &str, defaults: &Value, must: boo
             }
         })
         .collect();
-    fields.sort_by_key(|field| !field.required);
+    // What is typed comes before what is taken together, and that before what is switched on.
+    fields.sort_by_key(|field| {
+        let rank = match field.input {
+            Input::Flag | Input::YesNo | Input::Ticks(_) => 2,
+            Input::Group(_) | Input::Variants { .. } => 1,
+            _ => 0,
+        };
+        (!field.required, rank)
+    });
     fields
 }
 
-/// `allowedNamespaces` → `Allowed namespaces`.
+/// Words that are written in capitals.
+const CAPITALS: [&str; 6] = ["api", "ca", "ehlo", "id", "tls", "url"];
+
+/// `allowedNamespaces` → `Allowed namespaces`, `timeoutSec` → `Timeout, in seconds`.
 pub(in crate::pages) fn label(name: &str) -> String {
-    let mut label = String::new();
-    for (place, letter) in name.chars().enumerate() {
-        match letter {
-            letter if place == 0 => label.extend(letter.to_uppercase()),
-            '_' | '-' => label.push(' '),
-            letter if letter.is_uppercase() => {
-                label.push(' ');
-                label.extend(letter.to_lowercase());
-            }
-            letter => label.push(letter),
+    let mut words: Vec<String> = Vec::new();
+    for letter in name.chars() {
+        match words.last_mut() {
+            _ if letter == '_' || letter == '-' => words.push(String::new()),
+            Some(word) if !letter.is_uppercase() => word.push(letter),
+            _ => words.push(letter.to_lowercase().collect()),
         }
     }
-    label
+    words.retain(|word| !word.is_empty());
+    let in_seconds = words.len() > 1 && words.last().is_some_and(|word| word == "sec");
+    if in_seconds {
+        words.pop();
+    }
+    for word in words.iter_mut().filter(|word| CAPITALS.contains(&word.as_str())) {
+        *word = word.to_uppercase();
+    }
+    let mut label = words.join(" ");
+    if let Some(first) = label.get(..1).map(str::to_uppercase) {
+        label.replace_range(..1, &first);
+    }
+    if in_seconds { label + ", in seconds" } else { label }
 }
 
 /// Follows one reference, or the one that is not null of several; what stands beside it (help, default) wins.

@@ -203,7 +203,7 @@ mod tests {
     use schemars::JsonSchema;
     use serde_json::json;
 
-    use super::super::{blame, fields, rows};
+    use super::super::{blame, fields, label, rows};
     use super::*;
 
     #[derive(JsonSchema)]
@@ -320,6 +320,24 @@ mod tests {
         assert_eq!((&of("requests").input, &*of("requests").parts[0].name), (&Input::Json, "name"));
         let (first, aside) = rows(&fields);
         assert_eq!((first.len(), aside.len()), (15, 2), "the timeout and the certificate are aside");
+    }
+
+    #[test]
+    fn a_name_becomes_words_that_people_read() {
+        for (name, wanted) in [
+            ("allowedNamespaces", "Allowed namespaces"),
+            ("url", "URL"),
+            ("apiUrl", "API URL"),
+            ("caCertificate", "CA certificate"),
+            ("installationId", "Installation ID"),
+            ("timeoutSec", "Timeout, in seconds"),
+            ("sec", "Sec"),
+            ("snake_case-name", "Snake case name"),
+            ("ähnlich", "ähnlich"),
+            ("", ""),
+        ] {
+            assert_eq!(label(name), wanted);
+        }
     }
 
     #[test]
