@@ -39,7 +39,7 @@ const isBox = (field) => field.type === "checkbox" || field.type === "radio";
 function keep(event) {
   if (onSignIn()) return;
   const form = event.target;
-  if (event.defaultPrevented || form.method !== "post") return;
+  if (event.defaultPrevented || form.getAttribute("method") !== "post") return;
   const fields = [...form.elements].filter(isKept).map((field) => ({ name: field.name, value: field.value, on: isBox(field) ? field.checked : null }));
   const typed = fields.some((field) => field.on === null && field.value);
   write(typed ? { user: user(), page: here(), action: form.getAttribute("action"), at: Date.now(), fields } : null);

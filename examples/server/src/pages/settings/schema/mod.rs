@@ -11,6 +11,9 @@ pub(super) use typed::{config, typed};
 /// Objects in objects in objects are typed as JSON.
 const DEEP: usize = 2;
 
+/// What hardly anybody sets: another address for tests and relays, a name for one odd kind of server.
+const RARE: [&str; 2] = ["apiUrl", "ehloName"];
+
 /// How a value is typed.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::pages) enum Input {
@@ -86,6 +89,20 @@ pub(in crate::pages) struct Part {
     pub(in crate::pages) name: String,
     pub(in crate::pages) needed: bool,
     pub(in crate::pages) help: String,
+}
+
+impl Word {
+    /// Its help, as [`Field::prose`].
+    pub(in crate::pages) fn prose(&self) -> Vec<(bool, &str)> {
+        prose(&self.help)
+    }
+}
+
+impl Part {
+    /// Its help, as [`Field::prose`].
+    pub(in crate::pages) fn prose(&self) -> Vec<(bool, &str)> {
+        prose(&self.help)
+    }
 }
 
 /// What a form shows from top to bottom.
@@ -213,6 +230,7 @@ impl Field {
         match self.input {
             Input::Integer | Input::Number => has_default && !self.required,
             Input::Area => !self.required,
+            Input::Text => RARE.contains(&self.path.as_str()),
             _ => false,
         }
     }
@@ -259,8 +277,8 @@ pub(in crate::pages) fn blame(fields: &mut [Field], message: &str) -> bool {
         return true;
     }
     // No path: the first field that the message quotes.
-    let quotes = |field: &&mut Field| message.contains(&format!("`{}`", field.path));
-    match fields.iter_mut().find(quotes) {
+    let quoted = message.split('`').skip(1).step_by(2).find(|word| fields.iter().any(|field| field.path == *word));
+    match quoted.and_then(|word| fields.iter_mut().find(|field| field.path == word)) {
         Some(field) => {
             field.wrong = Some(message.to_owned());
             true

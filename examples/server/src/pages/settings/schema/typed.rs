@@ -421,7 +421,7 @@ mod tests {
             ("prices: missing field `input`", Some("prices.input")),
             ("requests[0].name: two words", Some("requests")),
             ("headers.X-Y: no header", Some("headers")),
-            ("give `url` when there is `auth`", Some("auth")),
+            ("give `url` when there is `auth`", Some("url")),
             ("nobody knows", None),
         ] {
             let mut fields = form();
