@@ -18,7 +18,7 @@ use crate::id::{
 };
 use crate::investigation::{
     Amount, Evidence, EvidenceSource, Investigation, InvestigationStatus, ModelUse, ReadingId, Report, RootCause,
-    Section, Spending, Trigger, Usage,
+    Section, Spending, TURN_SPREAD, Trigger, Usage,
 };
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
@@ -131,9 +131,10 @@ pub(super) fn silence(rule_id: Option<AlertRuleId>) -> Silence {
     }
 }
 
-/// A queued investigation that a person asked for; due since `created`.
-pub(super) fn investigation(created: Timestamp) -> Investigation {
+/// A queued investigation that a person asked for; due since then.
+pub(super) fn investigation(due: Timestamp) -> Investigation {
     let trigger = Trigger::Person { rule_id: None };
+    let created = due + TURN_SPREAD;
     Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
 }
 
