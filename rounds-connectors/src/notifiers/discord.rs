@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::items::{Item, encoded, shown, units};
+use super::items::{Item, anchors, encoded, shown, units};
 use super::post::{self, Answer, Hook, Service};
 use super::said::{Level, Room, Said, crop, line};
 use crate::http;
@@ -192,15 +192,9 @@ fn render(said: &Said, notice: &Notice) -> Value {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| json!({ "name": name, "value": crop(&escape(value), FIELD), "inline": name != "Labels" }))
         .collect();
-    // Each whole, or not there.
-    let mut links = String::new();
-    for link in said.links.iter().map(|link| format!("{}\n", anchor(&link.url, &link.name))) {
-        if units(&links) + units(&link) <= FIELD {
-            links.push_str(&link);
-        }
-    }
+    let links = anchors(&said.links, FIELD, anchor).join("\n");
     if !links.is_empty() {
-        fields.push(json!({ "name": "Links", "value": links.trim_end(), "inline": false }));
+        fields.push(json!({ "name": "Links", "value": links, "inline": false }));
     }
     let mut embed = json!({
         "color": colour, "description": description, "fields": fields, "timestamp": notice.at.to_rfc3339(),
@@ -325,7 +319,7 @@ mod tests {
         let fields = body["embeds"][0]["fields"].as_array().unwrap();
         let links = fields.iter().find(|field| field["name"] == "Links").unwrap();
         let expected = "[runbook\\_url](https://wiki.example/a_%28b%29?c=%2Ad%2A)\n\
-                        [\\@everyone\\]\\(https\\[\\:\\]\\/\\/evil\\.example](https://x.example)";
+                        [\\@everyone\\]\\(https\\[\\:\\]\\/\\/evil\\.example](https://x.example)\nand 1 more on the page";
         assert_eq!(links["value"], expected);
     }
 

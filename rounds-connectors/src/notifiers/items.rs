@@ -3,7 +3,7 @@
 //! Every channel shows the same entries in its own markup, as many as it takes, and each whole: a half of a link leads
 //! nowhere, and a half of an escape is markup. Of too many the worst are shown, and the rest is counted and is a link away.
 
-use rounds_core::ports::{Folded, Notice};
+use rounds_core::ports::{Folded, Link, Notice};
 
 use super::said::{Level, defanged, level, line};
 
@@ -74,6 +74,23 @@ pub(super) fn shown<'a, T>(
     kept.sort_by_key(|(at, _)| *at);
     let missing = items.len() - kept.len();
     Shown { items: kept.into_iter().map(|(_, rendered)| rendered).collect(), missing }
+}
+
+/// As many links as fit into a room, each whole, and how many more there are.
+pub(super) fn anchors(links: &[Link], room: usize, anchor: impl Fn(&str, &str) -> String) -> Vec<String> {
+    // For the line that counts.
+    let mut left = room.saturating_sub(40);
+    let mut kept = Vec::new();
+    for link in links.iter().map(|link| anchor(&link.url, &link.name)) {
+        if let Some(rest) = left.checked_sub(units(&link)) {
+            left = rest;
+            kept.push(link);
+        }
+    }
+    if kept.len() < links.len() {
+        kept.push(format!("and {} more on the page", links.len() - kept.len()));
+    }
+    kept
 }
 
 /// The length of a text as services count it, with the line break that follows it.

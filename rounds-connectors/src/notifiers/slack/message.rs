@@ -8,7 +8,7 @@ use rounds_core::ports::{Asked, Notice, NoticeKind, Reply};
 use rounds_core::step::Tier;
 use serde_json::{Value, json};
 
-use super::super::items::{Item, encoded, items, shown, units};
+use super::super::items::{Item, anchors, encoded, items, shown, units};
 use super::super::said::{crop, line, links, places};
 
 /// The buttons.
@@ -24,6 +24,8 @@ const FIELD: usize = 2_000;
 const TEXT: usize = 2_500;
 /// Characters of all entries of a message of several things. Slack says no sum and refuses a message of some 13,000.
 const ENTRIES: usize = 9_000;
+/// Characters of the links of an alert.
+const LINKS: usize = 4_000;
 
 /// A message: its blocks, and the text of notifications.
 pub(super) struct Rendered {
@@ -72,7 +74,7 @@ pub(super) fn render(
         None => {}
     }
     // Some other place than this server's, so they stand by their names and apart from the buttons.
-    blocks.extend(sections(links(notice).iter().map(|link| anchor(&link.url, &link.name))));
+    blocks.extend(sections(anchors(&links(notice), LINKS, anchor).into_iter()));
     if !notice.severity.is_empty() {
         notes.insert(0, format!("Severity: {}", crop(&notice.severity, 60)));
     }
@@ -391,11 +393,14 @@ mod tests {
         notice.links = vec![
             link("runbook_url", "https://wiki.example/a?b=c&d=e|f"),
             link("<!channel>|>", &format!("https://x.example/{}", "y".repeat(1_900))),
+            link("a", &format!("https://x.example/{}", "y".repeat(1_900))),
+            link("b", &format!("https://x.example/{}", "y".repeat(1_900))),
         ];
         let texts = texts(&render(&notice, &|_| None, Ok(())));
-        let links: Vec<&str> =
-            texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with('<')).collect();
+        let links: Vec<&str> = texts[1..].iter().flat_map(|text| text.lines()).collect();
         assert_eq!(links[0], "<https://wiki.example/a?b=c&amp;d=e%7Cf|runbook_url>");
         assert!(links[1].ends_with("yyy|&lt;!channel&gt;|&gt;>"), "{}", links[1]);
+        assert!(links[2].ends_with("|a>"), "{}", links[2]);
+        assert_eq!(links[3], "and 1 more on the page", "each is whole or not there");
     }
 }
