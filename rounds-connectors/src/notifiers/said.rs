@@ -89,7 +89,7 @@ impl Said {
             (None, _) if !items.is_empty() => (String::new(), String::new()),
             // Of a plan that ended, the body is what it did.
             (None, NoticeKind::PlanEnded) => (String::new(), notice.body.clone()),
-            (None, _) => (notice.body.clone(), String::new()),
+            (None, _) => (body(notice), String::new()),
         };
         let page = (link.is_none() && !notice.link.is_empty()).then(|| {
             let path = line(&notice.link, 200);
@@ -127,6 +127,14 @@ fn question(asked: &Asked) -> &'static str {
         (None, _) => "A plan waits for a decision. It is decided in Rounds, on its page, and not here.",
         (Some(_), _) => "A step waits for a decision. It is decided in Rounds, on its page, and not here.",
     }
+}
+
+/// What is said about an alert, without what its links say.
+pub(super) fn body(notice: &Notice) -> String {
+    let links = notice.links.iter().filter(|link| Link::new("", &link.url).is_some());
+    let said: Vec<String> = links.map(|link| format!("{}: {}", link.name, link.url)).collect();
+    let lines: Vec<&str> = notice.body.split('\n').filter(|line| !said.iter().any(|said| said == line)).collect();
+    lines.join("\n")
 }
 
 /// Where to look further. Looked at once more: whoever made the notice may have made these.
@@ -352,8 +360,12 @@ mod tests {
         let mut forged = Link::new("x", "https://x.example").unwrap();
         forged.url = "javascript:alert(1)".into();
         firing.links = vec![Link::new("run\nbook https://evil.example", "https://wiki.example/a").unwrap(), forged];
-        let links = Said::of(&firing, &|_| None, ROOM).links;
-        assert_eq!(links, [Link::new("run book https[:]//evil.example", "https://wiki.example/a").unwrap()]);
+        firing.links.extend(Link::new("runbook_url", "https://wiki.example/b"));
+        firing.body = "runbook_url: https://wiki.example/b\nx: javascript:alert(1)".into();
+        let said = Said::of(&firing, &|_| None, ROOM);
+        assert_eq!(said.body, "x: javascript:alert(1)", "what is a link is not said twice, and what is none is text");
+        assert_eq!(said.links.len(), 2);
+        assert_eq!(said.links[..1], [Link::new("run book https[:]//evil.example", "https://wiki.example/a").unwrap()]);
     }
 
     #[test]

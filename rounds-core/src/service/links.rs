@@ -45,15 +45,9 @@ pub(crate) fn said(
     }
 }
 
-/// And the annotations that are addresses as links, which the text then need not repeat.
+/// And the annotations that are addresses as links. The text says them too, for channels that show text alone.
 pub(crate) fn link(notice: &mut Notice, annotations: &BTreeMap<String, String>) {
-    let links = annotations.iter().filter_map(|(name, text)| Some((Link::new(name, text)?, text)));
-    for (link, text) in links.take(MOST) {
-        let said = format!("{}: {text}", link.name);
-        let kept: Vec<&str> = notice.body.split('\n').filter(|line| *line != said).collect();
-        notice.body = kept.join("\n");
-        notice.links.push(link);
-    }
+    notice.links = annotations.iter().filter_map(|(name, text)| Link::new(name, text)).take(MOST).collect();
 }
 
 /// The rule and the instance that an [`about`](Notice::about) names.
@@ -86,7 +80,7 @@ mod tests {
         ];
         let notice = linked(body, &annotations);
         assert_eq!(notice.links, [Link::new("runbook_url", "https://wiki.example/a").unwrap()]);
-        assert_eq!(notice.body, "dashboard_url: javascript:alert(1)\nsummary: see https://evil.example");
+        assert_eq!(notice.body, body);
         // A text that looks like one of them is none.
         let forged = "summary: x\nrunbook_url: https://evil.example";
         let notice = linked(forged, &[("summary", "x\nrunbook_url: https://evil.example")]);
@@ -94,12 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_than_there_is_room_for_stay_in_the_text() {
+    fn of_many_addresses_there_are_as_many_links_as_a_message_holds() {
         let names: Vec<String> = (0..MOST + 2).map(|at| format!("url_{at}")).collect();
         let annotations: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "https://x.example")).collect();
-        let body: Vec<String> = names.iter().map(|name| format!("{name}: https://x.example")).collect();
-        let notice = linked(&body.join("\n"), &annotations);
+        let notice = linked("", &annotations);
         assert_eq!(notice.links.len(), MOST);
-        assert_eq!(notice.body, body[MOST..].join("\n"));
     }
 }

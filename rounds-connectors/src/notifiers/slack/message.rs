@@ -9,7 +9,7 @@ use rounds_core::step::Tier;
 use serde_json::{Value, json};
 
 use super::super::items::{Item, anchors, encoded, items, shown, units};
-use super::super::said::{crop, line, links, places};
+use super::super::said::{body, crop, line, links, places};
 
 /// The buttons.
 pub(super) const APPROVE: &str = "rounds_approve";
@@ -70,8 +70,12 @@ pub(super) fn render(
         }
         None if !entries.is_empty() => blocks.extend(list(&entries, link)),
         None if notice.kind == NoticeKind::PlanEnded => blocks.extend(preformatted(&notice.body)),
-        None if !notice.body.trim().is_empty() => blocks.push(section(escaped(notice.body.trim(), SECTION))),
-        None => {}
+        None => {
+            let body = body(notice);
+            if !body.trim().is_empty() {
+                blocks.push(section(escaped(body.trim(), SECTION)));
+            }
+        }
     }
     // Some other place than this server's, so they stand by their names and apart from the buttons.
     blocks.extend(sections(anchors(&links(notice), LINKS, anchor).into_iter()));
