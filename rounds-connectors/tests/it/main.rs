@@ -45,6 +45,8 @@ mod loki;
 mod models;
 #[cfg(all(feature = "slack", feature = "webhook"))]
 mod notifiers;
+#[cfg(all(feature = "email", feature = "pagerduty", feature = "slack"))]
+mod page;
 #[cfg(all(feature = "playbook", feature = "kubernetes"))]
 mod playbook;
 #[cfg(all(feature = "playbook", feature = "kubernetes"))]

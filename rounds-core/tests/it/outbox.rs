@@ -134,6 +134,31 @@ async fn what_cannot_be_delivered_is_a_dead_letter_and_stops_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whom_a_channel_reached_is_not_told_again_neither_after_a_restart_nor_when_a_person_tries_again() {
+    let world = with_channels(Settings { notice_attempts: 3, ..Settings::default() }, &["list"]).await;
+    lock(&world.channel.fails).extend([PortErrorKind::Unavailable, PortErrorKind::Unavailable, PortErrorKind::Invalid]);
+    lock(&world.channel.reached).extend(["ada@example.com".to_owned(), "bob@example.com".to_owned()]);
+    *lock(&world.channel.retry_after) = Some(secs(60));
+    let running = world.start();
+    world.propose(&["restart app/web"]).await;
+    until("it was tried once", async || {
+        waiting(&world).await.iter().any(|notice| notice.channel.is_some() && notice.attempts == 1)
+    })
+    .await;
+    running.shutdown(secs(5)).await;
+    let _running = world.replica(Arc::new(world.store.clone())).build().unwrap().start();
+    until("it is given up", async || waiting(&world).await.iter().any(|n| n.status == NoticeStatus::Dead)).await;
+    let dead = waiting(&world).await.remove(0);
+    world.rounds.dead_letters().retry(&world.admin, DeadLetterId::from(dead.id.as_uuid())).await.unwrap();
+    until("it is told", async || lock(&world.channel.told).len() == 1).await;
+    let had: Vec<Vec<String>> =
+        lock(&world.channel.tried).iter().map(|(_, notice)| notice.delivered.iter().cloned().collect()).collect();
+    let (ada, bob) = ("ada@example.com".to_owned(), "bob@example.com".to_owned());
+    let both = vec![ada.clone(), bob];
+    assert_eq!(had, [vec![], vec![ada], both.clone(), both]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_channel_that_hangs_delays_the_others_and_stops_nothing() {
     let world = with_channels(Settings { query_timeout: secs(5), ..Settings::default() }, &["chat"]).await;
     *lock(&world.channel.hangs) = true;

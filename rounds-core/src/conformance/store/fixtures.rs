@@ -25,7 +25,7 @@ use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, Lasts, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work,
     WorkSlot,
 };
-use crate::ports::{Event, EventSubject, Notice, NoticeKind, Store};
+use crate::ports::{Event, EventSubject, Link, Notice, NoticeKind, Store};
 use crate::step::{ReviewedStep, StepSpec, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
@@ -303,6 +303,8 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             asked: None,
             repeat: 2,
             folded: Vec::new(),
+            links: Link::new("runbook_url", "https://wiki.example.com/errors").into_iter().collect(),
+            delivered: ["ops@example.com".to_owned()].into(),
         },
         channel: Some(ConnectorId::new()),
         about: Some(PlanId::new().as_uuid()),
