@@ -309,7 +309,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         if let Some(unknown) = abilities.unknown {
             facts.insert("notKnown".into(), format!("what the credentials can do: {unknown}"));
         }
-        let refused = abilities.found.iter().filter(|ability| !ability.ok).count();
+        let (refused, optional) = abilities.missing;
         let message = if self.config.allowed_namespaces.is_empty() {
             format!("Kubernetes {version} answers. allowedNamespaces is empty, so nothing may be read or changed.")
         } else if readable.is_empty() {
@@ -319,9 +319,14 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         } else {
             format!(
                 "Kubernetes {version} answers; pods can be read in {}. Of {} rights that were asked for, {refused} are \
-                 missing: plans that need those will fail.",
+                 missing{}.",
                 readable.join(", "),
-                abilities.found.len()
+                abilities.found.len(),
+                match optional {
+                    0 => ": plans that need those will fail".to_owned(),
+                    _ if optional == refused => ", and no plan fails for that".to_owned(),
+                    _ => format!(": plans that need those will fail, but for {optional} that no plan needs"),
+                },
             )
         };
         let report = CheckReport::new(message).with_facts(facts).with_abilities(abilities.found);
