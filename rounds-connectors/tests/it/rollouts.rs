@@ -1,5 +1,6 @@
 //! What a cluster remembers of its rollouts, as the changes that an investigation reads.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -82,29 +83,27 @@ async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one()
     let now = SystemClock.now();
     let between = (now - TimeDelta::hours(1), now + TimeDelta::hours(1));
     let told = adapter.changes(&cx, between, Some(n)).await.expect("the cluster is asked").expect("it remembers");
+    // What happened within one second is in the order of its words.
     let of = |label: &str| {
-        told.lines
-            .iter()
-            .filter(|line| line.labels.contains_key(label))
-            .map(|line| line.text.clone())
-            .collect::<Vec<_>>()
+        let of_kind = told.lines.iter().filter(|line| line.labels.contains_key(label));
+        of_kind.map(|line| line.text.clone()).collect::<BTreeSet<_>>()
     };
     assert_eq!(
         of("statefulset"),
-        [
+        BTreeSet::from([
             format!("statefulset {n}/db rolled out what is revision 3 now: registry.k8s.io/pause:3.9 (first)"),
             format!("statefulset {n}/db rolled out revision 2: registry.k8s.io/pause:3.10 (a newer one)"),
             format!(
                 "statefulset {n}/db went back to an older template as revision 3: registry.k8s.io/pause:3.9 (first)"
             ),
-        ]
+        ])
     );
     assert_eq!(
         of("daemonset"),
-        [
+        BTreeSet::from([
             format!("daemonset {n}/log rolled out revision 1: registry.k8s.io/pause:3.9 (first)"),
             format!("daemonset {n}/log rolled out revision 2: registry.k8s.io/pause:3.10 (a newer one)"),
-        ]
+        ])
     );
     assert!(told.warnings.is_empty() && !of("deployment").is_empty(), "{told:?}");
 

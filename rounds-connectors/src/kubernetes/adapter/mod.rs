@@ -26,7 +26,7 @@ use super::config::KubernetesConfig;
 use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, render_stdin};
 use super::process::Exit;
 use super::rights::{RIGHTS, SECRETS};
-use super::runner::{Answer, Call, Runner, connection_lost, never_sent, not_run, unreachable_server};
+use super::runner::{Answer, Call, Runner, broke_down, connection_lost, never_sent, not_run, unreachable_server};
 use super::version;
 
 /// Runs steps against one Kubernetes cluster through `kubectl`.
@@ -128,6 +128,12 @@ impl KubectlExecutionAdapter {
                     let message = format!(
                         "the connection to the API server {} was lost while kubectl {verb} ran; whether it took effect is unknown, look before you try again: {sign}",
                         answer.server
+                    );
+                    StepError::unknown(message, output)
+                } else if broke_down(answer).is_some() && !read {
+                    let why = answer.complaint();
+                    let message = format!(
+                        "kubectl {verb} did not come to its end; whether it took effect is unknown, look before you try again: {why}"
                     );
                     StepError::unknown(message, output)
                 } else {
