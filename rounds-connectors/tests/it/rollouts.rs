@@ -94,7 +94,7 @@ async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one()
             format!("statefulset {n}/db rolled out what is revision 3 now: registry.k8s.io/pause:3.9 (first)"),
             format!("statefulset {n}/db rolled out revision 2: registry.k8s.io/pause:3.10 (a newer one)"),
             format!(
-                "statefulset {n}/db went back to an older template as revision 3: registry.k8s.io/pause:3.9 (first)"
+                "statefulset {n}/db took up an older template again as revision 3: registry.k8s.io/pause:3.9 (first)"
             ),
         ])
     );

@@ -217,7 +217,7 @@ fn of_revisions(namespace: &str, (start, end): (Timestamp, Timestamp), revisions
             None => tell(*made, &format!("rolled out revision {number}")),
             Some(again) => {
                 tell(*made, &format!("rolled out what is revision {number} now"));
-                tell(again, &format!("went back to an older template as revision {number}"));
+                tell(again, &format!("took up an older template again as revision {number}"));
             }
         }
     }
@@ -314,7 +314,7 @@ mod tests {
             texts,
             [
                 ("statefulset shop/db rolled out revision 2: db:2 (why not)", 10),
-                ("statefulset shop/db went back to an older template as revision 3: db:1, side:1", 20),
+                ("statefulset shop/db took up an older template again as revision 3: db:1, side:1", 20),
                 ("daemonset shop/log rolled out revision 7: log:7", 11),
                 ("daemonset shop/log rolled out revision 6: log:6", 9),
             ]

@@ -115,6 +115,15 @@ async fn the_preview_of_a_sync_that_is_not_pinned_says_so_and_how_it_would_be() 
     let text = preview(&url, &pinned()).await.text;
     assert!(text.contains(&format!("syncs to: {APPROVED}")) && !text.contains("ATTENTION"), "{text}");
     assert!(argo.asked().iter().all(|line| !line.contains("/manifests")), "{:?}", argo.asked());
+    // What was shown in the meantime is another one's, so it is neither taken for this one's nor recommended.
+    argo.renders(APPROVED, &[]);
+    argo.compares_anew(NEWER);
+    let text = preview(&url, &pinned()).await.text;
+    assert!(text.contains(&format!("compared with revision {APPROVED}\n")), "{text}");
+    argo.change(|app| app["status"]["sync"]["revision"] = APPROVED.into());
+    argo.compares_anew(NEWER);
+    let text = preview(&url, &step("sync", json!({}))).await.text;
+    assert!(!text.contains("\"revision\""), "{text}");
     // A chart's version is none to be pinned by.
     argo.change(|app| app["status"]["sync"]["revision"] = "1.2.3".into());
     let text = preview(&url, &step("sync", json!({}))).await.text;
