@@ -39,6 +39,10 @@ mod in_cluster;
 mod inverse;
 #[cfg(feature = "kubernetes")]
 mod kubectl_adapter;
+#[cfg(feature = "kubernetes")]
+mod kubectl_rights;
+#[cfg(feature = "kubernetes")]
+mod kubectl_way;
 #[cfg(feature = "loki")]
 mod loki;
 #[cfg(feature = "models")]
