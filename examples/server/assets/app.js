@@ -1,11 +1,13 @@
 // Adds life to pages that work without it: nothing here is needed to read or to decide.
 
 import { start as clock } from "./clock.js";
+import { start as drafts } from "./drafts.js";
 import { start as evidence } from "./evidence.js";
 import { start as keys } from "./keys.js";
 import { start as live } from "./live.js";
 import { start as sparks } from "./sparks.js";
 import { start as tryout } from "./tryout.js";
+import { start as variants } from "./variants.js";
 
 document.documentElement.dataset.script = "on";
 
@@ -58,3 +60,5 @@ live();
 sparks();
 tryout();
 evidence();
+variants();
+drafts();

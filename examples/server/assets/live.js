@@ -14,6 +14,14 @@ function concerns(event) {
   return topics.some((topic) => topic === event.subject || topic === `${event.subject}:${event.subjectId}`);
 }
 
+// A session that ended is said at once, before something is typed for nothing.
+function tellOver(isOver) {
+  const notice = document.getElementById("over");
+  if (!notice || notice.hidden !== isOver) return;
+  notice.hidden = !isOver;
+  if (!isOver) listen();
+}
+
 let running = false;
 let again = false;
 
@@ -21,7 +29,8 @@ let again = false;
 async function fetched(path) {
   try {
     const response = await fetch(path, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
-    // Redirected: the session is over, and the next click says so.
+    const isOver = response.redirected && new URL(response.url).pathname === "/login";
+    tellOver(isOver);
     if (response.redirected || !response.ok) return null;
     return new DOMParser().parseFromString(await response.text(), "text/html");
   } catch {
@@ -85,12 +94,13 @@ function later() {
   timer = setTimeout(refresh, 120);
 }
 
-export function start() {
-  const main = document.querySelector("main");
-  if (!main?.dataset.topics || !window.EventSource) return;
+let stream;
+let lost = false;
+
+function listen() {
   const banner = document.getElementById("stream");
-  let lost = false;
-  const stream = new EventSource("/api/events");
+  stream?.close();
+  stream = new EventSource("/api/events");
   const hear = (message) => {
     let event;
     try {
@@ -101,7 +111,7 @@ export function start() {
     if (concerns(event)) later();
   };
   stream.onmessage = hear;
-  for (const name of ["plan", "alert", "investigation", "connector"]) {
+  for (const name of ["plan", "alert", "investigation", "connector", "dead_letter", "change"]) {
     stream.addEventListener(name, hear);
   }
   // The server could not keep up, or this page could not: look at everything.
@@ -117,7 +127,15 @@ export function start() {
     if (!lost) say("reconnecting");
     lost = true;
     if (banner) banner.hidden = false;
+    // One that was refused for good is not tried again by the browser: the page says why.
+    if (stream.readyState === EventSource.CLOSED) later();
   };
+}
+
+export function start() {
+  const main = document.querySelector("main");
+  if (!main?.dataset.topics || !window.EventSource) return;
+  listen();
   // What changes without an event: values, expiry. And whatever a sleeping phone missed.
   setInterval(() => document.visibilityState === "visible" && later(), 20000);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && later());

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, UserDraft};
+use crate::alone::{self, Alone};
 use crate::auth::{LoginLimiter, Throttle};
 use crate::secrets::guarded_files;
 use crate::settings::{InvestigatorChoice, ServerSettings, VaultSettings};
@@ -90,6 +91,8 @@ pub struct App {
     store: SqlStore,
     vault: Option<VaultSecrets>,
     step_timeout: Duration,
+    /// Held until the store is closed.
+    _alone: Option<Alone>,
 }
 
 impl App {
@@ -115,6 +118,7 @@ impl App {
             async move { host(&settings).await }
         });
         let store = open_store(&settings, true).await?;
+        let alone = settings.database_path().and_then(|path| alone::look(&path));
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host.await.context("looking for kubectl panicked")?;
@@ -173,7 +177,7 @@ impl App {
             metrics,
             stop,
         });
-        Ok(Self { router: http::router(state.clone()), state, store, vault, step_timeout })
+        Ok(Self { router: http::router(state.clone()), state, store, vault, step_timeout, _alone: alone })
     }
 
     /// Serves until `until` is over, then stops: new connections first, then what is open, then the services.

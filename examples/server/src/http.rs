@@ -105,8 +105,18 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn method_not_allowed(uri: Uri) -> Response {
-    let message = format!("{} does not take this method; /api/openapi.json says which", short(&uri));
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
+    let error = |message| ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    if is_api(&uri) || uri.path() == "/metrics" {
+        let message = format!("{} does not take this method; /api/openapi.json says which", short(&uri));
+        return error(message).into_response();
+    }
+    // Somebody who opens, or reloads, the address of a form.
+    let message = format!(
+        "Nothing was done: {} is not opened this way. Go back and use the form or the link there, or begin at the Action \
+         Center.",
+        short(&uri)
+    );
+    pages::refused(error(message))
 }
 
 fn is_api(uri: &Uri) -> bool {

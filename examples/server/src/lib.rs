@@ -4,6 +4,7 @@
 //! a person can decide is decided in core: this crate translates, and says who is asking.
 
 pub mod accounts;
+mod alone;
 pub mod api;
 pub mod auth;
 pub mod boot;

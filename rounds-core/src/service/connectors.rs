@@ -18,7 +18,7 @@ use crate::connector::{Connector, ConnectorStatus, StoredSecret};
 use crate::id::ConnectorId;
 use crate::plugin::{BuildContext, BuildError, Built, Registry, SecretUse};
 use crate::ports::store::{Commit, Key, RecordKind, StoreExt, Versioned};
-use crate::ports::{CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
+use crate::ports::{AdapterInfo, CallContext, CheckReport, EventSubject, PortError, PortErrorKind, SecretHandle};
 
 /// Connectors. Every method authorizes the principal itself.
 pub struct Connectors<'a> {
@@ -63,6 +63,16 @@ impl Connectors<'_> {
     #[must_use]
     pub fn health(&self, connector: &Connector) -> Option<ConnectorHealth> {
         self.shared.live.healths.of(connector)
+    }
+
+    /// What an execution adapter says of the steps that it takes, for whoever writes one. `None`: the connector is none, or
+    /// cannot be built. Nothing is connected to. For whoever holds the row, and so was allowed to read it.
+    #[must_use]
+    pub fn adapter_info(&self, connector: &Connector) -> Option<AdapterInfo> {
+        match caught(|| self.shared.live.build(connector)) {
+            Ok(Ok(Built::Execution(port))) => caught(|| port.describe()).ok(),
+            _ => None,
+        }
     }
 
     /// Makes a connector. Nothing is connected to; see [`test`](Self::test).

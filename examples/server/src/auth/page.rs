@@ -1,6 +1,6 @@
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use rounds_core::access::Principal;
 use url::form_urlencoded;
@@ -29,15 +29,19 @@ impl FromRequestParts<AppState> for PageUser {
             // Pages are for people: a token may call the API.
             Ok(Who { via: Via::Token(_), .. }) => Err(ApiError::unauthorized().into_response()),
             Err(error) if error.status == StatusCode::UNAUTHORIZED => Err(to_sign_in(parts)),
-            Err(error) => Err(error.into_response()),
+            Err(error) => Err(crate::pages::refused(error)),
         }
     }
 }
 
 fn to_sign_in(parts: &Parts) -> Response {
     let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
-    // A write is not repeated after signing in; its page is shown.
-    let next = if parts.method.is_safe() { uri.path_and_query().map_or("/", |path| path.as_str()) } else { uri.path() };
+    // A write is not repeated after signing in; the page with its form is shown.
+    let next = if parts.method.is_safe() {
+        uri.path_and_query().map_or("/", |path| path.as_str()).to_owned()
+    } else {
+        form_page(&parts.headers).unwrap_or_else(|| uri.path().to_owned())
+    };
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let to = format!("/login?next={next}");
     if is_fragment(&parts.headers) {
@@ -45,6 +49,14 @@ fn to_sign_in(parts: &Parts) -> Response {
         return (StatusCode::UNAUTHORIZED, [("hx-redirect", to)]).into_response();
     }
     Redirect::to(&to).into_response()
+}
+
+/// The page that a form was sent from: what the browser says, when it is one of this site.
+fn form_page(headers: &HeaderMap) -> Option<String> {
+    let referer = url::Url::parse(headers.get(header::REFERER)?.to_str().ok()?).ok()?;
+    let at = &referer[url::Position::BeforeHost..url::Position::AfterPort];
+    let is_here = headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| host == at);
+    is_here.then(|| referer[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
 }
 
 fn is_fragment(headers: &HeaderMap) -> bool {
@@ -70,7 +82,25 @@ pub fn safe_next(next: Option<&str>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::safe_next;
+    use axum::http::{HeaderMap, header};
+
+    use super::{form_page, safe_next};
+
+    #[test]
+    fn the_page_of_a_form_is_told_by_the_browser_and_must_be_of_this_site() {
+        let page = |referer: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "rounds.test:3000".parse().unwrap());
+            headers.insert(header::REFERER, referer.parse().unwrap());
+            form_page(&headers)
+        };
+        let here = page("http://rounds.test:3000/settings/connectors?kind=http#x");
+        assert_eq!(here.as_deref(), Some("/settings/connectors?kind=http"));
+        for other in ["http://evil.test:3000/x", "http://rounds.test/x", "http://rounds.test:3000@evil.test/x", "x"] {
+            assert_eq!(page(other), None, "{other}");
+        }
+        assert_eq!(form_page(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn only_a_path_of_this_site_is_gone_to_after_signing_in() {

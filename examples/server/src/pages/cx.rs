@@ -273,6 +273,7 @@ fn done(word: &str) -> Option<&'static str> {
         "step-rejected" => "You rejected this step.",
         "retrying" => "The step runs again.",
         "created" => "Created.",
+        "created-connector" => "Created. Nothing was called yet: press Test to see whether it works.",
         "saved" => "Saved.",
         "deleted" => "Deleted.",
         "resent" => "On its way again. If it fails again, it comes back here.",

@@ -108,5 +108,6 @@ async fn walk(width: u32, height: u32) {
 
 /// Approves the step that waits.
 async fn approve(browser: &Browser, step: u32) {
-    click(browser, &format!("//li[@id='step-{step}']//button[.='Approve' and not(@disabled)]")).await;
+    let bar = format!("//section[@id='decide'][.//a[@href='#step-{step}']]");
+    click(browser, &format!("{bar}//button[.='Approve' and not(@disabled)]")).await;
 }

@@ -8,6 +8,7 @@
 mod a11y;
 mod alerts;
 mod driver;
+mod forms;
 mod line;
 mod scene;
 mod screens;
@@ -94,7 +95,8 @@ async fn without_the_grant_auto_edit_is_disabled_with_what_is_missing_and_each_s
     assert!(browser.text().await.contains("needs plans:auto_edit on plans:namespace:shop"));
     browser.press("Approve").await;
     for step in ["step-1", "step-2"] {
-        let approve = format!("//li[@id='{step}']{}", button("Approve"));
+        // On a phone it is asked at the thumb.
+        let approve = format!("//section[@id='decide'][.//a[@href='#{step}']]{}", button("Approve"));
         browser.sees(&approve).await;
         assert!(world.shop.ran().len() < 2, "nothing runs before its own approval");
         browser.client.find(Locator::XPath(&approve)).await.unwrap().click().await.unwrap();

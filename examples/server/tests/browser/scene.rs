@@ -1,12 +1,16 @@
 //! One of everything: an incident with its plan, plans in each state, and the pages that show them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rounds_core::PlanId;
 use rounds_core::access::{Action, Scope};
 use rounds_core::alert::{Notified, Severity};
+use rounds_core::change::{ChangeDraft, ChangeKind};
+use rounds_core::connector::Role;
 use rounds_core::plan::{PlanOutcome, PlanStatus};
-use rounds_core::service::{Approval, ExternalAlert};
+use rounds_core::service::{Approval, ExternalAlert, SilenceDraft};
 
 use crate::shop::Outcome;
 use crate::world::World;
@@ -52,9 +56,31 @@ pub async fn everything(world: &World) -> Vec<Page> {
     let connector = world.cluster;
     let taken = rounds.alerts().receive(admin, "alertmanager", &[elsewhere("a"), elsewhere("b")]).await.unwrap();
     assert_eq!(taken.fired, 2);
+    // Nobody looks into all of these: they are silenced.
+    let quiet = SilenceDraft {
+        rule_id: None,
+        matchers: BTreeMap::from([("alertname".into(), MANY.into())]),
+        comment: "the node pool is being replaced".into(),
+        starts_at: None,
+        ends_at: chrono::Utc::now() + TimeDelta::hours(2),
+    };
+    rounds.alerts().silence(admin, quiet).await.unwrap();
+    let crowd: Vec<ExternalAlert> = (0..100).map(one_of_many).collect();
+    assert_eq!(rounds.alerts().receive(admin, "alertmanager", &crowd).await.unwrap().fired, 100);
     let rules = rounds.alerts().list(admin).await.unwrap();
-    let external = rules.iter().find(|found| found.rule.source.is_some()).unwrap().rule.id;
-    vec![
+    let named = |name: &str| rules.iter().find(|found| found.rule.name.ends_with(name)).unwrap().rule.id;
+    let (external, many) = (named("KubePodCrashLooping"), named(MANY));
+    for (title, service) in [("checkout v2.4.0-rc1 by ada", Some("checkout")), ("TLS certificates were renewed", None)]
+    {
+        let mut change = ChangeDraft::new(ChangeKind::Deployment, title);
+        change.namespace = service.map(|_| "shop".to_owned());
+        change.service = service.map(str::to_owned);
+        change.source = Some("github-actions".into());
+        change.labels = BTreeMap::from([("commit".into(), "9f2c1ab7d0c4e6b8a1f3d5c7e9b1a3c5d7f9e1b3".into())]);
+        change.url = Some("https://ci.example/runs/4711".into());
+        rounds.changes().record(admin, change).await.unwrap();
+    }
+    let mut pages = vec![
         ("actions", "/actions".to_owned()),
         ("steps", "/actions?tab=steps".into()),
         ("resolved", "/actions?tab=resolved&age=7d".into()),
@@ -77,8 +103,6 @@ pub async fn everything(world: &World) -> Vec<Page> {
         ("connector-new", "/settings/connectors?kind=kubernetes".into()),
         ("datasources", "/settings/datasources".into()),
         ("notifications", "/settings/notifications".into()),
-        ("channel-new", "/settings/notifications?kind=email".into()),
-        ("adapter-new", "/settings/connectors?kind=argocd".into()),
         ("dead-letters", "/settings/notifications/dead-letters".into()),
         ("service-accounts", "/admin/service-accounts".into()),
         ("users", "/admin/users".into()),
@@ -93,7 +117,52 @@ pub async fn everything(world: &World) -> Vec<Page> {
         ("setup-done", "/setup/done".into()),
         ("account", "/account".into()),
         ("missing", "/nowhere".into()),
-    ]
+        ("wrong-method", "/logout".into()),
+        ("alert-many", format!("/alerts/{many}")),
+        ("silences", "/alerts/silences".into()),
+        ("changes", "/changes".into()),
+    ];
+    // The form of each kind there is.
+    for (name, path) in forms(world) {
+        pages.push((name, path));
+    }
+    pages
+}
+
+/// The forms of all kinds of connectors, by a name that begins with `form-`.
+pub fn forms(world: &World) -> Vec<Page> {
+    let connectors = world.rounds().connectors();
+    let of = |kind: &rounds_core::plugin::Registration| {
+        let place = match kind.role() {
+            Role::Datasource => "datasources",
+            Role::Notifier => "notifications",
+            Role::Model => "models",
+            _ => "connectors",
+        };
+        let name: &'static str = Box::leak(format!("form-{}", kind.kind()).into_boxed_str());
+        (name, format!("/settings/{place}?kind={}", kind.kind()))
+    };
+    connectors.kinds().iter().map(of).collect()
+}
+
+const MANY: &str = "KubePodNotReady";
+
+/// One of many alerts of one name, with labels as long as labels get.
+fn one_of_many(number: usize) -> ExternalAlert {
+    let pod = format!("payments-reconciliation-worker-6d4cf56db6-{number:05}");
+    let image = "registry.eu-central-1.example.com/payments/reconciliation-worker@sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945";
+    let labels =
+        [("alertname", MANY), ("namespace", "payments"), ("pod", &pod), ("image", image), ("severity", "warning")];
+    let summary = format!("Pod {pod} has not been ready for fifteen minutes.");
+    let texts =
+        [("summary", summary.as_str()), ("runbook_url", "https://runbooks.example/not-ready"), ("description", image)];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut one = elsewhere(&format!("many-{number}"));
+    one.name = MANY.into();
+    one.query = "sum by (namespace, pod) (kube_pod_status_phase{phase=~\"Pending|Unknown\"}) > 0".into();
+    one.notified.labels = labels.map(owned).into();
+    one.notified.annotations = texts.map(owned).into();
+    one
 }
 
 /// An alert that Alertmanager tells of.

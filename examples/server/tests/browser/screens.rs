@@ -24,12 +24,32 @@ async fn pictures_of_every_page() {
             for theme in ["light", "dark"] {
                 scene::theme(&browser, theme).await;
                 for (name, path) in &pages {
-                    if login == "vera" && (*name != "plan" || theme == "dark") {
+                    if login == "vera" && (*name != "plan" || theme == "dark")
+                        || name.starts_with("form-") && theme == "dark"
+                    {
                         continue;
                     }
                     browser.client.goto(&format!("{}{path}", world.base)).await.unwrap();
                     scene::settle().await;
+                    if *name == "alert-many" {
+                        browser
+                            .client
+                            .execute("document.getElementById('series-list').scrollIntoView()", vec![])
+                            .await
+                            .unwrap();
+                    }
+                    // All of a form, where a window can be that high.
+                    let whole = name.starts_with("form-") && size == "desk";
+                    if whole {
+                        let height =
+                            browser.client.execute("return document.documentElement.scrollHeight", vec![]).await;
+                        let height = height.unwrap().as_u64().unwrap_or(900).clamp(900, 4000) as u32;
+                        browser.client.set_window_size(width, height + 150).await.unwrap();
+                    }
                     shoot(&browser, &dir, &format!("{name}-{login}-{size}-{theme}")).await;
+                    if whole {
+                        browser.client.set_window_size(width, height).await.unwrap();
+                    }
                 }
             }
         }

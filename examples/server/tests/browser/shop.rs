@@ -147,10 +147,10 @@ pub fn registry() -> rounds_core::plugin::Registry {
             Ok::<_, BuildError>(Metrics { shop: shop(name)? })
         },
     };
-    // Real ones, for their forms.
+    // Real ones beside them, for their forms.
     let linked = rounds_core::plugin::Registry::linked().unwrap();
-    let forms = ["email", "argocd"].map(|kind| linked.get(kind).unwrap().clone());
-    rounds_core::plugin::Registry::new([cluster, metrics].into_iter().chain(forms)).unwrap()
+    let others = linked.iter().filter(|kind| !["kubernetes", "prometheus"].contains(&kind.kind())).cloned();
+    rounds_core::plugin::Registry::new([cluster, metrics].into_iter().chain(others)).unwrap()
 }
 
 struct Cluster {

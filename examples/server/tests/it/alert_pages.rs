@@ -254,3 +254,85 @@ async fn a_chart_of_evidence_asks_what_the_investigation_asked_and_nothing_else(
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn label_sets_show_what_tells_them_apart_and_one_of_them_is_silenced_alone() {
+    let server = support::with(|settings| settings.core.auto_investigation = false).await;
+    let admin = server.admin().await;
+    let alert = |pod: usize| {
+        json!({
+            "status": "firing", "fingerprint": format!("f{pod}"), "startsAt": "2026-11-28T09:00:00Z",
+            "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://prometheus/graph?g0.expr=up",
+            "labels": { "alertname": "Slow", "namespace": "shop", "pod": format!("web-{pod:02}") },
+            "annotations": { "summary": format!("web-{pod:02} is slow"), "description": "read the runbook" },
+        })
+    };
+    let notice = json!({
+        "version": "4", "groupKey": "{}", "status": "firing", "receiver": "rounds", "groupLabels": {}, "commonLabels": {},
+        "commonAnnotations": {}, "externalURL": "http://alertmanager", "alerts": (0..25).map(alert).collect::<Vec<_>>(),
+    });
+    assert_eq!(admin.post("/api/alerts/alertmanager", notice).await.expect(200)["fired"], 25);
+    let rules = admin.get("/api/alert-rules").await.expect(200);
+    let id = rules["list"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/alerts/{id}");
+    let text = page(&admin, &path).await;
+    let series = text.split("id=\"series-list\"").nth(1).unwrap().split("</section>").next().unwrap();
+    // What all carry is said once, and not everything at once.
+    assert_eq!(series.matches("<li>namespace=shop</li>").count(), 1, "{series}");
+    assert_eq!(series.matches("<li>pod=web-").count(), 25, "{series}");
+    assert!(series.contains("<summary>5 more</summary>") && series.contains("web-07 is slow"), "{series}");
+    // Who evaluates it, and what is said where.
+    assert!(text.contains("change them in alertmanager") && !text.contains("Last value"), "{text}");
+    assert!(!page(&admin, "/alerts").await.contains("data-spark"), "its values are not here");
+
+    // Silenced alone: the others go on.
+    let of = text.split("<option value=\"").find(|option| option.contains(">pod=web-07<")).unwrap();
+    let of = of.split('"').next().unwrap();
+    let fields = [("series", of), ("minutes", "30"), ("comment", "it is being replaced")];
+    admin.form(&format!("{path}/silence"), &fields).await.expect(200);
+    let silences = admin.get("/api/alert-rules/silences").await.expect(200);
+    assert_eq!((&silences[0]["ruleId"], &silences[0]["matchers"]["pod"]), (&json!(id), &json!("web-07")));
+    let text = page(&admin, &path).await;
+    assert!(text.contains("<strong class=\"mono\">pod=web-07</strong> silenced by root"), "{text}");
+    let series = text.split("id=\"series-list\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(series.matches(">silenced<").count(), 1, "{series}");
+    let gone = [("series", "01a223fa-f740-71e1-820a-3f52acc06dcb"), ("minutes", "30"), ("comment", "x")];
+    let refused = admin.form(&format!("{path}/silence"), &gone).await;
+    assert!(refused.status == 400 && refused.body.as_str().unwrap().contains("id=\"why-series\""));
+
+    // All silences of all rules are on one page, and end there.
+    let list = page(&admin, "/alerts/silences").await;
+    assert!(list.contains("alertmanager/Slow") && list.contains("<li>pod=web-07</li>"), "{list}");
+    let silence = silences[0]["id"].as_str().unwrap();
+    admin.form("/alerts/silences", &[("silence", silence)]).await.expect(200);
+    assert!(!page(&admin, &path).await.contains(">silenced<"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_before_an_alert_stands_on_its_page_and_all_of_it_on_one_of_its_own() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let rule = json!({ "name": "errors", "condition": { "query": "errors", "operator": ">", "threshold": 1 },
+        "severity": "high", "labels": { "namespace": "shop" } });
+    let id = admin.post("/api/alert-rules", rule).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let tell = async |title: &str, namespace: &str, at: Value| {
+        let change = json!({ "kind": "deployment", "title": title, "namespace": namespace, "at": at,
+            "url": "https://ci.example/runs/1" });
+        admin.post("/api/changes", change).await.expect(201);
+    };
+    let long_ago = (server.state.rounds.now() - chrono::TimeDelta::hours(20)).to_rfc3339();
+    tell("web v42 <b>", "shop", Value::Null).await;
+    tell("db v7", "billing", Value::Null).await;
+    tell("web v41", "shop", json!(long_ago)).await;
+    let text = page(&admin, &format!("/alerts/{id}")).await;
+    assert!(text.contains("web v42 &#60;b&#62;"), "{text}");
+    assert!(!text.contains("db v7") && !text.contains("web v41"), "another place, and another day");
+    let all = page(&admin, "/changes").await;
+    assert!(["web v42", "db v7", "web v41"].iter().all(|title| all.contains(title)), "{all}");
+    let here = page(&admin, "/changes?namespace=billing").await;
+    assert!(here.contains("db v7") && !here.contains("web v42"), "{here}");
+    let wrong = admin.get("/changes?to=yesterday").await;
+    assert!(wrong.status == 400 && wrong.body.as_str().unwrap().contains("found `yesterday`"));
+    server.stop().await;
+}

@@ -71,6 +71,19 @@ fn the_name_alone_makes_no_admin_and_says_so() {
 }
 
 #[test]
+fn a_second_server_on_the_same_sqlite_file_says_so_and_one_after_the_first_has_ended_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = serve(binary(dir.path()));
+    let (second, _) = serve(binary(dir.path()));
+    let process = format!("another server (process {}) uses {}", first.id(), dir.path().join("rounds.db").display());
+    let log = stop(second);
+    assert!(log.contains(&process) && log.contains("SQLite serves one"), "{log}");
+    assert!(!stop(first).contains("another server"));
+    let (third, _) = serve(binary(dir.path()));
+    assert!(!stop(third).contains("another server"));
+}
+
+#[test]
 fn the_demo_takes_a_host_name() {
     use clap::Parser as _;
     rounds_server::cli::Cli::try_parse_from(["rounds-server", "demo", "--listen", "localhost:0"]).unwrap();

@@ -135,6 +135,58 @@ async fn plans_are_listed_shown_approved_step_by_step_and_watched_to_their_end()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reading_takes_the_beginning_or_end_of_an_id_and_deciding_the_whole() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let connector = server.connector(&admin).await;
+    let shell = Shell::of(&server, &admin).await;
+    let plan = admin.propose(&connector, &[["get", "app/web"]]).await;
+    let other = admin.propose(&connector, &[["get", "app/db"]]).await;
+    let (whole, end) = (id(&plan), &id(&plan)[28..]);
+    assert!(shell.run(&["plans", "show", end]).await.expect(0).contains(whole));
+    assert!(shell.run(&["plans", "show", &whole[..20]]).await.expect(0).contains(whole));
+    // Both were made in this minute: their beginnings are alike.
+    let ambiguous = shell.run(&["plans", "show", &whole[..8]]).await;
+    assert!(ambiguous.err.contains("ambiguous") && ambiguous.err.contains(id(&other)), "{}", ambiguous.err);
+    ambiguous.expect(2);
+    shell.run(&["plans", "show", "ffffffff"]).await.expect(4);
+    let short = shell.run(&["plans", "show", "019"]).await;
+    assert!(short.err.contains("at least 4"), "{}", short.err);
+    short.expect(2);
+    // A decision is about what was looked at, and not about whatever begins so.
+    for decision in [&["plans", "approve", end, "--yes"][..], &["plans", "reject", end], &["plans", "retry", end]] {
+        let refused = shell.run(decision).await;
+        assert!(refused.err.contains("a whole id"), "{}", refused.err);
+        refused.expect(2);
+    }
+    assert_eq!(admin.get(&format!("/api/plans/{whole}")).await.expect(200)["status"], "pending_approval");
+
+    let draft = json!({ "name": "up", "condition": { "query": "up", "operator": "<", "threshold": 1, "forDurationSec": 0 },
+        "evaluationIntervalSec": 60, "severity": "info", "labels": {} });
+    server.datasource(&admin, 1.0).await;
+    let rule = admin.post("/api/alert-rules", draft).await.expect(201);
+    shell.run(&["alerts", "backtest", "--rule", &id(&rule)[24..], "--hours", "1"]).await.expect(0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_with_verify_goes_on_until_it_is_known_what_became_of_the_alert() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let connector = server.connector(&admin).await;
+    let shell = Shell::of(&server, &admin).await;
+    let plan = admin.propose(&connector, &[["scale", "app/web"]]).await;
+    let (id, digest) = (id(&plan), plan["digest"].as_str().unwrap());
+    shell.run(&["plans", "approve", id, "--digest", digest, "--verify"]).await.expect(2);
+    shell.run(&["plans", "approve", id, "--digest", digest]).await.expect(0);
+    let done = shell.run(&["plans", "approve", id, "--step", "1", "--yes", "--wait", "--verify"]).await;
+    assert!(done.err.contains("no alert is linked"), "{}", done.err);
+    done.expect(0);
+    shell.run(&["plans", "watch", id, "--verify"]).await.expect(0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_step_is_told_and_retried() {
     let server = support::empty().await;
     let admin = server.admin().await;

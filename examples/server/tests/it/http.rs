@@ -48,6 +48,12 @@ async fn what_is_not_routed_is_json_under_api_and_every_answer_carries_the_heade
     missing.refused(404, "not_found");
     nobody.call(Method::PATCH, "/api/plans", None).await.refused(405, "method_not_allowed");
     nobody.delete("/api/openapi.json").await.refused(405, "method_not_allowed");
+    // On a page, a person reads it.
+    for (method, path) in [(Method::GET, "/logout"), (Method::GET, "/plans/x/approve"), (Method::POST, "/actions")] {
+        let answer = nobody.call(method, path, None).await;
+        let page = answer.body.as_str().unwrap_or_default();
+        assert!(answer.status == 405 && page.contains("<h1>") && page.contains("Nothing was done"), "{path}: {page}");
+    }
     let live = nobody.get("/api/health/live").await;
     let cookie = live.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("rounds_csrf=") && cookie.contains("SameSite=Lax"), "{cookie}");

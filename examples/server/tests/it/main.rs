@@ -17,6 +17,7 @@ mod contract;
 mod dead_letters;
 mod errors;
 mod events;
+mod forms;
 mod http;
 mod intake;
 mod investigations;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::plans::id;
+use super::ids;
 use super::print::{self, field};
 use super::{Client, Code, Failure};
 
@@ -45,7 +45,7 @@ pub enum AlertsCommand {
 /// Which rule, over which time.
 #[derive(Debug, Args)]
 pub struct BacktestArgs {
-    /// A rule of the server, by id.
+    /// A rule of the server: its id, or enough of the beginning or end of it.
     #[arg(long, required_unless_present = "file")]
     rule: Option<String>,
     /// A rule that is not there yet, as JSON in a file; `-` reads standard input.
@@ -155,7 +155,7 @@ async fn backtest(client: &Client, args: &BacktestArgs) -> Result<Code, Failure>
         }
     }
     let path = match &args.rule {
-        Some(rule) => format!("/api/alert-rules/{}/backtest", id(rule)?),
+        Some(rule) => format!("/api/alert-rules/{}/backtest", ids::rule(client, rule).await?),
         None => "/api/alert-rules/backtest".to_owned(),
     };
     let answer = client.api.post(&path, &Value::Object(body)).await?;

@@ -59,6 +59,18 @@ impl Api {
         self.call(self.request(Method::GET, path)).await
     }
 
+    /// The items of a list that comes in pages, of at most so many.
+    pub(super) async fn get_pages(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
+        let (mut items, mut next) = (Vec::new(), Some(path.to_owned()));
+        for _ in 0..most {
+            let Some(path) = next else { break };
+            let response = self.send(self.request(Method::GET, &path).timeout(self.timeout)).await?;
+            next = next_of(&response);
+            items.extend(self.json(response).await?.as_array().cloned().unwrap_or_default());
+        }
+        Ok(items)
+    }
+
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(self.request(Method::POST, path).json(body)).await
     }
@@ -76,6 +88,10 @@ impl Api {
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(json!({}));
         }
+        self.json(response).await
+    }
+
+    async fn json(&self, response: Response) -> Result<Value, Failure> {
         let body = read(response).await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|error| {
             Failure::new(Code::Unreachable, format!("{} does not answer as Rounds does: {error}", self.base))
@@ -134,6 +150,13 @@ impl Api {
         }
         Failure::new(code, format!("{} cannot be reached: {cause}", self.base))
     }
+}
+
+/// Where the next page is: a path of the same server, or nothing. What a server says never leads elsewhere with the token.
+fn next_of(response: &Response) -> Option<String> {
+    let link = response.headers().get("link")?.to_str().ok()?;
+    let (path, relation) = link.strip_prefix('<')?.split_once('>')?;
+    (relation.contains("rel=\"next\"") && path.starts_with("/api/")).then(|| path.to_owned())
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {

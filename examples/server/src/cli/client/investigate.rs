@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::plans::id;
+use super::ids::whole as id;
 use super::print::{self, clean, field};
 use super::{Client, Code, Failure};
 

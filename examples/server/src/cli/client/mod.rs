@@ -2,6 +2,7 @@
 
 mod alerts;
 mod api;
+mod ids;
 mod investigate;
 mod plans;
 mod print;
@@ -48,6 +49,10 @@ pub enum Code {
     TimedOut = 8,
     /// A plan waits for a person.
     Waits = 9,
+    /// The plan is completed and its alert did not recover.
+    NotRecovered = 10,
+    /// The plan is completed and nobody can say whether its alert recovered.
+    Inconclusive = 11,
 }
 
 /// Why a command did not do what it was asked.

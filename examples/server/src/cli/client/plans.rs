@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::ids::{self, whole as id};
 use super::print::{self, clean, field};
 use super::{Client, Code, Failure};
 
@@ -18,7 +19,7 @@ pub enum PlansCommand {
     List(ListArgs),
     /// One plan: what it runs, where, and what the target system says it would do.
     Show {
-        /// The plan.
+        /// The plan: its id, or enough of the beginning or end of it.
         id: String,
     },
     /// Approve a plan, or the step that waits.
@@ -29,8 +30,12 @@ pub enum PlansCommand {
     Retry(RetryArgs),
     /// Follow plans as they change; with an id, until that one ends or waits for a person.
     Watch {
-        /// The plan.
+        /// The plan: its id, or enough of the beginning or end of it.
         id: Option<String>,
+        /// Once it is completed, wait for what becomes of its alert as well: exit code 10 when that does not recover, 11 when
+        /// nobody can say.
+        #[arg(long, requires = "id")]
+        verify: bool,
     },
 }
 
@@ -75,6 +80,9 @@ pub struct ApproveArgs {
     /// Wait until it ends, or waits for a person.
     #[arg(long)]
     wait: bool,
+    /// With --wait: once it is completed, wait for what becomes of its alert as well, as `plans watch --verify` does.
+    #[arg(long, requires = "wait")]
+    verify: bool,
 }
 
 /// How to reject.
@@ -104,6 +112,9 @@ pub struct RetryArgs {
     /// Wait until the plan ends, or waits for a person.
     #[arg(long)]
     wait: bool,
+    /// With --wait: once it is completed, wait for what becomes of its alert as well, as `plans watch --verify` does.
+    #[arg(long, requires = "wait")]
+    verify: bool,
 }
 
 impl PlansCommand {
@@ -111,6 +122,7 @@ impl PlansCommand {
         match self {
             Self::List(args) => list(client, &args).await,
             Self::Show { id } => {
+                let id = ids::plan(client, &id).await?;
                 let plan = if client.json { get(client, &id).await? } else { get_named(client, &id).await? };
                 client.show(&plan, text)?;
                 Ok(Code::Done)
@@ -118,7 +130,13 @@ impl PlansCommand {
             Self::Approve(args) => approve(client, &args).await,
             Self::Reject(args) => reject(client, &args).await,
             Self::Retry(args) => retry(client, &args).await,
-            Self::Watch { id } => watch(client, id.as_deref()).await,
+            Self::Watch { id, verify } => {
+                let id = match id {
+                    Some(part) => Some(ids::plan(client, &part).await?),
+                    None => None,
+                };
+                watch(client, id.as_deref(), verify).await
+            }
         }
     }
 }
@@ -156,14 +174,6 @@ async fn list(client: &Client, args: &ListArgs) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// An id goes into a path: nothing but an id's characters.
-pub(super) fn id(text: &str) -> Result<&str, Failure> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        return Ok(text);
-    }
-    Err(Failure::usage(format!("found `{}`; an id such as 0190a5b4-… is expected", clean(text))))
-}
-
 async fn get(client: &Client, plan: &str) -> Result<Value, Failure> {
     client.api.get(&format!("/api/plans/{}", id(plan)?)).await
 }
@@ -191,7 +201,7 @@ async fn approve(client: &Client, args: &ApproveArgs) -> Result<Code, Failure> {
         let (step, request) = open_request(&plan, number)?;
         confirm(client, args.yes, &[step], || text_of_step(number, step))?;
         client.api.post(&format!("/api/approvals/{request}/approve"), &json!({})).await?;
-        return after(client, &args.id, args.wait).await;
+        return after(client, &args.id, args.wait, args.verify).await;
     }
     let digest = match &args.digest {
         Some(digest) => digest.clone(),
@@ -202,7 +212,7 @@ async fn approve(client: &Client, args: &ApproveArgs) -> Result<Code, Failure> {
     };
     let body = json!({ "digest": digest, "autoEdit": args.auto_edit });
     client.api.post(&format!("/api/plans/{}/approve", id(&args.id)?), &body).await?;
-    after(client, &args.id, args.wait).await
+    after(client, &args.id, args.wait, args.verify).await
 }
 
 /// Shows what is to be approved and asks a person; one who types the target's name, where something is destroyed.
@@ -276,22 +286,29 @@ async fn retry(client: &Client, args: &RetryArgs) -> Result<Code, Failure> {
     let ordinal = number.checked_sub(1).ok_or_else(|| Failure::usage("--step: steps are counted from 1"))?;
     let body = json!({ "acknowledgeUnknownOutcome": args.acknowledge_unknown_outcome });
     client.api.post(&format!("/api/plans/{}/steps/{ordinal}/retry", id(&args.id)?), &body).await?;
-    after(client, &args.id, args.wait).await
+    after(client, &args.id, args.wait, args.verify).await
 }
 
 /// What became of a plan: at once, or when it no longer goes on by itself.
-async fn after(client: &Client, plan: &str, wait: bool) -> Result<Code, Failure> {
+async fn after(client: &Client, plan: &str, wait: bool, verify: bool) -> Result<Code, Failure> {
     if wait {
-        return watch(client, Some(plan)).await;
+        return watch(client, Some(plan), verify).await;
     }
     let plan = get(client, plan).await?;
     client.show(&plan, |plan| format!("{}\n", line(plan)))?;
     Ok(Code::Done)
 }
 
-/// How a plan ended, when it did.
-fn ended(plan: &Value) -> Option<Code> {
+/// How a plan ended, when it did; with `verify`, and what became of its alert.
+fn ended(plan: &Value, verify: bool) -> Option<Code> {
     match plan["status"].as_str().unwrap_or_default() {
+        "completed" if verify => match plan["verificationStatus"].as_str().unwrap_or_default() {
+            "watching" => None,
+            "not_recovered" => Some(Code::NotRecovered),
+            "recovered" | "not_applicable" => Some(Code::Done),
+            // A word of a newer server is no success, either.
+            _ => Some(Code::Inconclusive),
+        },
         "completed" => Some(Code::Done),
         "failed" | "rejected" | "expired" | "cancelled" => Some(Code::Failed),
         "pending_approval" | "draft" => Some(Code::Waits),
@@ -307,14 +324,14 @@ fn ended(plan: &Value) -> Option<Code> {
 }
 
 /// Follows the server's events. A stream that breaks is taken up where it was; what happened meanwhile is not missed.
-async fn watch(client: &Client, plan: Option<&str>) -> Result<Code, Failure> {
+async fn watch(client: &Client, plan: Option<&str>, verify: bool) -> Result<Code, Failure> {
     let (plan, begun) = (plan.map(id).transpose()?, Instant::now());
     let mut last: Option<String> = None;
     let mut said = String::new();
     loop {
         let events = client.api.events("/api/events", last.as_deref()).await;
         // Looked at after the stream is open, so that nothing falls between the two.
-        if let Some(code) = look(client, plan, &mut said).await? {
+        if let Some(code) = look(client, plan, verify, &mut said).await? {
             return Ok(code);
         }
         match events {
@@ -336,7 +353,7 @@ async fn watch(client: &Client, plan: Option<&str>) -> Result<Code, Failure> {
                     let of = body["data"]["planId"].as_str().map(str::to_owned);
                     match (plan, of) {
                         (Some(plan), Some(of)) if plan == of => {
-                            if let Some(code) = look(client, Some(plan), &mut said).await? {
+                            if let Some(code) = look(client, Some(plan), verify, &mut said).await? {
                                 return Ok(code);
                             }
                         }
@@ -362,7 +379,7 @@ async fn watch(client: &Client, plan: Option<&str>) -> Result<Code, Failure> {
 }
 
 /// Looks at the plan that is watched, says what changed, and whether it ended.
-async fn look(client: &Client, plan: Option<&str>, said: &mut String) -> Result<Option<Code>, Failure> {
+async fn look(client: &Client, plan: Option<&str>, verify: bool, said: &mut String) -> Result<Option<Code>, Failure> {
     let Some(plan) = plan else { return Ok(None) };
     let found = match get(client, plan).await {
         // The server is on its way back; the stream is taken up again.
@@ -374,11 +391,19 @@ async fn look(client: &Client, plan: Option<&str>, said: &mut String) -> Result<
         client.show(&found, |_| format!("{now}\n"))?;
         *said = now;
     }
-    let code = ended(&found);
+    let code = ended(&found, verify);
     if code == Some(Code::Failed) {
         for (at, step) in steps(&found).iter().enumerate().filter(|(_, step)| step["status"] == "failed") {
             client.say(&format!("step {} failed: {}", at + 1, field(step, "errorText")));
         }
+    }
+    if verify && code.is_some() && found["status"] == "completed" {
+        client.say(&match found["verificationStatus"].as_str().unwrap_or_default() {
+            "recovered" => "its alert recovered".to_owned(),
+            "not_recovered" => "its alert did not recover".to_owned(),
+            "not_applicable" => "no alert is linked to it: there is nothing to verify".to_owned(),
+            _ => "nobody can say whether its alert recovered".to_owned(),
+        });
     }
     Ok(code)
 }
@@ -386,7 +411,13 @@ async fn look(client: &Client, plan: Option<&str>, said: &mut String) -> Result<
 /// A plan and its steps on one line.
 fn line(plan: &Value) -> String {
     let steps: Vec<String> = steps(plan).iter().map(|step| field(step, "status")).collect();
-    format!("{}  {}  [{}]  {}", field(plan, "id"), field(plan, "status"), steps.join(" "), field(plan, "summary"))
+    let status = match plan["verificationStatus"].as_str() {
+        Some(verified) if plan["status"] == "completed" && verified != "not_applicable" => {
+            format!("completed, {}", clean(verified))
+        }
+        _ => field(plan, "status"),
+    };
+    format!("{}  {status}  [{}]  {}", field(plan, "id"), steps.join(" "), field(plan, "summary"))
 }
 
 fn text(plan: &Value) -> String {
@@ -445,4 +476,27 @@ fn text_of_step(number: usize, step: &Value) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completed_plan_is_verified_only_when_that_is_asked_and_only_recovery_is_success() {
+        for (verification, wanted) in [
+            ("watching", None),
+            ("recovered", Some(Code::Done)),
+            ("not_applicable", Some(Code::Done)),
+            ("not_recovered", Some(Code::NotRecovered)),
+            ("inconclusive", Some(Code::Inconclusive)),
+            ("a word of tomorrow", Some(Code::Inconclusive)),
+        ] {
+            let plan = json!({ "status": "completed", "verificationStatus": verification });
+            assert_eq!(ended(&plan, true), wanted, "{verification}");
+            assert_eq!(ended(&plan, false), Some(Code::Done), "{verification}");
+        }
+        let failed = json!({ "status": "failed", "verificationStatus": "not_applicable" });
+        assert_eq!(ended(&failed, true), Some(Code::Failed));
+    }
 }

@@ -14,7 +14,7 @@ use rounds_store::identity::NewToken;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::plans::id;
+use super::ids::whole as id;
 use super::print::{self, field};
 use super::{Client, Code, Failure, duration};
 use crate::boot;

@@ -1,9 +1,12 @@
 //! `/alerts`: what is watched, in which state, and since when.
 
+mod changes;
 mod edit;
 mod list;
 mod look;
+mod series;
 mod show;
+mod silences;
 mod sparks;
 
 use axum::routing::{get, post};
@@ -16,6 +19,8 @@ use crate::pages::Pages;
 pub(super) fn router() -> Pages {
     Pages::new()
         .route("/alerts", get(list::list))
+        .route("/changes", get(changes::list))
+        .route("/alerts/silences", get(silences::list).post(silences::end))
         .route("/alerts/sparks", get(sparks::sparks))
         .route("/alerts/look", post(edit::fragment))
         .route("/alerts/new", get(edit::new).post(edit::create))

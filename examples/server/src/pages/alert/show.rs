@@ -7,10 +7,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use chrono::TimeDelta;
 use rounds_core::access::Action;
 use rounds_core::alert::{HistoryRow, Reason, Silence};
+use rounds_core::change::ChangeRecord;
 use rounds_core::investigation::Investigation;
 use rounds_core::service::{InvestigationFilter, RuleView, SilenceDraft};
 use rounds_core::{AlertRuleId, Error, Timestamp};
 
+use super::changes;
+use super::series::{SeriesRow, SeriesView};
 use crate::pages::chart::{number, strip};
 use crate::pages::cx::{Cx, May, Shell, page_with};
 use crate::pages::error::PageError;
@@ -23,6 +26,9 @@ use crate::pages::plan::{AlertChart, of_rule};
 struct ShowPage {
     shell: Shell,
     view: RuleView,
+    series: SeriesView,
+    /// What changed before it fired.
+    found: Vec<ChangeRecord>,
     chart: AlertChart,
     history: Vec<HistoryRow>,
     investigations: Vec<Investigation>,
@@ -36,6 +42,8 @@ struct ShowPage {
     may_investigate: May,
     minutes: String,
     comment: String,
+    /// The label set that was to be silenced, of a form that was refused.
+    chosen: String,
 }
 
 impl ShowPage {
@@ -48,6 +56,15 @@ impl ShowPage {
     /// What is wrong with a field of the form to silence.
     fn wrong(&self, field: &str) -> Option<&str> {
         self.wrong.as_ref().filter(|(found, _)| *found == field).map(|(_, message)| message.as_str())
+    }
+
+    /// What a silence is about, where it is not the whole rule.
+    fn narrowed(&self, silence: &Silence) -> Option<String> {
+        (!silence.matchers.is_empty()).then(|| self.series.told(&silence.matchers))
+    }
+
+    fn is_chosen(&self, row: &SeriesRow) -> bool {
+        self.chosen == row.one.id.to_string()
     }
 
     fn durations(&self) -> [(&'static str, &'static str); 5] {
@@ -75,10 +92,16 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
     let view = alerts.get(&cx.who, id).await?;
     let history = alerts.history(&cx.who, id, 50).await?;
     let all_silences = alerts.silences(&cx.who).await?;
+    let series = SeriesView::of(&view, &all_silences, cx.now);
     let labels = view.instance.as_ref().map(|instance| instance.last_labels.clone()).unwrap_or_default();
-    let about = |silence: &Silence| silence.covers(&view.rule, &labels, silence.starts_at.max(cx.now));
+    // One that covers a label set covers some of the rule.
+    let covers = |silence: &Silence, at| {
+        let mut sets = std::iter::once(&labels).chain(view.series.iter().map(|one| &one.last_labels));
+        sets.any(|labels| silence.covers(&view.rule, labels, at))
+    };
+    let about = |silence: &Silence| covers(silence, silence.starts_at.max(cx.now));
     let (silences, others): (Vec<Silence>, Vec<Silence>) =
-        all_silences.into_iter().partition(|silence| silence.covers(&view.rule, &labels, cx.now));
+        all_silences.into_iter().partition(|silence| covers(silence, cx.now));
     let over = |silence: &Silence| silence.ends_at <= cx.now && silence.rule_id == Some(id);
     let mut other_silences: Vec<Silence> =
         others.into_iter().filter(|silence| about(silence) || over(silence)).collect();
@@ -90,6 +113,7 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
         Err(Error::Denied(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    let found = changes::before(cx, &view).await;
     let chart = of_rule(cx, &view.rule, &history, cx.now - TimeDelta::hours(1), cx.now).await;
     // The states of several label sets are no line.
     let timeline = if view.rule.is_each() { None } else { timeline(&view, &history, cx.now) };
@@ -101,6 +125,8 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
         wrong: refused.as_ref().and_then(|refused| wrong(&refused.message)),
         shell: shell.refused(refused.as_ref()),
         view,
+        series,
+        found,
         chart,
         history,
         investigations,
@@ -111,6 +137,7 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
         may_investigate: cx.may_all(Action::InvestigationsCreate, "investigations").await,
         minutes: fields.text("minutes").unwrap_or("60").to_owned(),
         comment: fields.get("comment").to_owned(),
+        chosen: fields.get("series").to_owned(),
     };
     Ok(page_with(status, &page))
 }
@@ -118,7 +145,7 @@ async fn render(cx: &Cx, id: AlertRuleId, refused: Option<PageError>, fields: &F
 /// The field that a refusal is about.
 fn wrong(message: &str) -> Option<(&'static str, String)> {
     let (field, message) = message.split_once(": ")?;
-    let field = ["minutes", "comment"].into_iter().find(|known| *known == field)?;
+    let field = ["minutes", "comment", "series"].into_iter().find(|known| *known == field)?;
     Some((field, message.to_owned()))
 }
 
@@ -186,9 +213,17 @@ pub(super) async fn silence(cx: Cx, Path(id): Path<String>, fields: Fields) -> R
         let comment = fields.text("comment").ok_or_else(|| {
             PageError::invalid("comment: a reason is expected: who finds the alert silent wants to know why")
         })?;
+        let matchers = match fields.id("series")? {
+            None => Default::default(),
+            Some(series) => {
+                let view = cx.rounds().alerts().get(&cx.who, id).await?;
+                let gone = || PageError::invalid("series: that label set is gone: choose again");
+                SeriesView::of(&view, &[], cx.now).labels(series).cloned().ok_or_else(gone)?
+            }
+        };
         let draft = SilenceDraft {
             rule_id: Some(id),
-            matchers: Default::default(),
+            matchers,
             comment: comment.to_owned(),
             starts_at: None,
             ends_at: cx.now + length,

@@ -40,6 +40,10 @@ async fn one(cx: &Cx, id: AlertRuleId) -> String {
     let alerts = cx.rounds().alerts();
     let asked = async {
         let rule = alerts.get(&cx.who, id).await?.rule;
+        if rule.source.is_some() {
+            // Its query is another's, on data that is not here.
+            return Ok((rule, Default::default()));
+        }
         let from = cx.now - TimeDelta::hours(1);
         let query = &rule.condition.query;
         let answer = alerts.range(&cx.who, query, rule.datasource_id, from, cx.now, STEP).await?;

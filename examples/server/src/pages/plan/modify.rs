@@ -56,7 +56,58 @@ struct ModifyPage {
     summary: String,
     drafts: Vec<Draft>,
     connectors: Vec<Connector>,
+    /// What steps there can be: a connector and a kind of step it takes.
+    choices: Vec<Choice>,
+    /// What undoes the plan as it was proposed; changes do not reach it.
+    rescue: Option<Plan>,
     may: May,
+}
+
+/// A kind of step that a connector takes.
+struct Choice {
+    connector: String,
+    name: String,
+    kind: String,
+    /// How such a step is written, in the adapter's words.
+    usage: String,
+}
+
+impl Choice {
+    /// As the form sends it.
+    fn value(&self) -> String {
+        format!("{} {}", self.connector, self.kind)
+    }
+}
+
+impl ModifyPage {
+    /// The one that is offered first: another of the plan's last kind.
+    fn is_usual(&self, choice: &Choice) -> bool {
+        let last = self.drafts.last();
+        last.is_some_and(|last| last.connector == choice.connector && last.kind == choice.kind)
+    }
+
+    /// How a step that is typed as JSON is written.
+    fn usage(&self, draft: &Draft) -> Option<&str> {
+        let found = self.choices.iter().find(|found| found.connector == draft.connector && found.kind == draft.kind);
+        found.map(|found| found.usage.as_str()).filter(|usage| !usage.is_empty())
+    }
+}
+
+/// What steps these connectors take.
+fn choices(cx: &Cx, connectors: &[Connector]) -> Vec<Choice> {
+    let facade = cx.rounds().connectors();
+    let of = |connector: &Connector| {
+        let info = facade.adapter_info(connector);
+        let (kinds, usage) = info.map(|info| (info.step_kinds, info.usage)).unwrap_or_default();
+        let choice = |kind: String| Choice {
+            connector: connector.id.to_string(),
+            name: connector.name.clone(),
+            kind,
+            usage: usage.clone(),
+        };
+        kinds.into_iter().map(choice).collect::<Vec<_>>()
+    };
+    connectors.iter().flat_map(of).collect()
 }
 
 pub(super) async fn edit(cx: Cx, Path(id): Path<String>) -> Result<Response, PageError> {
@@ -72,7 +123,7 @@ pub(super) async fn save(cx: Cx, Path(id): Path<String>, fields: Fields) -> Resu
     let digest = fields.get("digest").to_owned();
     let summary = fields.get("summary").to_owned();
     let mut drafts = Draft::all(&fields);
-    if reshape(&mut drafts, fields.get("op"), &plan) {
+    if reshape(&mut drafts, fields.get("op"), fields.get("add"), &plan) {
         return render(&cx, plan, digest, summary, drafts, None).await;
     }
     let mut steps = Vec::with_capacity(drafts.len());
@@ -139,14 +190,23 @@ async fn render(
         status => Some(format!("it is {}: only a plan that waits for approval can be modified", status.as_str())),
     };
     let connectors = cx.rounds().connectors().list(&cx.who).await.unwrap_or_default();
-    let connectors = connectors.into_iter().filter(|connector| connector.role == Role::Execution).collect();
+    let connectors: Vec<Connector> =
+        connectors.into_iter().filter(|connector| connector.role == Role::Execution).collect();
+    let choices = choices(cx, &connectors);
+    let rescue = match plan.rescue_plan_id {
+        Some(id) => cx.rounds().plans().get(&cx.who, id).await.ok(),
+        None => None,
+    };
     let status = refused.as_ref().map_or(StatusCode::OK, |error| error.status);
     let shell = cx.shell(format!("Modify: {}", plan.summary), "plans").refused(refused.as_ref());
-    Ok(page_with(status, &ModifyPage { shell, digest, summary, drafts, connectors, may: may.unless(in_the_way), plan }))
+    Ok(page_with(
+        status,
+        &ModifyPage { shell, digest, summary, drafts, connectors, choices, rescue, may: may.unless(in_the_way), plan },
+    ))
 }
 
 /// Moves, adds or removes a step. `false`: the form asks for something else.
-fn reshape(drafts: &mut Vec<Draft>, op: &str, plan: &Plan) -> bool {
+fn reshape(drafts: &mut Vec<Draft>, op: &str, add: &str, plan: &Plan) -> bool {
     let (what, place) = match op.split_once(':') {
         Some((what, place)) => (what, place.parse::<usize>().ok().filter(|place| *place < drafts.len())),
         None => (op, None),
@@ -161,8 +221,16 @@ fn reshape(drafts: &mut Vec<Draft>, op: &str, plan: &Plan) -> bool {
             drafts.remove(place);
         }
         ("add", _) => {
-            let connector = plan.steps.last().map(|step| step.connector_id.to_string()).unwrap_or_default();
-            drafts.push(Draft { kind: StepSpec::RUN_COMMAND.into(), connector, ..Draft::default() });
+            let (connector, kind) = match add.split_once(' ') {
+                Some((connector, kind)) => (connector.to_owned(), kind.to_owned()),
+                None => {
+                    let last = plan.steps.last().map(|step| step.connector_id.to_string());
+                    (last.unwrap_or_default(), StepSpec::RUN_COMMAND.to_owned())
+                }
+            };
+            // A step that is no command line is typed as JSON.
+            let params = if kind == StepSpec::RUN_COMMAND { String::new() } else { "{\n}".into() };
+            drafts.push(Draft { kind, connector, params, ..Draft::default() });
         }
         _ => return false,
     }

@@ -69,6 +69,8 @@ pub(super) struct StepView {
     pub(super) stdin: Option<String>,
     /// Its open request, while it waits for its own approval.
     pub(super) request: Option<RequestId>,
+    /// Until when that can be decided.
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) may_decide: May,
     /// Whether it can be retried at all, and by this person.
     pub(super) may_retry: Option<May>,
@@ -103,6 +105,11 @@ impl StepView {
 
     pub(super) fn waiting(&self) -> bool {
         self.request.is_some()
+    }
+
+    /// The request that asks for it, for a form.
+    pub(super) fn asked_by(&self) -> String {
+        self.request.map(|id| id.to_string()).unwrap_or_default()
     }
 
     pub(super) fn took(&self) -> Option<String> {
@@ -203,10 +210,9 @@ impl View {
         self.plan.status.is_terminal()
     }
 
-    /// Whether the bar stays where it is: it follows the eye only while the whole plan is the question, and never
-    /// covers a step that asks for its own approval.
+    /// Whether the bar stays where it is: it follows the eye only while it asks something.
     pub(super) fn still(&self) -> bool {
-        !self.waits()
+        !self.waits() && self.asking().is_none()
     }
 
     /// What runs, at a glance.
@@ -215,8 +221,8 @@ impl View {
     }
 
     /// The step that asks for its own approval.
-    pub(super) fn asking(&self) -> Option<u32> {
-        self.steps.iter().find(|step| step.waiting()).map(|step| step.number)
+    pub(super) fn asking(&self) -> Option<&StepView> {
+        self.steps.iter().find(|step| step.waiting())
     }
 
     pub(super) fn cause(&self) -> Option<&str> {
@@ -297,6 +303,7 @@ fn step_view(plan: &Plan, step: &Step, names: &BTreeMap<ConnectorId, String>, ma
         preview: step.dry_run_text.as_deref().map(preview).unwrap_or_default(),
         stdin: step.review.params.get("stdin").and_then(|stdin| stdin.as_str()).map(str::to_owned),
         request: request.map(|request| request.id),
+        expires_at: request.map(|request| request.expires_at),
         may_decide: may.clone(),
         may_retry,
         confirm: confirm_word([step]),

@@ -23,9 +23,9 @@ use super::cx::{Cx, May, Shell, page_with};
 use super::error::PageError;
 use super::form::{self, Fields};
 use super::pill::{Pill, Tone, Toned as _, word};
-use crate::accounts::TeamView;
+use crate::accounts::{SetupStep, TeamView};
 use crate::pages::Pages;
-use schema::{Field, Input};
+use schema::{Field, Input, Row};
 
 pub(super) fn router() -> Pages {
     Pages::new()
@@ -113,16 +113,68 @@ pub(in crate::pages) struct KindForm {
     pub(in crate::pages) title: String,
     /// The connector that is changed; `None`: a new one.
     pub(in crate::pages) of: Option<Connector>,
+    /// What it is about, in its own words.
+    pub(in crate::pages) about: String,
     pub(in crate::pages) fields: Vec<Field>,
     pub(in crate::pages) secret: SecretUse,
     pub(in crate::pages) typed: Fields,
     /// The name it has, or is offered.
     pub(in crate::pages) name: String,
-    /// What was wrong with it.
-    pub(in crate::pages) wrong: Option<String>,
+    /// What was wrong with what is no field of its config: the field, and why.
+    pub(in crate::pages) wrong: Vec<(String, String)>,
 }
 
+/// The fields of every form, whatever the kind.
+const COMMON: [&str; 5] = ["name", "secret", "secretRef", "ownerTeamId", "isDefault"];
+
 impl KindForm {
+    /// Puts what was refused beside the field it is about.
+    fn blame(&mut self, message: &str) {
+        // What core says before it: which kind, and that it is about the config.
+        let said = message.split_once("the config does not fit: ").map_or(message, |(_, said)| said);
+        let said = said.strip_prefix("config: ").unwrap_or(said);
+        let field = said.split_once(": ").map(|(field, why)| (field.to_owned(), why.to_owned()));
+        match field {
+            Some((field, why)) if COMMON.contains(&&*field) || field.starts_with("routing") => {
+                // A kind may have a setting of that name, too, and then it is named by a longer message.
+                self.wrong.push((field, why));
+            }
+            _ if schema::blame(&mut self.fields, said) => {}
+            // References are looked at by those who resolve them, in their own words.
+            _ if ["secretRef", "secret scheme", "secret reference"].iter().any(|words| message.contains(words)) => {
+                self.wrong.push(("secretRef".into(), said.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    /// What is wrong with a field that every form has.
+    pub(in crate::pages) fn wrong(&self, name: &str) -> Option<&str> {
+        self.wrong.iter().find(|(found, _)| found == name).map(|(_, why)| why.as_str())
+    }
+
+    /// What everybody fills in.
+    pub(in crate::pages) fn rows(&self) -> Vec<Row<'_>> {
+        schema::rows(&self.fields).0
+    }
+
+    /// What most leave as it is.
+    pub(in crate::pages) fn aside(&self) -> Vec<Row<'_>> {
+        schema::rows(&self.fields).1
+    }
+
+    pub(in crate::pages) fn aside_is_open(&self) -> bool {
+        schema::aside_is_wrong(&self.fields)
+    }
+
+    pub(in crate::pages) fn about(&self) -> Vec<(bool, &str)> {
+        schema::prose(&self.about)
+    }
+
+    pub(in crate::pages) fn secret_prose(&self) -> Vec<(bool, &str)> {
+        schema::prose(self.secret_help().unwrap_or_default())
+    }
+
     pub(in crate::pages) fn secret_help(&self) -> Option<&'static str> {
         match self.secret {
             SecretUse::Optional(help) | SecretUse::Required(help) => Some(help),
@@ -231,7 +283,7 @@ async fn list(cx: Cx, Path(path): Path<String>) -> Result<Response, PageError> {
 async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Response, PageError> {
     let place = place(&path)?;
     let kind = cx.param("kind").unwrap_or_default().to_owned();
-    let draft = match draft(&cx, place, &kind, &fields) {
+    let draft = match draft(&cx, place, &kind, &fields, None) {
         Ok(draft) => draft,
         Err((error, form)) => return render(&cx, place, form.map(|form| *form), Some(error)).await,
     };
@@ -240,7 +292,7 @@ async fn create(cx: Cx, Path(path): Path<String>, fields: Fields) -> Result<Resp
         Ok(cx.rounds().connectors().create(&cx.who, ConnectorDraft { owner_team_id, ..draft }).await?)
     };
     match made.await {
-        Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created#c-{}", made.id)).into_response()),
+        Ok(made) => Ok(Redirect::to(&format!("/settings/{path}?done=created-connector#c-{}", made.id)).into_response()),
         Err(error) => {
             let error: PageError = error;
             let form = kind_form(&cx, place, &kind, None, fields, Some(&error))?;
@@ -259,7 +311,9 @@ async fn edit(cx: Cx, Path((path, id)): Path<(String, String)>) -> Result<Respon
 /// The form of a connector as it is.
 pub(in crate::pages) fn stored_form(cx: &Cx, place: Place, found: Connector) -> Result<KindForm, PageError> {
     let kind = found.kind.clone();
-    let mut typed = schema::typed(&found.config);
+    let connectors = cx.rounds().connectors();
+    let registration = connectors.kinds().get(&kind).map_err(|error| PageError::not_found(error.to_string()))?;
+    let mut typed = schema::typed(&schema::fields(&registration.schema()), &found.config);
     typed.push(("name".into(), found.name.clone()));
     if found.is_default {
         typed.push(("isDefault".into(), "1".into()));
@@ -273,7 +327,7 @@ async fn save(cx: Cx, Path((path, id)): Path<(String, String)>, fields: Fields) 
     let place = place(&path)?;
     let found = find(&cx, place, &id).await?;
     let kind = found.kind.clone();
-    let mut draft = match draft(&cx, place, &kind, &fields) {
+    let mut draft = match draft(&cx, place, &kind, &fields, Some(&found)) {
         Ok(draft) => draft,
         Err((error, form)) => {
             let form = form.map(|form| KindForm { of: Some(found), ..*form });
@@ -340,7 +394,11 @@ async fn find(cx: &Cx, place: Place, id: &str) -> Result<Connector, PageError> {
 pub(in crate::pages) fn kinds(cx: &Cx, place: Place) -> Vec<Kind> {
     let connectors = cx.rounds().connectors();
     let of_role = connectors.kinds().iter().filter(|kind| kind.role() == place.role);
-    of_role.map(|kind| Kind { kind: kind.kind(), title: kind.title() }).collect()
+    let mut kinds: Vec<Kind> = of_role.map(|kind| Kind { kind: kind.kind(), title: kind.title() }).collect();
+    let usual = SetupStep::ALL.into_iter().find(|step| step.role() == Some(place.role)).and_then(SetupStep::usual_kind);
+    // The one that most people begin with, then the others by the names that people read.
+    kinds.sort_by_key(|kind| (Some(kind.kind) != usual, kind.title.to_lowercase()));
+    kinds
 }
 
 pub(in crate::pages) fn kind_form(
@@ -356,59 +414,52 @@ pub(in crate::pages) fn kind_form(
     if registration.role() != place.role {
         return Err(PageError::not_found(format!("`{kind}` is no kind of {}", place.one)));
     }
-    let mut fields = schema::fields(&registration.schema());
-    for field in &mut fields {
-        field.fill(&typed);
-        let about = refused.filter(|error| is_about(&error.message, &field.name));
-        field.wrong = about.map(|error| error.message.clone());
-    }
+    let schema = registration.schema();
+    let mut fields = schema::fields(&schema);
+    fields.iter_mut().for_each(|field| field.fill(&typed));
     let name = typed.get("name").to_owned();
-    Ok(KindForm {
+    let mut form = KindForm {
         kind: kind.into(),
         name,
         title: registration.title().into(),
+        about: schema::about(&schema),
         of,
         fields,
         secret: registration.secret(),
         typed,
-        wrong: refused.map(|error| error.message.clone()),
-    })
+        wrong: Vec::new(),
+    };
+    if let Some(refused) = refused {
+        form.blame(&refused.message);
+    }
+    Ok(form)
 }
 
-/// Whether a message is about this key of the config: it quotes it, or names it before what is wrong with it.
-fn is_about(message: &str, key: &str) -> bool {
-    let named = format!("{key}: ");
-    message.contains(&format!("`{key}`")) || message.starts_with(&named) || message.contains(&format!(": {named}"))
-}
-
-/// What a form says; or what is wrong with it, and the form with what was typed.
+/// What a form says; or what is wrong with it, all of it, and the form with what was typed.
 pub(in crate::pages) fn draft(
     cx: &Cx,
     place: Place,
     kind: &str,
     fields: &Fields,
+    of: Option<&Connector>,
 ) -> Result<ConnectorDraft, (PageError, Option<Box<KindForm>>)> {
     let mut form = kind_form(cx, place, kind, None, fields.clone(), None).map_err(|error| (error, None))?;
-    let config = match schema::config(&form.fields, fields) {
-        Ok(config) => config,
-        Err((name, message)) => {
-            if let Some(field) = form.fields.iter_mut().find(|field| field.name == name) {
-                field.wrong = Some(message.clone());
-            }
-            return Err((PageError::invalid(format!("{name}: {message}")), Some(Box::new(form))));
-        }
-    };
-    let routing = match routing::read(fields) {
-        Ok(routing) => routing,
-        Err(error) => {
-            form.wrong = Some(error.message.clone());
-            return Err((error, Some(Box::new(form))));
-        }
+    let mut wrong = Vec::new();
+    let config = schema::config(&form.fields, fields).map_err(|found| {
+        wrong.extend(found.into_iter().map(|(path, why)| format!("{path}: {why}")));
+    });
+    let routing = routing::read(fields).map_err(|error| wrong.push(error.message));
+    let (Ok(config), Ok(routing)) = (config, routing) else {
+        wrong.iter().for_each(|message| form.blame(message));
+        return Err((PageError::invalid(wrong.join("; ")), Some(Box::new(form))));
     };
     Ok(ConnectorDraft {
         kind: kind.into(),
         name: fields.get("name").trim().to_owned(),
-        config,
+        config: match of.filter(|of| is_the_same(&form.fields, &of.config, &config)) {
+            Some(of) => of.config.clone(),
+            None => config,
+        },
         // Kept as it came, but for the line ends that browsers put in.
         secret: fields.text("secret").map(|_| SecretString::from(fields.get("secret").replace("\r\n", "\n"))),
         secret_ref: fields.text("secretRef").map(str::to_owned),
@@ -416,6 +467,12 @@ pub(in crate::pages) fn draft(
         owner_team_id: None,
         routing,
     })
+}
+
+/// Whether a form says what is there already: it writes out what a config may leave unsaid (a box that is not ticked), and
+/// that must not make a new revision, which no plan approved before would run on.
+fn is_the_same(fields: &[Field], stored: &serde_json::Value, typed: &serde_json::Value) -> bool {
+    schema::config(fields, &Fields(schema::typed(fields, stored))).as_ref() == Ok(typed)
 }
 
 async fn render(

@@ -64,10 +64,13 @@ impl KindForm {
     }
 
     /// What is wrong with a field of the routing.
-    pub(in crate::pages) fn routing_wrong(&self, name: &str) -> Option<&str> {
-        let message = self.wrong.as_deref()?;
-        let rest = message.strip_prefix("routing.")?.strip_prefix(name)?;
-        rest.starts_with(['[', ':']).then_some(message)
+    pub(in crate::pages) fn routing_wrong(&self, name: &str) -> Option<String> {
+        let is_it = |field: &str| {
+            let rest = field.strip_prefix("routing.").and_then(|rest| rest.strip_prefix(name));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        // Which of a list it is stands in the name.
+        self.wrong.iter().find(|(field, _)| is_it(field)).map(|(field, why)| format!("{field}: {why}"))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::pages::cx::{Cx, Shell, page_with};
 use crate::pages::error::PageError;
 use crate::pages::form::{self, Fields};
 use crate::pages::pill::{Pill, Toned as _};
-use crate::pages::settings::schema::Input;
+use crate::pages::settings::schema::{Input, Row};
 use crate::pages::settings::{
     Kind, KindForm, PLACES, Place, allowed, draft, fact, kind_form, kinds, namespaces, stored_form,
 };
@@ -107,7 +107,7 @@ pub(super) async fn save(cx: Cx, Path(name): Path<String>, fields: Fields) -> Re
         Some(id) => Some(cx.rounds().connectors().get(&cx.who, id).await?),
         None => None,
     };
-    let mut wanted = match draft(&cx, place, &kind, &fields) {
+    let mut wanted = match draft(&cx, place, &kind, &fields, found.as_ref()) {
         Ok(draft) => draft,
         Err((error, form)) => {
             let form = form.map(|form| KindForm { of: found, ..*form });
@@ -193,9 +193,7 @@ fn render(
     let chosen = of_role.iter().find(|connector| connector.is_default).or_else(|| of_role.first());
     let subject = chosen.map(|connector| (*connector).clone());
     let others = of_role.len().saturating_sub(1);
-    let mut kinds = kinds(cx, place);
-    // Stable: the others stay in their order.
-    kinds.sort_by_key(|kind| Some(kind.kind) != at.usual_kind());
+    let kinds = kinds(cx, place);
     let form = match (form, &subject) {
         (Some(form), _) => Some(form),
         (None, Some(subject)) => Some(stored_form(cx, place, subject.clone())?),
