@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, one_line};
 use super::model::{Application, Info, Operation, OperationState, over};
+use super::preview;
 use super::revision::Aim;
 use super::steps::{Place, ResourceRef, Rollback, SyncApp};
 
@@ -222,7 +223,13 @@ pub(super) async fn sync(
         Err(failed) if failed.not_started => return Err(failed.into()),
         Err(failed) => Some(failed.message),
     };
-    follow(api, deadline, place, &sought, &aim, lost).await
+    let mut done = follow(api, deadline, place, &sought, &aim, lost).await?;
+    if let Some(aside) = step.revision.as_deref().and_then(|revision| preview::aside(&app, revision)) {
+        // It went where it was approved to go. That the branch has moved on is worth knowing all the same.
+        done.output.push_str(&one_line(&format!("When this began: {aside}"), 600));
+        done.output.push('\n');
+    }
+    Ok(done)
 }
 
 /// Starts a rollback and follows it.

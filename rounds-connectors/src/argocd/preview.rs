@@ -144,7 +144,10 @@ pub(super) async fn sync(
     let mut text = state(&app);
     match (sync_aim(&app, step), &step.revision) {
         (Err(why), _) => warn(&mut text, Some(why)),
-        (Ok(_), Some(revision)) => say(&mut text, &format!("syncs to: {revision}")),
+        (Ok(_), Some(revision)) => {
+            say(&mut text, &format!("syncs to: {revision}"));
+            warn(&mut text, aside(&app, revision));
+        }
         (Ok(_), None) => say(&mut text, &format!("syncs to: what {} is when it runs", app.tracked().join(", "))),
     }
     if app.busy().is_some() {
@@ -174,6 +177,13 @@ pub(super) async fn sync(
         }
     }
     Ok((app, capped(text)))
+}
+
+/// That a revision is neither what the application tracks nor what Argo CD found there, for whoever takes it for the newest.
+pub(super) fn aside(app: &Application, revision: &str) -> Option<String> {
+    let (tracked, found) = (app.tracked().join(", "), app.compared_with().join(", "));
+    (tracked != revision && found != revision)
+        .then(|| format!("{tracked} is at {}, so this goes to another revision, which may be older", shown(&found)))
 }
 
 /// How to sync to what has just been shown, if that was a commit.

@@ -178,13 +178,16 @@ fn facts(notice: &Notice, room: usize) -> Vec<(&'static str, String)> {
         facts.extend(asked.step_ordinal.map(|ordinal| ("Step", (u64::from(ordinal) + 1).to_string())));
         facts.push(("Expires", asked.expires_at.format("%Y-%m-%d %H:%M UTC").to_string()));
     }
-    let mut labels: Vec<String> =
-        notice.labels.iter().take(NAMED).map(|(name, value)| format!("{name}={}", line(value, 200))).collect();
-    more(&mut labels, notice.labels.len());
-    if !labels.is_empty() {
-        facts.push(("Labels", line(&defanged(&labels.join(", ")), room)));
-    }
+    facts.extend(labels(notice, room).map(|labels| ("Labels", labels)));
     facts
+}
+
+/// The labels in a line, if there are any.
+pub(super) fn labels(notice: &Notice, room: usize) -> Option<String> {
+    let labels = notice.labels.iter().take(NAMED);
+    let mut labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", line(value, 200))).collect();
+    more(&mut labels, notice.labels.len());
+    (!labels.is_empty()).then(|| line(&defanged(&labels.join(", ")), room))
 }
 
 /// Where what is asked takes place, as `connector · namespace`.

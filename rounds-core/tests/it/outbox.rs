@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rounds_core::alert::AlertState;
+use rounds_core::alert::{AlertState, Notified, Severity};
 use rounds_core::ports::store::{
     Commit, ListQuery, Lookup, NoticeStatus, OutboxNotice, Record, RecordKind, Store, StoreError, StoreExt, Versioned,
 };
 use rounds_core::ports::{Notice, NoticeKind, PortErrorKind};
+use rounds_core::service::ExternalAlert;
 use rounds_core::testing::{Fault, Layered, MemoryStore, StoreLayer};
 use rounds_core::time::after_ms;
 use rounds_core::{ConnectorId, DeadLetterId, NoticeId, OrgId, Settings};
 use uuid::Uuid;
 
-use crate::harness::{Channel, World, draft, lock, pass, secs, until};
+use crate::harness::{Channel, Detective, Does, World, draft, lock, pass, secs, until};
 
 async fn with_channels(settings: Settings, names: &[&str]) -> World {
     let world = World::with(settings).await;
@@ -314,4 +315,43 @@ async fn a_channel_whose_row_cannot_be_read_is_tried_as_often_as_any_and_then_sh
     let dead = waiting(&world).await.remove(0);
     assert_eq!(dead.attempts, 3);
     assert!(dead.last_error.as_deref().unwrap().contains("another key"), "{dead:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_runbook_of_an_alert_of_others_is_a_link_in_its_notices_and_in_those_of_the_plan_that_is_to_end_it() {
+    let world = World::built(Settings::default(), |builder| {
+        builder.investigator(Arc::new(Detective::new([Does::Proposes(vec!["restart app/web"])])))
+    })
+    .await;
+    world.mint();
+    world.rounds.connectors().create(&world.admin, draft("channel")).await.unwrap();
+    let _running = world.start();
+    let texts = |pairs: [(&str, &str); 2]| pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+    let alert = |resolved: bool| ExternalAlert {
+        name: "HighErrorRate".into(),
+        fingerprint: "a".into(),
+        notified: Notified {
+            starts_at: world.now(),
+            resolved,
+            labels: texts([("alertname", "HighErrorRate"), ("pod", "web-1")]),
+            annotations: texts([
+                ("runbook_url", "https://wiki.example/errors"),
+                ("summary", "x <https://evil.example>"),
+            ]),
+            value: None,
+            severity: Severity::Critical,
+        },
+        query: "errors > 1".into(),
+    };
+    let firing = alert(false);
+    world.rounds.alerts().receive(&world.editor, "alertmanager", std::slice::from_ref(&firing)).await.unwrap();
+    let plan = world.investigated().await.plan_id.unwrap();
+    world.rounds.plans().reject(&world.editor, plan, None).await.unwrap();
+    let over = ExternalAlert { notified: Notified { resolved: true, ..firing.notified.clone() }, ..alert(true) };
+    world.rounds.alerts().receive(&world.editor, "alertmanager", &[over]).await.unwrap();
+    until("all four are told", async || lock(&world.channel.told).len() == 4).await;
+    for notice in lock(&world.channel.told).iter() {
+        let links: Vec<_> = notice.links.iter().map(|link| (link.name.as_str(), link.url.as_str())).collect();
+        assert_eq!(links, [("runbook_url", "https://wiki.example/errors")], "{:?}", notice.kind);
+    }
 }

@@ -9,7 +9,7 @@ use rounds_core::step::Tier;
 use serde_json::{Value, json};
 
 use super::super::items::{Item, anchors, encoded, items, shown, units};
-use super::super::said::{body, crop, line, links, places};
+use super::super::said::{body, crop, labels, line, links, places};
 
 /// The buttons.
 pub(super) const APPROVE: &str = "rounds_approve";
@@ -82,6 +82,7 @@ pub(super) fn render(
     if !notice.severity.is_empty() {
         notes.insert(0, format!("Severity: {}", crop(&notice.severity, 60)));
     }
+    notes.extend(labels(notice, 1_000).map(|labels| format!("Labels: {labels}")));
     if link.is_none() && !notice.link.is_empty() {
         let path = crop(&notice.link, 200);
         notes.push(format!(
@@ -363,6 +364,9 @@ mod tests {
         let mut notice = asking(Tier::Write, "x");
         notice.asked = None;
         (notice.kind, notice.body) = (NoticeKind::AlertFiring, "word ".repeat(580));
+        notice.labels.insert("namespace".into(), "<!here>".into());
+        let context = render(&notice, &|_| None, Ok(())).blocks.pop().unwrap_or_default().to_string();
+        assert!(context.contains("Labels: namespace=&lt;!here&gt;"), "{context}");
         assert!(texts(&render(&notice, &|_| None, Ok(())))[1].len() > 2_890, "it fits, and is there");
     }
 

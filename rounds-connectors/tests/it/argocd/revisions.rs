@@ -36,11 +36,14 @@ async fn rule_1_a_pinned_sync_goes_to_what_was_approved_though_the_branch_has_mo
     let rig = rig(&url, json!({})).await;
     argo.renders(APPROVED, &[]);
     let plan = rig.propose([pinned()]).await;
-    assert!(plan.steps[0].dry_run_text.as_deref().unwrap().contains(&format!("syncs to: {APPROVED}")), "{plan:?}");
+    let text = plan.steps[0].dry_run_text.as_deref().unwrap();
+    assert!(text.contains(&format!("syncs to: {APPROVED}")), "{text}");
+    assert!(text.contains("ATTENTION: main is at ccc3, so this goes to another revision"), "{text}");
     argo.moves("main", NEWER);
     argo.change(|app| app["status"]["sync"]["revision"] = NEWER.into());
     let (status, text) = ended(&rig.approve(&plan).await);
     assert!(status == StepStatus::Done && text.contains(&format!("revision {APPROVED}")), "{text}");
+    assert!(text.contains(&format!("When this began: main is at {NEWER}, so")), "{text}");
     assert_eq!(argo.effects()[0].1["revision"], APPROVED);
     assert_eq!(argo.app()["status"]["history"][2]["revision"], APPROVED);
     rig.end().await;
