@@ -161,14 +161,19 @@ async fn every_linked_kinds_documented_example_is_saved_through_its_form_and_sav
 
         let made = find(&admin, &format!("the {name}")).await;
         assert!(holds(&made["config"], &config), "{name}: {} is not {config}", made["config"]);
-        // What stands on its page, sent back, is the same config: no new revision, or plans approved before would not run.
-        let page = format!("/settings/{}/{}", place(role), made["id"].as_str().unwrap());
-        let mut again = inputs(&shown(&admin, &page).await);
-        again.retain(|(field, _)| field != "secret");
-        let answer = sent(&admin, &page, &again).await;
-        assert_eq!(answer.status, 200, "{name}: {}", refusal(answer.body.as_str().unwrap_or_default()));
-        let same = find(&admin, &format!("the {name}")).await;
-        assert_eq!((&same["config"], &same["revision"]), (&made["config"], &made["revision"]), "{name}");
+        // And one that was made without a form, which says no more than it has to.
+        let plain = json!({ "type": name, "name": format!("plain {name}"), "config": config, "secret": secret });
+        let plain = admin.post("/api/connectors", plain).await.expect(201)["connector"].clone();
+        // What stands on their pages, sent back, is the same config: no new revision, or plans approved before would not run.
+        for made in [made, plain] {
+            let page = format!("/settings/{}/{}", place(role), made["id"].as_str().unwrap());
+            let mut again = inputs(&shown(&admin, &page).await);
+            again.retain(|(field, _)| field != "secret");
+            let answer = sent(&admin, &page, &again).await;
+            assert_eq!(answer.status, 200, "{name}: {}", refusal(answer.body.as_str().unwrap_or_default()));
+            let same = find(&admin, made["name"].as_str().unwrap()).await;
+            assert_eq!((&same["config"], &same["revision"]), (&made["config"], &made["revision"]), "{name}");
+        }
         seen += 1;
     }
     assert!(seen >= 20, "only {seen} kinds are linked");

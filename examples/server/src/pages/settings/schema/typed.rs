@@ -58,16 +58,23 @@ pub(in crate::pages::settings) fn typed(fields: &[Field], config: &Value) -> Vec
 
 fn write(fields: &[Field], config: &Value, typed: &mut Vec<(String, String)>) {
     for field in fields {
-        let Some(value) = config.get(field.name()).filter(|value| !value.is_null()) else { continue };
         let key = field.key();
+        let value = config.get(field.name()).filter(|value| !value.is_null());
+        if field.input == Input::Flag {
+            // A box that is not ticked is not sent, and one of which nothing was said is as it is by default: shown as off, it
+            // would be switched off by whoever changes something else.
+            if value.map_or(field.default == "true", |value| *value == Value::Bool(true)) {
+                typed.push((key, "true".into()));
+            }
+            continue;
+        }
+        let Some(value) = value else { continue };
         match &field.input {
             Input::Group(fields) => write(fields, value, typed),
             Input::Variants { tag, fields, .. } => {
                 typed.push((key, value.get(tag).and_then(Value::as_str).unwrap_or_default().to_owned()));
                 write(fields, value, typed);
             }
-            // A box that is not ticked is not sent.
-            Input::Flag if *value != Value::Bool(true) => {}
             Input::Ticks(_) => {
                 let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
                 typed.extend(words.map(|word| (key.clone(), word.to_owned())));
@@ -408,6 +415,17 @@ mod tests {
             fields.iter_mut().for_each(|field| field.fill(&shown));
             assert_eq!(config(&fields, &shown).unwrap(), stored);
         }
+    }
+
+    #[test]
+    fn a_switch_that_is_on_by_default_is_not_switched_off_by_whoever_changes_something_else() {
+        let schema = json!({ "properties": {
+            "cached": { "type": "boolean", "default": true }, "odd": { "type": "boolean", "default": false }
+        } });
+        let fields = fields(&schema);
+        let again = |stored: Value| config(&fields, &Fields(typed(&fields, &stored))).unwrap();
+        assert_eq!(again(json!({})), json!({ "cached": true, "odd": false }));
+        assert_eq!(again(json!({ "cached": false, "odd": true })), json!({ "cached": false, "odd": true }));
     }
 
     #[test]
