@@ -24,6 +24,10 @@ pub struct ArgoCdConfig {
     /// dry-run, which takes the application's place for one operation and replaces what it says of its last one.
     #[serde(default)]
     pub dry_run: DryRunBy,
+    /// Refuses a sync that does not name a whole commit as its `revision`, so that nothing newer than what was approved is
+    /// ever synced. Charts have versions and no commits: their applications cannot be synced then.
+    #[serde(default)]
+    pub pinned_syncs_only: bool,
     /// How long a sync or a rollback may take, in seconds; one that runs longer has an unknown outcome.
     #[serde(default = "default_timeout")]
     #[schemars(range(min = 1, max = 3600))]

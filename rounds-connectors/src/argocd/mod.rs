@@ -15,6 +15,9 @@
 //! each request carries `project`, which the server compares, and what it answers is compared again before any effect. A
 //! `destinationNamespace` that a step names is checked in the same way.
 //!
+//! **Revision.** What is approved is what is synced, where Argo CD lets it be: see [`revision`]. A step without a whole commit as its
+//! `revision` says in its review that it may be newer than the preview.
+//!
 //! **Once.** Argo CD runs one operation per application at a time. One that is there already is a refusal. A sync carries the
 //! step's idempotency key among its `infos`; after a lost answer the operation is looked for by it, and nothing is sent
 //! twice. A rollback has no `infos`: it is known by what it deploys, who asked and when it began.
@@ -23,8 +26,8 @@
 //! application's one place for an operation, replaces `status.operationState`, and so can make auto-sync try a failed
 //! revision again. Whoever wants it sets `dryRun: server`.
 //!
-//! **Limits.** One revision per step, so applications of several sources sync to what they track. An answer is read up to
-//! `maxBodyBytes`. When the time is over while an operation runs, the operation goes on and the outcome is unknown: to end one half
+//! **Limits.** What several sources would change at other revisions than those that Argo CD compares with is not previewed. What
+//! is pinned is the revision and not the application's definition (its path, its Helm values). An answer is read up to `maxBodyBytes`. When the time is over while an operation runs, the operation goes on and the outcome is unknown: to end one half
 //! way is a change that nobody approved.
 
 mod api;
@@ -33,6 +36,7 @@ mod difference;
 mod model;
 mod operation;
 mod preview;
+mod revision;
 mod steps;
 
 use async_trait::async_trait;
@@ -47,7 +51,7 @@ use serde_json::{Value, json};
 
 use self::api::Api;
 pub use self::config::{ArgoCdConfig, DryRunBy};
-use self::model::{Application, Deployed};
+use self::model::Deployed;
 use self::operation::Deadline;
 use self::steps::{Place, Rollback, SetAutoSync, Step};
 
@@ -112,22 +116,14 @@ impl ArgoCd {
             Step::GetApp(_) => preview::whole(&self.api.app(cx, place, None).await.map_err(nothing)?),
             Step::History(_) => preview::history(&self.api.app(cx, place, None).await.map_err(nothing)?),
             Step::Diff(step) => {
-                let mut text = preview::state(&self.api.app(cx, place, None).await.map_err(nothing)?);
-                let difference = preview::difference(&self.api, cx, place, step.revision.as_deref(), &[], None);
+                let app = self.api.app(cx, place, None).await.map_err(nothing)?;
+                let mut text = preview::state(&app);
+                let difference = preview::difference(&self.api, cx, place, &app, step.revision.as_deref(), &[], None);
                 text.push_str(&difference.await.map_err(nothing)?);
                 text
             }
             Step::Sync(_) | Step::Rollback(_) | Step::Refresh(_) | Step::SetAutoSync(_) => return Ok(None),
         }))
-    }
-
-    /// What the server says of a dry-run of its own, when the config asks for one.
-    async fn server_says(&self, cx: &CallContext, place: &Place, app: &Application, verb: &str, body: Value) -> String {
-        let deadline = Deadline::of_preview(cx);
-        match operation::dry_run(&self.api, &deadline, place, app, verb, body).await {
-            Ok(outcome) => format!("Argo CD's dry-run: {outcome}"),
-            Err(error) => format!("Argo CD's dry-run: {error}\n{}", error.output.output),
-        }
     }
 
     async fn refresh(&self, cx: &CallContext, place: &Place, hard: bool) -> Result<StepOutput, StepError> {
@@ -181,6 +177,14 @@ impl ArgoCd {
     }
 }
 
+/// What the server says of a dry-run of its own.
+fn said(outcome: Result<String, StepError>) -> String {
+    match outcome {
+        Ok(outcome) => format!("Argo CD's dry-run: {outcome}"),
+        Err(error) => format!("Argo CD's dry-run: {error}\n{}", error.output.output),
+    }
+}
+
 #[async_trait]
 impl ExecutionAdapter for ArgoCd {
     fn describe(&self) -> AdapterInfo {
@@ -208,9 +212,9 @@ impl ExecutionAdapter for ArgoCd {
         match &step {
             Step::Sync(step) => {
                 let (app, mut text) = preview::sync(&self.api, cx, &place, step).await?;
-                if by_server {
-                    let body = operation::sync_body(step, true, None);
-                    text.push_str(&self.server_says(cx, &place, &app, "sync", body).await);
+                if by_server && operation::sync_aim(&app, step).is_ok() {
+                    let deadline = Deadline::of_preview(cx);
+                    text.push_str(&said(operation::dry_run_sync(&self.api, &deadline, &place, &app, step).await));
                     return Ok(DryRun::by_server(text));
                 }
                 // Argo CD compared, and tried nothing: no admission, no schema, no right was asked.
@@ -224,7 +228,10 @@ impl ExecutionAdapter for ArgoCd {
                 }
                 if operation::rollback_refused(&app, step).is_none() {
                     let body = json!({ "id": step.id, "prune": step.prune, "dryRun": true });
-                    text.push_str(&self.server_says(cx, &place, &app, "rollback", body).await);
+                    let deadline = Deadline::of_preview(cx);
+                    text.push_str(&said(
+                        operation::dry_run(&self.api, &deadline, &place, &app, "rollback", body).await,
+                    ));
                 }
                 Ok(DryRun::by_server(text))
             }

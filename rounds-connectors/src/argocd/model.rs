@@ -1,7 +1,7 @@
 //! What is read of an Application, as the API of Argo CD 2.x and 3.x writes it (`argoproj.io/v1alpha1`).
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::api::one_line;
 
@@ -44,6 +44,14 @@ read! {
         sources: Vec<Source>,
         destination: Destination,
         sync_policy: SyncPolicy,
+        source_hydrator: Option<SourceHydrator>,
+    }
+    // Since 2.14: what is synced is a branch that Argo CD writes what it rendered to.
+    SourceHydrator {
+        sync_source: SyncSource,
+    }
+    SyncSource {
+        target_branch: String,
     }
     // Helm values and parameters are left out on purpose: they may hold credentials.
     Source {
@@ -65,6 +73,7 @@ read! {
     SyncPolicy {
         automated: Option<Automated>,
         sync_options: Vec<String>,
+        retry: Option<Map<String, Value>>,
     }
     Status {
         sync: SyncStatus,
@@ -220,6 +229,27 @@ impl Application {
         self.status.history.iter().max_by_key(|entry| entry.id)
     }
 
+    /// Whether it is put together of several sources.
+    pub(super) fn has_several_sources(&self) -> bool {
+        self.spec.source_hydrator.is_none() && !self.spec.sources.is_empty()
+    }
+
+    /// What it tracks: a revision of each source, in their order.
+    pub(super) fn tracked(&self) -> Vec<&str> {
+        let or_head = |name| if str::is_empty(name) { "HEAD" } else { name };
+        if self.has_several_sources() {
+            return self.spec.sources.iter().map(|source| or_head(&source.target_revision)).collect();
+        }
+        let hydrated = self.spec.source_hydrator.as_ref().map(|hydrator| hydrator.sync_source.target_branch.as_str());
+        let source = || self.spec.source.as_ref().map_or("", |source| source.target_revision.as_str());
+        vec![or_head(hydrated.unwrap_or_else(source))]
+    }
+
+    /// What Argo CD compared it with last: a revision of each source.
+    pub(super) fn compared_with(&self) -> Vec<&str> {
+        either(&self.status.sync.revisions, &self.status.sync.revision)
+    }
+
     /// Whether an operation waits or runs, in a few words.
     pub(super) fn busy(&self) -> Option<String> {
         let state = self.status.operation_state.as_ref().filter(|state| !over(&state.phase));
@@ -234,9 +264,23 @@ impl Application {
     }
 }
 
+/// Argo CD has two places for revisions: one of an application with one source, a list of one with several.
+fn either<'a>(several: &'a [String], one: &'a str) -> Vec<&'a str> {
+    if several.is_empty() { vec![one] } else { several.iter().map(String::as_str).collect() }
+}
+
 /// Whether a phase is the last one of its operation.
 pub(super) fn over(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed" | "Error")
+}
+
+impl OperationState {
+    /// What it synced to, or is on its way to: a revision of each source.
+    pub(super) fn revisions(&self) -> Vec<&str> {
+        let (result, asked) = (&self.sync_result, &self.operation.sync);
+        let done = either(&result.revisions, &result.revision);
+        if done.iter().any(|one| !one.is_empty()) { done } else { either(&asked.revisions, &asked.revision) }
+    }
 }
 
 impl Deployed {

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, one_line};
 use super::model::{Application, Info, Operation, OperationState, over};
+use super::preview;
+use super::revision::Aim;
 use super::steps::{Place, ResourceRef, Rollback, SyncApp};
 
 /// The name of the note by which a sync of ours is known.
@@ -127,10 +129,23 @@ fn started_at(app: &Application) -> String {
 }
 
 /// The body of a sync.
-pub(super) fn sync_body(step: &SyncApp, dry_run: bool, key: Option<&str>) -> Value {
+pub(super) fn sync_body(app: &Application, step: &SyncApp, aim: &Aim, dry_run: bool, key: Option<&str>) -> Value {
     let mut body = json!({ "dryRun": dry_run, "prune": step.prune });
-    if let Some(revision) = &step.revision {
-        body["revision"] = revision.clone().into();
+    match aim.ask.as_slice() {
+        [] => {}
+        [one] if !app.has_several_sources() => body["revision"] = one.clone().into(),
+        several => {
+            body["revisions"] = several.into();
+            body["sourcePositions"] = (1..=several.len()).collect();
+        }
+    }
+    // A retry must not go to something newer. Without this, the application's own strategy holds.
+    if let Some(retry) = app.spec.sync_policy.retry.as_ref().filter(|retry| retry.get("refresh") == Some(&true.into()))
+        && aim.is_pinned()
+    {
+        let mut retry = retry.clone();
+        retry.insert("refresh".into(), false.into());
+        body["retryStrategy"] = retry.into();
     }
     if !step.resources.is_empty() {
         body["resources"] = step.resources.iter().map(|ResourceRef { group, kind, name, namespace }| {
@@ -143,20 +158,24 @@ pub(super) fn sync_body(step: &SyncApp, dry_run: bool, key: Option<&str>) -> Val
     body
 }
 
-/// Why the server would refuse this sync, as far as the application says.
-pub(super) fn sync_refused(app: &Application, step: &SyncApp) -> Option<String> {
-    let revision = step.revision.as_deref()?;
-    if !app.spec.sources.is_empty() {
-        return Some("it has several sources, and `revision` can name only one: leave it out".into());
+/// What a sync asks for and has to come to, or why the server would refuse it, as far as the application says.
+pub(super) fn sync_aim(app: &Application, step: &SyncApp) -> Result<Aim, String> {
+    Aim::of(app, step.revision.as_deref())
+}
+
+/// Refuses revisions for several sources before a server that would ignore them. From 2.11 on they are known, and from 2.12 on each
+/// is looked for in its own source.
+async fn knows_several(api: &Api, deadline: &Deadline, place: &Place) -> Result<(), StepError> {
+    let found = api.version(&deadline.call()).await.map_err(before)?.version;
+    let mut numbers = found.trim_start_matches('v').split(['.', '-', '+']).map(|word| word.parse::<u64>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) >= (2, 12) => Ok(()),
+        _ => Err(StepError::not_started(format!(
+            "{}: Argo CD {} does not take revisions of several sources, as 2.12 and later do: leave `revision` out; nothing was run",
+            place.app,
+            one_line(&found, 100)
+        ))),
     }
-    let tracked = app.spec.source.as_ref().map_or("", |source| &source.target_revision);
-    let tracked = if tracked.is_empty() { "HEAD" } else { tracked };
-    (app.automated().is_some() && revision != tracked).then(|| {
-        format!(
-            "auto-sync is on and set to {tracked}, so another revision is refused: put argocd.set_auto_sync with \
-             `enabled: false` before it"
-        )
-    })
 }
 
 /// Why the server would refuse this rollback.
@@ -193,16 +212,24 @@ pub(super) async fn sync(
 ) -> Result<StepOutput, StepError> {
     let app = api.app(&deadline.call(), place, None).await.map_err(before)?;
     ready(&app)?;
-    if let Some(why) = sync_refused(&app, step) {
-        return Err(StepError::not_started(format!("{}: {why}; nothing was run", place.app)));
+    let aim =
+        sync_aim(&app, step).map_err(|why| StepError::not_started(format!("{}: {why}; nothing was run", place.app)))?;
+    if aim.ask.len() > 1 {
+        knows_several(api, deadline, place).await?;
     }
     let sought = Sought { mark: Mark::Key(key.to_owned()), before: started_at(&app) };
-    let lost = match api.start(&deadline.call(), place, "sync", sync_body(step, false, Some(key))).await {
+    let lost = match api.start(&deadline.call(), place, "sync", sync_body(&app, step, &aim, false, Some(key))).await {
         Ok(_) => None,
         Err(failed) if failed.not_started => return Err(failed.into()),
         Err(failed) => Some(failed.message),
     };
-    follow(api, deadline, place, &sought, lost).await
+    let mut done = follow(api, deadline, place, &sought, &aim, lost).await?;
+    if let Some(aside) = step.revision.as_deref().and_then(|revision| preview::aside(&app, revision)) {
+        // It went where it was approved to go. That the branch has moved on is worth knowing all the same.
+        done.output.push_str(&one_line(&format!("When this began: {aside}"), 600));
+        done.output.push('\n');
+    }
+    Ok(done)
 }
 
 /// Starts a rollback and follows it.
@@ -235,7 +262,8 @@ pub(super) async fn rollback(
             None => return Err(unknown(&failed.message, String::new())),
         },
     };
-    follow(api, deadline, place, &Sought { mark: Mark::Same(Box::new(operation)), before }, lost).await
+    let aim = Aim { expect: Aim::pins(&step.revision), ..Aim::default() };
+    follow(api, deadline, place, &Sought { mark: Mark::Same(Box::new(operation)), before }, &aim, lost).await
 }
 
 /// The operation that the server makes of a rollback.
@@ -249,6 +277,21 @@ fn expected(app: &Application, step: &Rollback, username: String) -> Option<Oper
     operation.sync.prune = step.prune;
     operation.initiated_by.username = username;
     Some(operation)
+}
+
+/// A dry-run of a sync. It may go to any revision whatever the application tracks, so the step's is asked for by its name.
+pub(super) async fn dry_run_sync(
+    api: &Api,
+    deadline: &Deadline,
+    place: &Place,
+    app: &Application,
+    step: &SyncApp,
+) -> Result<String, StepError> {
+    let aim = Aim { ask: Aim::asked(step.revision.as_deref()), expect: Vec::new() };
+    if aim.ask.len() > 1 {
+        knows_several(api, deadline, place).await?;
+    }
+    dry_run(api, deadline, place, app, "sync", sync_body(app, step, &aim, true, None)).await
 }
 
 /// A dry-run by the server: an operation that changes no object. The answer is its outcome, as text.
@@ -267,7 +310,7 @@ pub(super) async fn dry_run(
         }
         _ => return Err(unknown("the answer does not show a dry-run", String::new())),
     };
-    let outcome = follow(api, deadline, place, &sought, None).await?;
+    let outcome = follow(api, deadline, place, &sought, &Aim::default(), None).await?;
     Ok(outcome.output)
 }
 
@@ -285,6 +328,7 @@ async fn follow(
     deadline: &Deadline,
     place: &Place,
     sought: &Sought,
+    aim: &Aim,
     lost: Option<String>,
 ) -> Result<StepOutput, StepError> {
     let (mut wait, mut seen, mut trouble) = (POLL.0, String::new(), None);
@@ -308,7 +352,7 @@ async fn follow(
         };
         trouble = None;
         match sought.find(&app) {
-            Found::State(state) if over(&state.phase) => return ended(place, state, lost.is_some()),
+            Found::State(state) if over(&state.phase) => return ended(place, state, aim, lost.is_some()),
             Found::State(state) => {
                 (last, began) = (Instant::now(), Some(state.started_at.clone()));
                 seen = format!("{}: {}", state.phase, one_line(&state.message, 300));
@@ -346,13 +390,13 @@ async fn follow(
     Err(unknown(&message, seen))
 }
 
-fn ended(place: &Place, state: &OperationState, was_lost: bool) -> Result<StepOutput, StepError> {
+fn ended(place: &Place, state: &OperationState, aim: &Aim, was_lost: bool) -> Result<StepOutput, StepError> {
     let mut text = format!("{}: {}\n", state.phase, one_line(&state.message, 1000));
     if was_lost {
         text.push_str("The answer to the request was lost; the operation was found by its mark.\n");
     }
     let result = &state.sync_result;
-    let revision = if result.revisions.is_empty() { result.revision.clone() } else { result.revisions.join(", ") };
+    let revision = state.revisions().join(", ");
     if !revision.is_empty() {
         text.push_str(&format!("revision {}\n", one_line(&revision, 300)));
     }
@@ -370,6 +414,13 @@ fn ended(place: &Place, state: &OperationState, was_lost: bool) -> Result<StepOu
     }
     if result.resources.len() > MAX_LISTED {
         text.push_str(&format!("… and {} more\n", result.resources.len() - MAX_LISTED));
+    }
+    if let Some(missed) = aim.missed(state) {
+        let message = format!(
+            "{}: the operation went to another revision than was approved: {missed} ({}); look at what it changed",
+            place.app, state.phase
+        );
+        return Err(StepError::failed(message, StepOutput::text(text)));
     }
     if state.phase == "Succeeded" {
         return Ok(StepOutput::text(text));

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::api::{Api, Failed, one_line};
 use super::difference::{by_name, differ, lines};
 use super::model::{Application, Automated, ManagedResource, Source};
-use super::operation::{rollback_refused, sync_refused};
+use super::operation::{rollback_refused, sync_aim};
+use super::revision::is_pinned;
 use super::steps::{Place, ResourceRef, Rollback, SetAutoSync, SyncApp};
 
 /// The most objects that a text goes into.
@@ -141,7 +142,14 @@ pub(super) async fn sync(
 ) -> Result<(Application, String), StepError> {
     let app = api.app(cx, place, None).await?;
     let mut text = state(&app);
-    warn(&mut text, sync_refused(&app, step));
+    match (sync_aim(&app, step), &step.revision) {
+        (Err(why), _) => warn(&mut text, Some(why)),
+        (Ok(_), Some(revision)) => {
+            say(&mut text, &format!("syncs to: {revision}"));
+            warn(&mut text, aside(&app, revision));
+        }
+        (Ok(_), None) => say(&mut text, &format!("syncs to: what {} is when it runs", app.tracked().join(", "))),
+    }
     if app.busy().is_some() {
         warn(&mut text, Some("an operation is in progress, and a second one is refused until it is over".into()));
     }
@@ -154,8 +162,13 @@ pub(super) async fn sync(
     {
         warn(&mut text, Some(format!("its sync option {option} replaces objects instead of changing them")));
     }
-    match difference(api, cx, place, step.revision.as_deref(), &step.resources, Some(step.prune)).await {
-        Ok(difference) => text.push_str(&difference),
+    match difference(api, cx, place, &app, step.revision.as_deref(), &step.resources, Some(step.prune)).await {
+        Ok(difference) => {
+            text.push_str(&difference);
+            if step.revision.is_none() {
+                text.push_str(&how_to_pin(api, cx, place, &app).await?);
+            }
+        }
         // What is known is worth reading all the same.
         Err(failed) => {
             let mut error = StepError::from(failed);
@@ -164,6 +177,24 @@ pub(super) async fn sync(
         }
     }
     Ok((app, capped(text)))
+}
+
+/// That a revision is neither what the application tracks nor what Argo CD found there, for whoever takes it for the newest.
+pub(super) fn aside(app: &Application, revision: &str) -> Option<String> {
+    let (tracked, found) = (app.tracked().join(", "), app.compared_with().join(", "));
+    (tracked != revision && found != revision)
+        .then(|| format!("{tracked} is at {}, so this goes to another revision, which may be older", shown(&found)))
+}
+
+/// How to sync to what has just been shown, if that was a commit.
+async fn how_to_pin(api: &Api, cx: &CallContext, place: &Place, before: &Application) -> Result<String, Failed> {
+    let compared = before.compared_with();
+    let mut text = String::new();
+    if compared.iter().all(|one| is_pinned(one)) && api.app(cx, place, None).await?.compared_with() == compared {
+        let revision = compared.join(", ");
+        say(&mut text, &format!("To sync to what is shown here and nothing newer: \"revision\": \"{revision}\""));
+    }
+    Ok(text)
 }
 
 /// Where a rollback leads to.
@@ -229,6 +260,7 @@ pub(super) async fn difference(
     api: &Api,
     cx: &CallContext,
     place: &Place,
+    app: &Application,
     revision: Option<&str>,
     only: &[ResourceRef],
     prune: Option<bool>,
@@ -236,9 +268,27 @@ pub(super) async fn difference(
     let mut items = api.managed(cx, place).await?.items;
     items.retain(|item| !item.hook);
     let mut text = String::new();
-    if let Some(revision) = revision {
+    // What Argo CD has compared with already it knows better than a rendering shows. It may compare anew at any moment, so it has to
+    // say the same before and after.
+    let mut known = app.compared_with().join(", ");
+    if revision == Some(&*known) {
+        known = api.app(cx, place, None).await?.compared_with().join(", ");
+    }
+    if let Some(revision) = revision.filter(|revision| *revision != known) {
+        if app.has_several_sources() {
+            // Rendering others would do: Argo CD's server then takes them for what the application tracks, for a while.
+            warn(
+                &mut text,
+                Some(format!(
+                    "what {revision} would change is not known: Argo CD compares several sources with what they track, which is {known}"
+                )),
+            );
+            return Ok(text);
+        }
         let rendered = api.manifests(cx, place, revision).await?;
-        say(&mut text, &format!("compared with revision {revision} ({})", shown(&rendered.revision)));
+        // Servers of several sources do not say which commit a name stands for.
+        let at = if rendered.revision.is_empty() { String::new() } else { format!(" ({})", rendered.revision) };
+        say(&mut text, &format!("compared with revision {revision}{at}"));
         at_revision(&mut items, &rendered.manifests);
     }
     items.retain(|item| only.is_empty() || only.iter().any(|one| names(one, item)));

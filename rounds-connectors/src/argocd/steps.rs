@@ -4,6 +4,7 @@ use rounds_core::step::{Refusal, ReviewedStep, StepSpec, Target, Tier};
 use serde::{Deserialize, Serialize};
 
 use super::config::{ArgoCdConfig, permitted};
+use super::revision::{is_pinned, words};
 
 /// Every kind there is.
 pub(super) const KINDS: [&str; 7] = [
@@ -24,9 +25,9 @@ pub(super) const USAGE: &str = r#"Argo CD applications. Every step names `app` a
 Reads:
 argocd.get_app {"app": "shop-web", "project": "shop"} - sync status, health, last operation, images, auto-sync
 argocd.history {"app": "shop-web", "project": "shop"} - the ids that argocd.rollback takes, newest first
-argocd.diff {"app": "shop-web", "project": "shop"} - what differs from Git; "revision": compare with that one
+argocd.diff {"app": "shop-web", "project": "shop"} - what differs from Git; "revision": compare with that one (one source only)
 Writes:
-argocd.sync {"app": "shop-web", "project": "shop", "revision": "4f2c1d9…"?, "prune": false?, "resources": [{"group": "apps", "kind": "Deployment", "name": "web", "namespace": "shop"?}]?} - prune deletes what Git no longer has (destructive)
+argocd.sync {"app": "shop-web", "project": "shop", "revision": "<40 digits>"?, "prune": false?, "resources": [{"group": "apps", "kind": "Deployment", "name": "web", "namespace": "shop"?}]?} - name as `revision` the whole commit that argocd.get_app says it is compared with (of several sources: one each, with commas), so that nothing newer than what was approved is synced; prune deletes what Git no longer has (destructive)
 argocd.rollback {"app": "shop-web", "project": "shop", "id": 12, "revision": "4f2c1d9…", "prune": false?} - id and revision exactly as argocd.history shows them; refused while auto-sync is on: put argocd.set_auto_sync {"enabled": false} before it
 argocd.set_auto_sync {"app": "shop-web", "project": "shop", "enabled": false}; to switch it on: "enabled": true, "prune": false?, "selfHeal": false?, "allowEmpty": false?
 argocd.refresh {"app": "shop-web", "project": "shop", "hard": false?} - compare with Git again; hard drops cached manifests"#;
@@ -192,6 +193,19 @@ impl Step {
             Some(namespace) if !self.applies() => target.in_namespace(namespace),
             _ => target,
         };
+        if let Self::Sync(sync) = self
+            && config.pinned_syncs_only
+            && !sync.is_pinned()
+        {
+            let found = sync.revision.as_ref().map_or_else(|| "none".to_owned(), |revision| format!("`{revision}`"));
+            return Err(Refusal::new(
+                "revision_not_pinned",
+                format!(
+                    "revision: found {found}; a whole commit of 40 or 64 digits (of several sources: one each, with commas) is \
+                     accepted, because this connector has `pinnedSyncsOnly`"
+                ),
+            ));
+        }
         Ok(self.rendered(&place)?.on(target))
     }
 
@@ -274,8 +288,13 @@ fn text(verb: &str, place: &Place, more: &[String]) -> String {
 }
 
 impl SyncApp {
+    /// Whether each revision is one content for ever.
+    fn is_pinned(&self) -> bool {
+        self.revision.as_deref().is_some_and(|revision| words(revision).into_iter().all(is_pinned))
+    }
+
     fn checked(mut self) -> Result<Self, Refusal> {
-        self.revision.as_deref().map_or(Ok(()), revision)?;
+        self.revision = self.revision.as_deref().map(revisions).transpose()?;
         if self.resources.len() > MAX_RESOURCES {
             let found = self.resources.len();
             return Err(Refusal::new(
@@ -293,14 +312,22 @@ impl SyncApp {
 
     fn rendered(&self, place: &Place) -> Result<ReviewedStep, Refusal> {
         let mut more = Vec::new();
-        more.extend(self.revision.iter().map(|revision| format!("--revision {revision}")));
+        match self.revision.as_deref().map(words).unwrap_or_default().as_slice() {
+            [] => {}
+            [one] => more.push(format!("--revision {one}")),
+            several => more
+                .extend(several.iter().zip(1..).map(|(one, at)| format!("--revisions {one} --source-positions {at}"))),
+        }
         more.extend(self.prune.then(|| "--prune".to_owned()));
         more.extend(self.resources.iter().map(|resource| format!("--resource {resource}")));
         let tier = if self.prune { Tier::Destructive } else { Tier::Write };
         let mut reviewed =
             ReviewedStep::new(self.spec("argocd.sync")?, "sync", text("sync", place, &more), tier).reversible();
-        reviewed = match self.revision.as_deref() {
-            Some(revision) if is_whole_commit(revision) => reviewed.idempotent(),
+        reviewed = match self.revision {
+            Some(_) if self.is_pinned() => reviewed.idempotent().note(
+                "pinned: nothing but this revision is synced. With auto-sync on Argo CD takes no revision, so there it is \
+                 compared right before, and afterwards",
+            ),
             Some(_) => reviewed.note(
                 "`revision` is not a whole commit (40 or 64 digits): it syncs to what that name stands for when it runs, \
                  which may be newer than the preview",
@@ -389,8 +416,11 @@ fn subdomain(what: &str, name: &str) -> Result<(), Refusal> {
     Err(not_a_name(what, name, "lower-case letters, digits, `-` and `.`, at most 253 of them"))
 }
 
-/// A commit, a branch, a tag, or a chart's version.
+/// A commit, a branch, a tag, a chart's version, or an artifact's digest.
 fn revision(text: &str) -> Result<(), Refusal> {
+    if is_pinned(text) {
+        return Ok(());
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '-' | '+' | '@');
     let begins = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if text.len() <= 255 && begins && text.chars().all(plain) && !text.contains("..") {
@@ -399,16 +429,11 @@ fn revision(text: &str) -> Result<(), Refusal> {
     Err(not_a_name("revision", text, "a commit, branch, tag or chart version of letters, digits and `._/-+@`"))
 }
 
-/// The revision of an entry of the history; with several sources, theirs with commas between them.
+/// A revision; of several sources, theirs with commas between them.
 pub(super) fn revisions(text: &str) -> Result<String, Refusal> {
     let several: Vec<&str> = text.split(',').map(str::trim).collect();
     several.iter().try_for_each(|one| revision(one))?;
     Ok(several.join(", "))
-}
-
-/// Whether a revision is one commit for ever: all digits of a SHA-1 or SHA-256, and not a name that may move.
-fn is_whole_commit(revision: &str) -> bool {
-    matches!(revision.len(), 40 | 64) && revision.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f'))
 }
 
 #[cfg(test)]

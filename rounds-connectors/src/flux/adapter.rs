@@ -20,7 +20,7 @@ use super::step::{self, Command, GET, Object, RECONCILE, RESUME, STEPS, SUSPEND}
 use crate::kubernetes::process::Exit;
 use crate::kubernetes::rights::{Right, right};
 use crate::kubernetes::runner::{
-    Answer, Call, KEEP_OBJECTS, Runner, capped, connection_lost, never_sent, not_run, unreachable_server,
+    Answer, Call, KEEP_OBJECTS, Runner, broke_down, capped, connection_lost, never_sent, not_run, unreachable_server,
 };
 
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
@@ -186,6 +186,13 @@ impl FluxExecutionAdapter {
                     format!(
                         "the connection to the API server {} was lost while {object} was patched; whether it took effect is unknown, look before you try again: {sign}",
                         answer.server
+                    ),
+                    output,
+                ),
+                (None, None) if broke_down(&answer).is_some() => StepError::unknown(
+                    format!(
+                        "kubectl did not come to its end while {object} was patched; whether it took effect is unknown, look before you try again: {}",
+                        answer.complaint()
                     ),
                     output,
                 ),

@@ -8,7 +8,9 @@
 //! **Exactly once.** The branch is `rounds/<plan id>-<ordinal>`. An attempt after one whose answer was lost finds it, proves
 //! that it is its own (one commit on the base branch, with the step's message and exactly its changes) and goes on
 //! from there; a branch of that name with anything else is left alone. Blobs, trees and commits that nothing points to are
-//! seen by nobody: the ref is the first effect. A dispatch has no such proof, so one whose answer was lost is unknown.
+//! seen by nobody: the ref is the first effect. A dispatch has no such proof: its run holds neither the inputs nor anything of
+//! ours (a workflow may put an input into its `run-name`, and no workflow has to), and its answer says which run it is only to who
+//! gets it (`return_run_details`). So one whose answer was lost is unknown, and the newest runs are listed for whoever looks.
 //!
 //! **What it was made against.** `review` is pure and cannot look, so what the proposer saw is part of the parameters
 //! (`blobSha` of a file, `baseSha` of the step), as `github.get_file` says it. The dry-run says what is there now, and
@@ -33,6 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reqwest::StatusCode;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
     AdapterInfo, ApprovedStep, CallContext, CheckReport, DryRun, ExecutionAdapter, PortError, ReadStep, SecretHandle,
@@ -48,11 +51,11 @@ use self::auth::Need;
 use self::steps::{DispatchWorkflow, GetPullRequest, Job, ListCommits};
 use crate::scm::edits::Work;
 use crate::scm::forge::{Failure, Forge as _};
-use crate::scm::names::{Branches, Repositories, quoted, short, visible};
+use crate::scm::names::{Repositories, quoted, short, visible};
 use crate::scm::order::{Occasion, Order};
-use crate::scm::paths::PathRules;
 use crate::scm::reads;
 use crate::scm::session::{Ask, Remote, Span};
+use crate::scm::steps::Allowed;
 
 rounds_core::register_connector! {
     kind: "github",
@@ -64,22 +67,21 @@ rounds_core::register_connector! {
     check_secret: |_, secret| auth::check_secret(secret),
 }
 
+/// How many runs are listed for whoever has to look.
+const MAX_RUNS: usize = 5;
+
 /// What an operator allows.
 #[derive(Debug)]
 struct Rules {
     config: GithubConfig,
     repositories: Repositories,
-    paths: PathRules,
-    reads: PathRules,
-    refs: Branches,
+    allowed: Allowed,
 }
 
 impl Rules {
     fn new(config: GithubConfig) -> Result<Self, String> {
         let repositories = Repositories::new("repository", "repositories", &config.repositories, false, true)?;
-        let paths = PathRules::new("paths", &config.paths, config.allow_pipeline_files)?;
-        let reads = PathRules::new("readPaths", &config.read_paths, false)?;
-        let refs = Branches::new(&config.refs)?;
+        let allowed = Allowed::new(&config.paths, config.allow_pipeline_files, &config.read_paths, &config.refs)?;
         for (field, list) in [("workflows", &config.workflows), ("destructiveWorkflows", &config.destructive_workflows)]
         {
             for (at, name) in list.iter().enumerate() {
@@ -108,12 +110,7 @@ impl Rules {
                 return Err("app.installationId: found 0; the number of the installation is accepted".into());
             }
         }
-        Ok(Self { config, repositories, paths, reads, refs })
-    }
-
-    /// Whether a file may be read: those that may be changed, and more.
-    fn readable(&self, path: &str) -> Result<(), Refusal> {
-        self.paths.permit_read(path).or_else(|refused| self.reads.permit_read(path).map_err(|_| refused))
+        Ok(Self { config, repositories, allowed })
     }
 }
 
@@ -175,54 +172,92 @@ impl Github {
         }
     }
 
-    /// The branch is where the step says, if it says where.
-    async fn at(&self, repository: &Repository<'_>, job: &DispatchWorkflow) -> Result<String, StepError> {
-        let found = reads::resolved(repository, &job.name).await?;
-        match &job.ref_sha {
-            Some(expected) if *expected != found => Err(StepError::not_started(format!(
-                "GitHub: {} has moved on since the step was made up (found {found}, expected {expected}); propose again",
-                job.name
-            ))),
-            _ => Ok(found),
-        }
-    }
-
     async fn dispatch(&self, repository: &Repository<'_>, job: &DispatchWorkflow) -> Result<StepOutput, StepError> {
-        let at = self.at(repository, job).await?;
-        let path = repository.at(&["actions", "workflows", &job.workflow, "dispatches"]);
-        let body = json!({ "ref": job.name, "inputs": job.inputs });
-        let what = format!("dispatching the workflow {}", job.workflow);
-        repository.session.send(Ask::post(what, path, body)).await.map_err(Failure::at_effect)?;
-        Ok(StepOutput::text(format!(
-            "dispatched {} of {} on {} (at {}); its run is on the repository's Actions page",
-            job.workflow,
-            job.repository,
-            job.name,
-            short(&at)
-        )))
+        let at = reads::expected(repository, &job.name, job.ref_sha.as_deref()).await?;
+        let dispatches = ["actions", "workflows", &job.workflow, "dispatches"];
+        let ask =
+            |body| Ask::post(format!("dispatching the workflow {}", job.workflow), repository.at(&dispatches), body);
+        let mut body = json!({ "ref": job.name, "inputs": job.inputs, "return_run_details": true });
+        let mut answer = repository.session.send(ask(body.clone())).await;
+        // A server that does not know the word refuses the whole, so nothing has happened yet.
+        if answer.as_ref().err().is_some_and(|failure| failure.is_about(StatusCode::UNPROCESSABLE_ENTITY, RUN_DETAILS))
+        {
+            body.as_object_mut().map(|body| body.remove(RUN_DETAILS));
+            answer = repository.session.send(ask(body)).await;
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            // Neither the inputs nor who asked tell one run from another, so none of these is known to be this one.
+            Err(failure) if failure.may_have_happened() => {
+                return Err(failure.at_effect_with(runs(repository, job).await));
+            }
+            Err(failure) => return Err(failure.at_effect()),
+        };
+        #[derive(Deserialize)]
+        struct Started {
+            workflow_run_id: u64,
+            html_url: String,
+        }
+        let run = match serde_json::from_slice::<Started>(&answer.body) {
+            Ok(run) => format!("run {}: {}", run.workflow_run_id, visible(&run.html_url)),
+            Err(_) => "its run is on the repository's Actions page".to_owned(),
+        };
+        let (workflow, name, at) = (&job.workflow, &job.name, short(&at));
+        Ok(StepOutput::text(format!("dispatched {workflow} of {} on {name} (at {at}); {run}", job.repository)))
     }
+}
+
+/// What the answer to a dispatch is asked to hold (since February 2026).
+const RUN_DETAILS: &str = "return_run_details";
+
+/// The newest runs that a dispatch could have started.
+async fn runs(repository: &Repository<'_>, job: &DispatchWorkflow) -> Result<StepOutput, Failure> {
+    #[derive(Deserialize)]
+    struct Found {
+        workflow_runs: Vec<Run>,
+    }
+    #[derive(Deserialize)]
+    struct Run {
+        id: u64,
+        #[serde(default)]
+        created_at: String,
+        status: Option<String>,
+        actor: Option<Actor>,
+        #[serde(default)]
+        html_url: String,
+    }
+    #[derive(Deserialize)]
+    struct Actor {
+        login: String,
+    }
+    let path = repository.at(&["actions", "workflows", &job.workflow, "runs"]);
+    let ask = Ask::get("listing the runs of the workflow", path)
+        .query("event", "workflow_dispatch")
+        .query("branch", &job.name)
+        .query("per_page", MAX_RUNS);
+    let found: Found = repository.session.json(ask).await?;
+    let mut text = format!("The newest runs of {} that were dispatched on {}:\n", job.workflow, job.name);
+    for run in found.workflow_runs.iter().take(MAX_RUNS) {
+        let by = run.actor.as_ref().map_or("?", |actor| &actor.login);
+        let status = run.status.as_deref().unwrap_or("?");
+        let (id, at, url) = (run.id, visible(&run.created_at), visible(&run.html_url));
+        text.push_str(&format!("run {id} at {at} by {}, {}: {url}\n", quoted(by, 80), quoted(status, 40)));
+    }
+    text.push_str("None of them is known to be this step's, and its own may come later.\n");
+    Ok(StepOutput::text(text))
 }
 
 impl Job {
     /// The order for a pull request, of steps that open one.
     fn order<'a>(&'a self, rules: &'a Rules, title: &'a str) -> Option<Order<'a>> {
-        match self {
-            Self::Open(job) => Some(Order {
-                base: &job.base,
-                work: Work::Changes { changes: &job.changes, base_sha: job.base_sha.as_deref() },
-                rules: &rules.paths,
-                title: &job.title,
-                body: &job.body,
-            }),
-            Self::Revert(job) => Some(Order {
-                base: &job.base,
-                work: Work::Revert { commit: &job.commit, parent: job.parent },
-                rules: &rules.paths,
-                title,
-                body: &job.body,
-            }),
-            Self::Dispatch(_) | Self::Pull(_) | Self::Commits(_) | Self::File(_) => None,
-        }
+        let (proposal, work) = match self {
+            Self::Open(job) => {
+                (job.proposal(), Work::Changes { changes: &job.changes, base_sha: job.base_sha.as_deref() })
+            }
+            Self::Revert(job) => (job.proposal(title), Work::Revert { commit: &job.commit, parent: job.parent }),
+            Self::Dispatch(_) | Self::Pull(_) | Self::Commits(_) | Self::File(_) => return None,
+        };
+        Some(Order::of(proposal, work, &rules.allowed.paths))
     }
 
     fn title(&self) -> String {
@@ -246,10 +281,10 @@ github.dispatch_workflow {{"repository": "owner/name", "workflow": "restart.yml"
 Reads: github.get_file {{"repository", "path", "ref": "main or 40 digits"}}; github.list_commits {{"repository", "ref", "path": "optional", "limit": 20}}; github.get_pull_request {{"repository", "number"}}.
 Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pipelines (.github/, .gitlab-ci*.yml, CODEOWNERS …): {}."#,
             rules.repositories.listed(),
-            rules.paths.listed(),
-            rules.reads.listed(),
+            rules.allowed.paths.listed(),
+            rules.allowed.reads.listed(),
             list(&rules.config.workflows),
-            rules.refs.listed(),
+            rules.allowed.refs.listed(),
             if rules.config.allow_pipeline_files { "allowed within the paths" } else { "refused" },
         );
         AdapterInfo::new(steps::KINDS, usage).with_step_timeout(self.remote.step_timeout())
@@ -273,7 +308,7 @@ Repositories: {}. Paths: {}. Also readable: {}. Workflows: {} on {}. Files of pi
         };
         let repository =
             self.repository(&span, &job.repository, Need::ReadWorkflow).await.map_err(Failure::unchanged)?;
-        let at = self.at(&repository, job).await?;
+        let at = reads::expected(&repository, &job.name, job.ref_sha.as_deref()).await?;
         #[derive(Deserialize)]
         struct Found {
             name: String,
@@ -420,16 +455,14 @@ async fn commits(repository: &Repository<'_>, job: &ListCommits) -> Result<StepO
         ask = ask.query("path", path);
     }
     let found: Vec<Listed> = repository.session.json(ask).await?;
-    let mut lines = Vec::new();
-    for listed in found.into_iter().take(job.limit as usize) {
+    let listed = found.into_iter().map(|listed| {
         let (name, date) = listed.commit.author.map(|author| (author.name, author.date)).unwrap_or_default();
-        lines.push(format!(
-            "{} {} {} {}",
-            visible(&listed.sha),
-            visible(&date.unwrap_or_default()),
-            quoted(&name.unwrap_or_default(), 80),
-            quoted(listed.commit.message.lines().next().unwrap_or_default(), 200)
-        ));
-    }
-    Ok(StepOutput::text(if lines.is_empty() { "no commits".into() } else { lines.join("\n") }))
+        reads::Listed {
+            id: listed.sha,
+            at: date.unwrap_or_default(),
+            author: name.unwrap_or_default(),
+            title: listed.commit.message.lines().next().unwrap_or_default().to_owned(),
+        }
+    });
+    Ok(reads::commits(listed, job.limit))
 }

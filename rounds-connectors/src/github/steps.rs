@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::Rules;
 use crate::scm::Change;
-use crate::scm::changes::{checked, in_a_line, notes};
-use crate::scm::names::{self, quoted, revision, saying, short, with_whole};
+use crate::scm::changes::checked;
+use crate::scm::names::{self, quoted, revision};
+use crate::scm::steps::{self, Proposal, Words};
 
 pub(super) const OPEN: &str = "github.open_pull_request";
 pub(super) const REVERT: &str = "github.revert_commit";
@@ -102,7 +103,7 @@ pub(super) struct ListCommits {
 }
 
 fn default_limit() -> u32 {
-    20
+    steps::DEFAULT_LIMIT
 }
 
 /// `github.get_file`.
@@ -142,7 +143,7 @@ impl Job {
                 job.title = names::title("title", &job.title)?;
                 job.body = names::body("body", &job.body)?;
                 job.base_sha = job.base_sha.map(|id| names::object_id("baseSha", &id)).transpose()?;
-                job.changes = checked(job.changes, &rules.paths, job.base_sha.is_some())?;
+                job.changes = checked(job.changes, &rules.allowed.paths, job.base_sha.is_some())?;
                 Self::Open(job)
             }
             REVERT => {
@@ -150,9 +151,7 @@ impl Job {
                 job.repository = repository(&job.repository)?;
                 job.base = names::branch("base", &job.base)?;
                 job.commit = names::object_id("commit", &job.commit)?;
-                if job.parent == Some(0) {
-                    return Err(Refusal::new("parent", "parent: found 0; parents are counted from 1"));
-                }
+                steps::parent(job.parent)?;
                 job.title = job.title.map(|title| names::title("title", &title)).transpose()?;
                 job.body = names::body("body", &job.body)?;
                 Self::Revert(job)
@@ -161,7 +160,7 @@ impl Job {
                 let mut job: DispatchWorkflow = step.parse()?;
                 job.repository = repository(&job.repository)?;
                 Refusal::unless_one_of("workflow", &job.workflow, &rules.config.workflows)?;
-                job.name = rules.refs.permit(&job.name)?;
+                job.name = rules.allowed.refs.permit(&job.name)?;
                 job.ref_sha = job.ref_sha.map(|id| names::object_id("refSha", &id)).transpose()?;
                 job.inputs = inputs(job.inputs)?;
                 Self::Dispatch(job)
@@ -176,17 +175,15 @@ impl Job {
                 job.repository = repository(&job.repository)?;
                 job.name = revision(&job.name)?;
                 if let Some(path) = &job.path {
-                    rules.readable(path)?;
+                    rules.allowed.readable(path)?;
                 }
-                if !(1..=50).contains(&job.limit) {
-                    return Err(Refusal::new("limit", format!("limit: found {}; 1 to 50 is accepted", job.limit)));
-                }
+                steps::limit(job.limit)?;
                 Self::Commits(job)
             }
             FILE => {
                 let mut job: GetFile = step.parse()?;
                 job.repository = repository(&job.repository)?;
-                rules.readable(&job.path)?;
+                rules.allowed.readable(&job.path)?;
                 job.name = revision(&job.name)?;
                 Self::File(job)
             }
@@ -202,83 +199,34 @@ impl Job {
     /// # Errors
     /// It cannot be written as JSON.
     pub(super) fn reviewed(&self, rules: &Rules) -> Result<ReviewedStep, Refusal> {
-        let on = |step: ReviewedStep, repository: &str| step.on(Target::new("repository", repository));
         Ok(match self {
             Self::Open(job) => {
-                let text = format!(
-                    "open a pull request in {} into {}{}, titled {}{}: {}",
-                    job.repository,
-                    job.base,
-                    job.base_sha.as_ref().map(|id| format!(" (made against {id})")).unwrap_or_default(),
-                    quoted(&job.title, names::MAX_TITLE),
-                    saying(&job.body),
-                    in_a_line(&job.changes)
-                );
-                let spec = StepSpec::typed(OPEN, job)?;
-                let step = on(ReviewedStep::new(spec, "open pull request", text, Tier::Write), &job.repository);
-                let step = job.changes.iter().fold(step, |step, change| {
-                    step.on(Target::new("path", format!("{}:{}", job.repository, change.path)))
-                });
-                let step = notes(&job.changes).into_iter().fold(step, ReviewedStep::note);
-                with_whole(step, &job.body).note(NOTHING_YET).idempotent()
+                WORDS.open(StepSpec::typed(OPEN, job)?, job.proposal(), &job.changes, job.base_sha.as_deref())
             }
             Self::Revert(job) => {
-                let parent = job.parent.map(|number| format!(" (its parent {number} stays)")).unwrap_or_default();
-                let text = format!(
-                    "open a pull request in {} into {} that reverts the commit {}{parent}, titled {}{}",
-                    job.repository,
-                    job.base,
-                    job.commit,
-                    quoted(&job.title(), names::MAX_TITLE),
-                    saying(&job.body)
-                );
-                let spec = StepSpec::typed(REVERT, job)?;
-                let step = on(ReviewedStep::new(spec, "revert commit", text, Tier::Write), &job.repository)
-                    .on(Target::new("commit", format!("{}@{}", job.repository, job.commit)));
-                with_whole(step, &job.body).note(NOTHING_YET).idempotent()
+                let title = job.title();
+                WORDS.revert(StepSpec::typed(REVERT, job)?, job.proposal(&title), &job.commit, job.parent)
             }
             Self::Dispatch(job) => {
-                let inputs: Vec<String> = job
-                    .inputs
-                    .iter()
-                    .map(|(name, value)| format!("{name}={}", quoted(value.as_str().unwrap_or_default(), 300)))
-                    .collect();
-                let with =
-                    if inputs.is_empty() { "without inputs".into() } else { format!("with {}", inputs.join(" ")) };
+                let with = steps::with_values("inputs", job.inputs());
                 let at = job.ref_sha.as_ref().map(|id| format!(" (at {id})")).unwrap_or_default();
                 let text =
                     format!("dispatch the workflow {} of {} on {}{at} {with}", job.workflow, job.repository, job.name);
                 let destructive = rules.config.destructive_workflows.contains(&job.workflow);
                 let tier = if destructive { Tier::Destructive } else { Tier::Write };
                 let spec = StepSpec::typed(DISPATCH, job)?;
-                let mut step = on(ReviewedStep::new(spec, "dispatch workflow", text, tier), &job.repository)
+                let step = WORDS
+                    .about(&job.repository, ReviewedStep::new(spec, "dispatch workflow", text, tier))
                     .on(Target::new("workflow", format!("{}:{}", job.repository, job.workflow)));
-                for (name, value) in &job.inputs {
-                    let value = value.as_str().unwrap_or_default();
-                    if value.chars().count() > 300 {
-                        step = step.note(format!("the input {name}, whole: {}", quoted(value, MAX_INPUT_BYTES)));
-                    }
-                }
-                step.note("what the workflow does is its own; it runs twice if it is dispatched twice")
+                steps::with_whole_values(step, "input", job.inputs())
+                    .note("what the workflow does is its own; it runs twice if it is dispatched twice")
             }
-            Self::Pull(job) => {
-                let text = format!("get the pull request {} of {}", job.number, job.repository);
-                let spec = StepSpec::typed(PULL, job)?;
-                on(ReviewedStep::new(spec, "get pull request", text, Tier::Read), &job.repository).idempotent()
-            }
+            Self::Pull(job) => WORDS.get_request(StepSpec::typed(PULL, job)?, &job.repository, job.number),
             Self::Commits(job) => {
-                let path = job.path.as_ref().map(|path| format!(" that touch {path}")).unwrap_or_default();
-                let text = format!("list up to {} commits of {} on {}{path}", job.limit, job.repository, job.name);
                 let spec = StepSpec::typed(COMMITS, job)?;
-                on(ReviewedStep::new(spec, "list commits", text, Tier::Read), &job.repository).idempotent()
+                WORDS.list_commits(spec, &job.repository, &job.name, job.path.as_deref(), job.limit)
             }
-            Self::File(job) => {
-                let text = format!("get the file {} of {} at {}", job.path, job.repository, job.name);
-                let spec = StepSpec::typed(FILE, job)?;
-                on(ReviewedStep::new(spec, "get file", text, Tier::Read), &job.repository)
-                    .on(Target::new("path", format!("{}:{}", job.repository, job.path)))
-                    .idempotent()
-            }
+            Self::File(job) => WORDS.get_file(StepSpec::typed(FILE, job)?, &job.repository, &job.path, &job.name),
         })
     }
 
@@ -295,12 +243,29 @@ impl Job {
     }
 }
 
-const NOTHING_YET: &str = "nothing is merged: people of the repository decide about it there";
+const WORDS: Words = Words { request: "pull request", place: "repository" };
+
+impl OpenPullRequest {
+    pub(super) fn proposal(&self) -> Proposal<'_> {
+        Proposal { place: &self.repository, base: &self.base, title: &self.title, body: &self.body }
+    }
+}
 
 impl RevertCommit {
     /// The title, given or made of the commit's id.
     pub(super) fn title(&self) -> String {
-        self.title.clone().unwrap_or_else(|| format!("Revert commit {}", short(&self.commit)))
+        steps::revert_title(self.title.as_deref(), &self.commit)
+    }
+
+    pub(super) fn proposal<'a>(&'a self, title: &'a str) -> Proposal<'a> {
+        Proposal { place: &self.repository, base: &self.base, title, body: &self.body }
+    }
+}
+
+impl DispatchWorkflow {
+    /// The inputs, which are texts once they are checked.
+    fn inputs(&self) -> impl Iterator<Item = (&String, &str)> {
+        self.inputs.iter().map(|(name, value)| (name, value.as_str().unwrap_or_default()))
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! **Exactly once.** As the `github` connector: the branch is `rounds/<plan id>-<ordinal>`, an attempt after one whose
 //! answer was lost finds it, proves that it is its own and goes on; anything else of that name is left alone. The commit
-//! is the first effect. A pipeline has no such proof, so one whose answer was lost is unknown.
+//! is the first effect. A pipeline has no such proof, so one whose answer was lost is unknown, and the newest ones are listed for
+//! whoever looks.
 //!
 //! **What it was made against.** `blobSha` of a file and `baseSha` of the step, as `gitlab.get_file` says them, are
 //! verified against the commit that the branch starts at.
@@ -45,11 +46,11 @@ use self::api::Project;
 use self::steps::{GetMergeRequest, Job, ListCommits, RunPipeline};
 use crate::scm::edits::Work;
 use crate::scm::forge::{Failure, Forge as _};
-use crate::scm::names::{Branches, Repositories, quoted, short, visible};
+use crate::scm::names::{Repositories, quoted, short, visible};
 use crate::scm::order::{Occasion, Order};
-use crate::scm::paths::PathRules;
 use crate::scm::reads;
 use crate::scm::session::{Ask, Remote, Scheme, Span};
+use crate::scm::steps::Allowed;
 
 rounds_core::register_connector! {
     kind: "gitlab",
@@ -74,17 +75,13 @@ fn check_secret(secret: &SecretString) -> Result<(), BuildError> {
 struct Rules {
     config: GitlabConfig,
     projects: Repositories,
-    paths: PathRules,
-    reads: PathRules,
-    refs: Branches,
+    allowed: Allowed,
 }
 
 impl Rules {
     fn new(config: GitlabConfig) -> Result<Self, String> {
         let projects = Repositories::new("project", "projects", &config.projects, true, false)?;
-        let paths = PathRules::new("paths", &config.paths, config.allow_pipeline_files)?;
-        let reads = PathRules::new("readPaths", &config.read_paths, false)?;
-        let refs = Branches::new(&config.refs)?;
+        let allowed = Allowed::new(&config.paths, config.allow_pipeline_files, &config.read_paths, &config.refs)?;
         for (at, name) in config.variables.iter().enumerate() {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             if name.is_empty() || name.len() > 255 || !name.bytes().all(plain) {
@@ -92,12 +89,7 @@ impl Rules {
                 return Err(format!("variables[{at}]: found {found}; a name such as `SERVICE` is accepted"));
             }
         }
-        Ok(Self { config, projects, paths, reads, refs })
-    }
-
-    /// Whether a file may be read: those that may be changed, and more.
-    fn readable(&self, path: &str) -> Result<(), Refusal> {
-        self.paths.permit_read(path).or_else(|refused| self.reads.permit_read(path).map_err(|_| refused))
+        Ok(Self { config, projects, allowed })
     }
 }
 
@@ -150,20 +142,8 @@ impl Gitlab {
         }
     }
 
-    /// The branch is where the step says, if it says where.
-    async fn at(&self, project: &Project<'_>, job: &RunPipeline) -> Result<String, StepError> {
-        let found = reads::resolved(project, &job.name).await?;
-        match &job.ref_sha {
-            Some(expected) if *expected != found => Err(StepError::not_started(format!(
-                "GitLab: {} has moved on since the step was made up (found {found}, expected {expected}); propose again",
-                job.name
-            ))),
-            _ => Ok(found),
-        }
-    }
-
     async fn run(&self, project: &Project<'_>, job: &RunPipeline) -> Result<StepOutput, StepError> {
-        self.at(project, job).await?;
+        reads::expected(project, &job.name, job.ref_sha.as_deref()).await?;
         #[derive(Deserialize)]
         struct Started {
             id: u64,
@@ -174,32 +154,59 @@ impl Gitlab {
             job.variables.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
         let body = json!({ "ref": job.name, "variables": variables });
         let ask = Ask::post("starting the pipeline", project.at(&["pipeline"]), body);
-        let started: Started = project.session.json(ask).await.map_err(Failure::at_effect)?;
+        let started: Started = match project.session.json(ask).await {
+            Ok(started) => started,
+            // Variables and who asked do not tell one pipeline from another, so none of these is known to be this one.
+            Err(failure) if failure.may_have_happened() => {
+                return Err(failure.at_effect_with(pipelines(project, job).await));
+            }
+            Err(failure) => return Err(failure.at_effect()),
+        };
         let (id, url) = (started.id, visible(&started.web_url));
         Ok(StepOutput::text(format!("started the pipeline {id} of {} on {}: {url}", job.project, job.name)))
     }
 }
 
+/// How many pipelines are listed for whoever has to look.
+const MAX_PIPELINES: usize = 5;
+
+/// The newest pipelines that a step could have started.
+async fn pipelines(project: &Project<'_>, job: &RunPipeline) -> Result<StepOutput, Failure> {
+    #[derive(Deserialize)]
+    struct Found {
+        id: u64,
+        #[serde(default)]
+        created_at: String,
+        #[serde(default)]
+        status: String,
+        #[serde(default)]
+        web_url: String,
+    }
+    let ask = Ask::get("listing the pipelines", project.at(&["pipelines"]))
+        .query("source", "api")
+        .query("ref", &job.name)
+        .query("per_page", MAX_PIPELINES);
+    let found: Vec<Found> = project.session.json(ask).await?;
+    let mut text = format!("The newest pipelines of {} that were started by the API on {}:\n", job.project, job.name);
+    for one in found.iter().take(MAX_PIPELINES) {
+        let (at, url) = (visible(&one.created_at), visible(&one.web_url));
+        text.push_str(&format!("pipeline {} at {at}, {}: {url}\n", one.id, quoted(&one.status, 40)));
+    }
+    text.push_str("None of them is known to be this step's, and its own may come later.\n");
+    Ok(StepOutput::text(text))
+}
+
 impl Job {
     /// The order for a merge request, of steps that open one.
     fn order<'a>(&'a self, rules: &'a Rules, title: &'a str) -> Option<Order<'a>> {
-        match self {
-            Self::Open(job) => Some(Order {
-                base: &job.target_branch,
-                work: Work::Changes { changes: &job.changes, base_sha: job.base_sha.as_deref() },
-                rules: &rules.paths,
-                title: &job.title,
-                body: &job.description,
-            }),
-            Self::Revert(job) => Some(Order {
-                base: &job.target_branch,
-                work: Work::Revert { commit: &job.commit, parent: job.parent },
-                rules: &rules.paths,
-                title,
-                body: &job.description,
-            }),
-            Self::Pipeline(_) | Self::Merge(_) | Self::Commits(_) | Self::File(_) => None,
-        }
+        let (proposal, work) = match self {
+            Self::Open(job) => {
+                (job.proposal(), Work::Changes { changes: &job.changes, base_sha: job.base_sha.as_deref() })
+            }
+            Self::Revert(job) => (job.proposal(title), Work::Revert { commit: &job.commit, parent: job.parent }),
+            Self::Pipeline(_) | Self::Merge(_) | Self::Commits(_) | Self::File(_) => return None,
+        };
+        Some(Order::of(proposal, work, &rules.allowed.paths))
     }
 
     fn title(&self) -> String {
@@ -223,9 +230,9 @@ gitlab.run_pipeline {{"project": "group/project", "ref": "main", "variables": {{
 Reads: gitlab.get_file {{"project", "path", "ref": "main or 40 digits"}}; gitlab.list_commits {{"project", "ref", "path": "optional", "limit": 20}}; gitlab.get_merge_request {{"project", "iid"}}.
 Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables: {}. Files of pipelines (.github/, .gitlab-ci*.yml, CODEOWNERS …): {}."#,
             rules.projects.listed(),
-            rules.paths.listed(),
-            rules.reads.listed(),
-            rules.refs.listed(),
+            rules.allowed.paths.listed(),
+            rules.allowed.reads.listed(),
+            rules.allowed.refs.listed(),
             list(&rules.config.variables),
             if rules.config.allow_pipeline_files { "allowed within the paths" } else { "refused" },
         );
@@ -247,7 +254,7 @@ Projects: {}. Paths: {}. Also readable: {}. Pipelines on: {}, with the variables
         let Job::Pipeline(job) = &job else {
             return Ok(DryRun::not_by_server("a read: it changes nothing"));
         };
-        let at = self.at(&project, job).await?;
+        let at = reads::expected(&project, &job.name, job.ref_sha.as_deref()).await?;
         let rights = project.rights().await.map_err(Failure::unchanged)?;
         let said = visible(&rights.said);
         let wrong = if rights.may_push == Some(false) {
@@ -357,13 +364,11 @@ async fn commits(project: &Project<'_>, job: &ListCommits) -> Result<StepOutput,
         ask = ask.query("path", path);
     }
     let found: Vec<Listed> = project.session.json(ask).await?;
-    let lines: Vec<String> = found
-        .into_iter()
-        .take(job.limit as usize)
-        .map(|one| {
-            let (id, at) = (visible(&one.id), visible(&one.created_at));
-            format!("{id} {at} {} {}", quoted(&one.author_name, 80), quoted(&one.title, 200))
-        })
-        .collect();
-    Ok(StepOutput::text(if lines.is_empty() { "no commits".into() } else { lines.join("\n") }))
+    let listed = found.into_iter().map(|one| reads::Listed {
+        id: one.id,
+        at: one.created_at,
+        author: one.author_name,
+        title: one.title,
+    });
+    Ok(reads::commits(listed, job.limit))
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Rules;
 use crate::scm::Change;
-use crate::scm::changes::{checked, in_a_line, notes};
-use crate::scm::names::{self, quoted, revision, saying, short, with_whole};
+use crate::scm::changes::checked;
+use crate::scm::names::{self, quoted, revision};
+use crate::scm::steps::{self, Proposal, Words};
 
 pub(super) const OPEN: &str = "gitlab.open_merge_request";
 pub(super) const REVERT: &str = "gitlab.revert_commit";
@@ -99,7 +100,7 @@ pub(super) struct ListCommits {
 }
 
 fn default_limit() -> u32 {
-    20
+    steps::DEFAULT_LIMIT
 }
 
 /// `gitlab.get_file`.
@@ -139,7 +140,7 @@ impl Job {
                 job.title = names::title("title", &job.title)?;
                 job.description = description(&job.description)?;
                 job.base_sha = job.base_sha.map(|id| names::object_id("baseSha", &id)).transpose()?;
-                job.changes = checked(job.changes, &rules.paths, job.base_sha.is_some())?;
+                job.changes = checked(job.changes, &rules.allowed.paths, job.base_sha.is_some())?;
                 Self::Open(job)
             }
             REVERT => {
@@ -147,9 +148,7 @@ impl Job {
                 job.project = project(&job.project)?;
                 job.target_branch = names::branch("targetBranch", &job.target_branch)?;
                 job.commit = names::object_id("commit", &job.commit)?;
-                if job.parent == Some(0) {
-                    return Err(Refusal::new("parent", "parent: found 0; parents are counted from 1"));
-                }
+                steps::parent(job.parent)?;
                 job.title = job.title.map(|title| names::title("title", &title)).transpose()?;
                 job.description = description(&job.description)?;
                 Self::Revert(job)
@@ -157,7 +156,7 @@ impl Job {
             PIPELINE => {
                 let mut job: RunPipeline = step.parse()?;
                 job.project = project(&job.project)?;
-                job.name = rules.refs.permit(&job.name)?;
+                job.name = rules.allowed.refs.permit(&job.name)?;
                 job.ref_sha = job.ref_sha.map(|id| names::object_id("refSha", &id)).transpose()?;
                 for (name, value) in &job.variables {
                     Refusal::unless_one_of("variable", name, &rules.config.variables)?;
@@ -179,17 +178,15 @@ impl Job {
                 job.project = project(&job.project)?;
                 job.name = revision(&job.name)?;
                 if let Some(path) = &job.path {
-                    rules.readable(path)?;
+                    rules.allowed.readable(path)?;
                 }
-                if !(1..=50).contains(&job.limit) {
-                    return Err(Refusal::new("limit", format!("limit: found {}; 1 to 50 is accepted", job.limit)));
-                }
+                steps::limit(job.limit)?;
                 Self::Commits(job)
             }
             FILE => {
                 let mut job: GetFile = step.parse()?;
                 job.project = project(&job.project)?;
-                rules.readable(&job.path)?;
+                rules.allowed.readable(&job.path)?;
                 job.name = revision(&job.name)?;
                 Self::File(job)
             }
@@ -205,78 +202,32 @@ impl Job {
     /// # Errors
     /// It cannot be written as JSON.
     pub(super) fn reviewed(&self, rules: &Rules) -> Result<ReviewedStep, Refusal> {
-        let on = |step: ReviewedStep, project: &str| step.on(Target::new("project", project));
         Ok(match self {
             Self::Open(job) => {
-                let text = format!(
-                    "open a merge request in {} into {}{}, titled {}{}: {}",
-                    job.project,
-                    job.target_branch,
-                    job.base_sha.as_ref().map(|id| format!(" (made against {id})")).unwrap_or_default(),
-                    quoted(&job.title, names::MAX_TITLE),
-                    saying(&job.description),
-                    in_a_line(&job.changes)
-                );
-                let spec = StepSpec::typed(OPEN, job)?;
-                let step = on(ReviewedStep::new(spec, "open merge request", text, Tier::Write), &job.project);
-                let step = job.changes.iter().fold(step, |step, change| {
-                    step.on(Target::new("path", format!("{}:{}", job.project, change.path)))
-                });
-                let step = notes(&job.changes).into_iter().fold(step, ReviewedStep::note);
-                with_whole(step, &job.description).note(NOTHING_YET).idempotent()
+                WORDS.open(StepSpec::typed(OPEN, job)?, job.proposal(), &job.changes, job.base_sha.as_deref())
             }
             Self::Revert(job) => {
-                let parent = job.parent.map(|number| format!(" (its parent {number} stays)")).unwrap_or_default();
-                let text = format!(
-                    "open a merge request in {} into {} that reverts the commit {}{parent}, titled {}{}",
-                    job.project,
-                    job.target_branch,
-                    job.commit,
-                    quoted(&job.title(), names::MAX_TITLE),
-                    saying(&job.description)
-                );
-                let spec = StepSpec::typed(REVERT, job)?;
-                let step = on(ReviewedStep::new(spec, "revert commit", text, Tier::Write), &job.project)
-                    .on(Target::new("commit", format!("{}@{}", job.project, job.commit)));
-                with_whole(step, &job.description).note(NOTHING_YET).idempotent()
+                let title = job.title();
+                WORDS.revert(StepSpec::typed(REVERT, job)?, job.proposal(&title), &job.commit, job.parent)
             }
             Self::Pipeline(job) => {
-                let variables: Vec<String> =
-                    job.variables.iter().map(|(name, value)| format!("{name}={}", quoted(value, 300))).collect();
-                let with = if variables.is_empty() {
-                    "without variables".into()
-                } else {
-                    format!("with {}", variables.join(" "))
-                };
+                let with = steps::with_values("variables", job.variables());
                 let at = job.ref_sha.as_ref().map(|id| format!(" (at {id})")).unwrap_or_default();
                 let text = format!("run a pipeline of {} on {}{at} {with}", job.project, job.name);
                 let tier = if rules.config.destructive_pipelines { Tier::Destructive } else { Tier::Write };
                 let spec = StepSpec::typed(PIPELINE, job)?;
-                let mut step = on(ReviewedStep::new(spec, "run pipeline", text, tier), &job.project)
+                let step = WORDS
+                    .about(&job.project, ReviewedStep::new(spec, "run pipeline", text, tier))
                     .on(Target::new("pipeline", format!("{}:{}", job.project, job.name)));
-                for (name, value) in job.variables.iter().filter(|(_, value)| value.chars().count() > 300) {
-                    step = step.note(format!("the variable {name}, whole: {}", quoted(value, MAX_VALUE)));
-                }
-                step.note("what the pipeline does is its own; it runs twice if it is started twice")
+                steps::with_whole_values(step, "variable", job.variables())
+                    .note("what the pipeline does is its own; it runs twice if it is started twice")
             }
-            Self::Merge(job) => {
-                let text = format!("get the merge request {} of {}", job.iid, job.project);
-                let spec = StepSpec::typed(MERGE, job)?;
-                on(ReviewedStep::new(spec, "get merge request", text, Tier::Read), &job.project).idempotent()
-            }
+            Self::Merge(job) => WORDS.get_request(StepSpec::typed(MERGE, job)?, &job.project, job.iid),
             Self::Commits(job) => {
-                let path = job.path.as_ref().map(|path| format!(" that touch {path}")).unwrap_or_default();
-                let text = format!("list up to {} commits of {} on {}{path}", job.limit, job.project, job.name);
                 let spec = StepSpec::typed(COMMITS, job)?;
-                on(ReviewedStep::new(spec, "list commits", text, Tier::Read), &job.project).idempotent()
+                WORDS.list_commits(spec, &job.project, &job.name, job.path.as_deref(), job.limit)
             }
-            Self::File(job) => {
-                let text = format!("get the file {} of {} at {}", job.path, job.project, job.name);
-                let spec = StepSpec::typed(FILE, job)?;
-                on(ReviewedStep::new(spec, "get file", text, Tier::Read), &job.project)
-                    .on(Target::new("path", format!("{}:{}", job.project, job.path)))
-                    .idempotent()
-            }
+            Self::File(job) => WORDS.get_file(StepSpec::typed(FILE, job)?, &job.project, &job.path, &job.name),
         })
     }
 
@@ -293,12 +244,28 @@ impl Job {
     }
 }
 
-const NOTHING_YET: &str = "nothing is merged: people of the project decide about it there";
+const WORDS: Words = Words { request: "merge request", place: "project" };
+
+impl OpenMergeRequest {
+    pub(super) fn proposal(&self) -> Proposal<'_> {
+        Proposal { place: &self.project, base: &self.target_branch, title: &self.title, body: &self.description }
+    }
+}
 
 impl RevertCommit {
     /// The title, given or made of the commit's id.
     pub(super) fn title(&self) -> String {
-        self.title.clone().unwrap_or_else(|| format!("Revert commit {}", short(&self.commit)))
+        steps::revert_title(self.title.as_deref(), &self.commit)
+    }
+
+    pub(super) fn proposal<'a>(&'a self, title: &'a str) -> Proposal<'a> {
+        Proposal { place: &self.project, base: &self.target_branch, title, body: &self.description }
+    }
+}
+
+impl RunPipeline {
+    fn variables(&self) -> impl Iterator<Item = (&String, &str)> {
+        self.variables.iter().map(|(name, value)| (name, value.as_str()))
     }
 }
 

@@ -5,10 +5,12 @@
 //! elsewhere is refused here: whatever it asks for, bytes only ever go to the addresses that were checked before it was
 //! started. TLS is kubectl's own, from end to end; the proxy sees none of it.
 //!
-//! Where kubectl would go through a proxy of the operator, it uses that one, and where it leads is for that one to say.
+//! A server that answers without end is cut off, too: kubectl reads answers whole before it prints anything of them.
+//!
+//! Where kubectl would go through a proxy of the operator, it is given that one instead, and where it leads is for that one to say.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// kubectl opens a handful.
 const MAX_CONNECTIONS: usize = 32;
+/// What a server may send in one call, over all connections, as it is on the wire. A hundredth of it is shown.
+const MAX_ANSWERS: u64 = 64 << 20;
 
 /// Where a call may lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +41,16 @@ pub(crate) struct Destination {
 #[derive(Debug, Default)]
 struct Seen {
     reached: AtomicBool,
+    /// Bytes that the server has sent.
+    answered: AtomicU64,
     failed: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
+}
+
+impl Seen {
+    fn is_flooded(&self) -> bool {
+        self.answered.load(Ordering::SeqCst) > MAX_ANSWERS
+    }
 }
 
 /// The proxy of one call; gone with the value, and its connections with it.
@@ -73,6 +85,12 @@ impl Pin {
             return None;
         }
         self.seen.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// That the server said more than anybody reads, and was cut off.
+    pub(crate) fn flooded(&self) -> Option<String> {
+        let cut = self.seen.is_flooded();
+        cut.then(|| format!("its answers are longer than {} MiB, so the connection was cut", MAX_ANSWERS >> 20))
     }
 
     /// Where else kubectl was led, and was not let.
@@ -112,6 +130,10 @@ async fn handle(mut client: TcpStream, to: Arc<Destination>, seen: Arc<Seen>) {
         seen.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(shown);
         return answer(&mut client, "421 Misdirected Request").await;
     }
+    if seen.is_flooded() {
+        // An answer, and not a connection that is lost: those are tried again until the time is over.
+        return answer(&mut client, "421 Misdirected Request").await;
+    }
     let mut server = match connect(&to).await {
         Ok(server) => server,
         Err(why) => {
@@ -128,8 +150,32 @@ async fn handle(mut client: TcpStream, to: Arc<Destination>, seen: Arc<Seen>) {
     };
     if begun.is_ok() {
         // It ends when either side ends it; how, they tell each other.
-        let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        let _ended = talk(&mut client, &mut server, &seen).await;
     }
+}
+
+/// Carries what the two say to each other, until both have ended or the server has said too much.
+async fn talk(client: &mut TcpStream, server: &mut TcpStream, seen: &Seen) -> std::io::Result<()> {
+    let ((mut asks, mut hears), (mut answers, mut asked)) = (client.split(), server.split());
+    let up = async {
+        tokio::io::copy(&mut asks, &mut asked).await?;
+        asked.shutdown().await
+    };
+    let down = async {
+        let mut buffer = vec![0; 32 * 1024];
+        loop {
+            let count = answers.read(&mut buffer).await?;
+            if count == 0 {
+                return hears.shutdown().await;
+            }
+            let all = seen.answered.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
+            if all > MAX_ANSWERS {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
+            }
+            hears.write_all(&buffer[..count]).await?;
+        }
+    };
+    tokio::try_join!(up, down).map(|_| ())
 }
 
 async fn answer(client: &mut TcpStream, status: &str) {
@@ -255,6 +301,34 @@ mod tests {
         let said = say(&pin, &format!("CONNECT [::1]:{} HTTP/1.1\r\n\r\n", closed.port())).await;
         assert!(said.starts_with("HTTP/1.1 502 "), "{said}");
         assert!(pin.never_reached().unwrap().contains("refused"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_ends_is_cut_off_over_all_its_connections() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move { while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {} });
+            }
+        });
+        let pin = Pin::open(to("k.example", address)).await.unwrap();
+        assert_eq!(pin.flooded(), None);
+        let drink = async || {
+            let mut stream = TcpStream::connect(pin.url().strip_prefix("http://").unwrap()).await.unwrap();
+            let ask = format!("CONNECT k.example:{} HTTP/1.1\r\n\r\n", address.port());
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let (mut buffer, mut all) = (vec![0; 1 << 20], 0);
+            // It ends, one way or another.
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                all += count as u64;
+            }
+            all
+        };
+        let (one, other) = tokio::join!(drink(), drink());
+        assert!(one + other <= MAX_ANSWERS + 1024, "{one} {other}");
+        assert!(pin.flooded().unwrap().contains("64 MiB"));
+        assert!(drink().await < 1024, "it stays shut");
     }
 
     #[tokio::test]

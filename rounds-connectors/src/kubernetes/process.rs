@@ -26,7 +26,13 @@ pub(crate) struct Invocation<'a> {
     pub(crate) cancel: Option<&'a CancellationToken>,
     /// How many bytes of each output are kept.
     pub(crate) keep: usize,
+    /// How many bytes of memory each process of the group may use for its data. Only Linux keeps to it.
+    pub(crate) memory: u64,
 }
+
+/// What a kubectl may use for its data. It needs a tenth of it for what it is asked here, and what its server sends it is not ours
+/// to say: it reads answers whole before it prints, and unpacks them before that.
+pub(crate) const MEMORY: u64 = 1 << 30;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +185,9 @@ pub(crate) async fn run(invocation: Invocation<'_>) -> std::io::Result<Finished>
         .process_group(0);
     let child = command.spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(id) = id {
+        bound(id, invocation.memory);
+    }
     let mut group = Group { child, id };
     let (input, output, errors) = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
     let mut stdout = Captured::new(invocation.keep);
@@ -231,6 +240,25 @@ pub(crate) async fn run(invocation: Invocation<'_>) -> std::io::Result<Finished>
     Ok(Finished { exit, stdout, stderr })
 }
 
+/// Bounds what a process that has just been started, and whatever it starts, may use for its data: the heap and what is mapped for
+/// writing (`RLIMIT_DATA`, which counts both since Linux 4.7). An allocation beyond it fails, and a Go program then ends. To do it
+/// before the program begins would take code between fork and exec, which is unsafe; at this moment it has hardly been loaded.
+#[cfg(target_os = "linux")]
+fn bound(id: Pid, memory: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+    // A limit that this process was given itself stays: nobody may be given more than that.
+    let most = getrlimit(Resource::Data).maximum.map_or(memory, |most| most.min(memory));
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    match prlimit(Some(id), Resource::Data, limit) {
+        // It has ended already.
+        Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => tracing::warn!(%error, "the memory of a started process could not be bounded"),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound(_: Pid, _: u64) {}
+
 /// What waiting for a started process says. An error of the wait is no proof that nothing ran.
 fn ended(status: std::io::Result<std::process::ExitStatus>) -> Exit {
     match status {
@@ -267,7 +295,20 @@ mod tests {
             deadline: Instant::now() + limit,
             cancel: None,
             keep: 64 * 1024,
+            memory: MEMORY,
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_process_that_wants_more_memory_than_it_may_have_does_not_get_it() {
+        // It waits for its bound, and then asks for more than that: `tail` keeps a line whole.
+        let script = "while [ \"$(ulimit -d)\" = unlimited ]; do :; done; ulimit -d; head -c 400000000 /dev/zero | tail -n 1 | wc -c";
+        let bounded = Invocation { memory: 64 << 20, ..shell(script, None, Duration::from_secs(30)) };
+        let done = run(bounded).await.unwrap();
+        let (text, errors) = (done.stdout.text(str::to_owned), done.stderr.text(str::to_owned));
+        assert_eq!(text.lines().next(), Some("65536"), "{text} {errors}");
+        assert!(!text.contains("400000000") && errors.contains("memory"), "{text} {errors}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Whether kubectl goes through the operator's proxy to a server: what Go's `net/http.ProxyFromEnvironment` makes of the
+//! Whether kubectl goes through the operator's proxy to a server, and through which: what Go's `net/http.ProxyFromEnvironment` makes of the
 //! environment (package `golang.org/x/net/http/httpproxy`) and client-go of `NO_PROXY` before it.
 //!
 //! `HTTPS_PROXY` is for https and `HTTP_PROXY` for http, in capitals first; there is no `ALL_PROXY`. `localhost` and loopback
@@ -11,8 +11,9 @@ use std::net::IpAddr;
 
 use url::Url;
 
-/// Whether kubectl with this environment would send requests for this address through a proxy.
-pub(super) fn is_used(environment: &BTreeMap<String, String>, server: &Url) -> bool {
+/// The proxy through which kubectl with this environment would send requests for this address, as `proxy-url` of a kubeconfig
+/// takes it (http, https, socks5).
+pub(super) fn of(environment: &BTreeMap<String, String>, server: &Url) -> Option<String> {
     let first = |names: [&str; 2]| {
         names.into_iter().find_map(|name| environment.get(name).map(String::as_str).filter(|value| !value.is_empty()))
     };
@@ -21,10 +22,8 @@ pub(super) fn is_used(environment: &BTreeMap<String, String>, server: &Url) -> b
         "http" => first(["HTTP_PROXY", "http_proxy"]),
         _ => None,
     };
-    let (Some(host), Some(port)) = (server.host(), server.port_or_known_default()) else { return false };
-    if !proxy.is_some_and(is_a_proxy) {
-        return false;
-    }
+    let (host, port) = (server.host()?, server.port_or_known_default()?);
+    let proxy = proxy.and_then(address)?;
     let address = match host {
         url::Host::Ipv4(address) => Some(IpAddr::V4(address)),
         url::Host::Ipv6(address) => Some(IpAddr::V6(address).to_canonical()),
@@ -32,19 +31,22 @@ pub(super) fn is_used(environment: &BTreeMap<String, String>, server: &Url) -> b
     };
     let name = address.map_or_else(|| host.to_string().to_ascii_lowercase(), |address| address.to_string());
     if name == "localhost" || address.is_some_and(|address| address.is_loopback()) {
-        return false;
+        return None;
     }
     let exempt = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    !exempt.split(',').any(|rule| exempts(&rule.trim().to_lowercase(), &name, address, &port.to_string()))
+    let exempt = exempt.split(',').any(|rule| exempts(&rule.trim().to_lowercase(), &name, address, &port.to_string()));
+    (!exempt).then_some(proxy)
 }
 
-/// Go ignores what it cannot read, and then asks no proxy.
-fn is_a_proxy(value: &str) -> bool {
+/// The address of a proxy. Go ignores what it cannot read, and then asks no proxy.
+fn address(value: &str) -> Option<String> {
     if value.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
-        return false;
+        return None;
     }
     let address = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    Url::parse(&address).is_ok_and(|url| url.host_str().is_some_and(|host| !host.is_empty()))
+    Url::parse(&address).ok().filter(|url| url.host_str().is_some_and(|host| !host.is_empty()))?;
+    // To Go both let the proxy look names up, and kubeconfigs know one of them.
+    Some(address.strip_prefix("socks5h://").map(|rest| format!("socks5://{rest}")).unwrap_or(address))
 }
 
 /// Whether one entry of `NO_PROXY` takes in a host.
@@ -115,7 +117,22 @@ mod tests {
 
     fn used(environment: &[(&str, &str)], server: &str) -> bool {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        is_used(&environment, &Url::parse(server).unwrap())
+        of(&environment, &Url::parse(server).unwrap()).is_some()
+    }
+
+    #[test]
+    fn the_proxy_is_written_as_a_kubeconfig_takes_it() {
+        for (value, written) in [
+            ("http://proxy:3128", "http://proxy:3128"),
+            ("proxy:3128", "http://proxy:3128"),
+            ("https://me:hunter2@proxy", "https://me:hunter2@proxy"),
+            ("socks5://proxy:1080", "socks5://proxy:1080"),
+            ("socks5h://proxy:1080", "socks5://proxy:1080"),
+        ] {
+            let environment = [("HTTPS_PROXY".to_owned(), value.to_owned())].into();
+            let found = of(&environment, &Url::parse("https://k.example").unwrap());
+            assert_eq!(found.as_deref(), Some(written), "{value}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //!
 //! kubectl resolves names by itself and follows redirects. So it is given a [way](super::pin) to the addresses that were
 //! looked up and checked, and to nothing else; except where kubectl goes through a [proxy](super::proxy) of the operator, which
-//! then decides.
+//! then decides. It decides about all of it: that proxy is written into the kubeconfig, since the environment would let kubectl past
+//! it to whatever `NO_PROXY` takes in, to loopback, and over plain HTTP where only `HTTPS_PROXY` is set, should a server redirect it
+//! there.
 
 use std::net::IpAddr;
 
@@ -45,22 +47,42 @@ pub(super) fn check_literal(host: &Host, server: &str) -> Result<(), String> {
     }
 }
 
-/// Looks up the name of a server and at every address that it has, and says where kubectl may be let to. `None`:
-/// kubectl goes there through the operator's proxy, so where requests lead is that one's to say.
-pub(super) async fn destination(host: &Host, server: &str) -> Result<Option<Destination>, String> {
-    let proxied = is_proxied(host, server);
-    let found = resolved(server, proxied).await?;
+/// The way that kubectl is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To these addresses and nowhere else.
+    Pinned(Destination),
+    /// All of it through the operator's proxy, which may have a password in its address.
+    Proxy(String),
+    /// As the kubeconfig says: it has a proxy of its own, which the operator allowed, or no address that can be read.
+    Own,
+}
+
+impl Way {
+    fn new(found: Option<Destination>, proxy: Option<String>) -> Self {
+        match (proxy, found) {
+            (Some(proxy), _) => Self::Proxy(proxy),
+            (None, Some(found)) => Self::Pinned(found),
+            (None, None) => Self::Own,
+        }
+    }
+}
+
+/// Looks up the name of a server and at every address that it has, and says where kubectl may be let to.
+pub(super) async fn destination(host: &Host, server: &str) -> Result<Way, String> {
+    let proxy = proxy_to(host, server);
+    let found = resolved(server, proxy.is_some()).await?;
     for address in found.iter().flat_map(|found| &found.addresses) {
         check(host, url_host(server).as_deref().unwrap_or_default(), *address)
             .map_err(|refused| format!("the API server {server} may not be called, so nothing was sent: {refused}"))?;
     }
-    Ok(found.filter(|_| !proxied))
+    Ok(Way::new(found, proxy))
 }
 
 /// The same of a server that nobody but the operator chose: its addresses are taken as they are.
-pub(super) async fn chosen(host: &Host, server: &str) -> Result<Option<Destination>, String> {
-    let proxied = is_proxied(host, server);
-    Ok(resolved(server, proxied).await?.filter(|_| !proxied))
+pub(super) async fn chosen(host: &Host, server: &str) -> Result<Way, String> {
+    let proxy = proxy_to(host, server);
+    Ok(Way::new(resolved(server, proxy.is_some()).await?, proxy))
 }
 
 fn url_host(server: &str) -> Option<String> {
@@ -87,8 +109,8 @@ async fn resolved(server: &str, proxied: bool) -> Result<Option<Destination>, St
     Ok(Some(Destination { host, port, addresses }))
 }
 
-fn is_proxied(host: &Host, server: &str) -> bool {
-    Url::parse(server).is_ok_and(|url| proxy::is_used(&host.child_env, &url))
+fn proxy_to(host: &Host, server: &str) -> Option<String> {
+    proxy::of(&host.child_env, &Url::parse(server).ok()?)
 }
 
 #[cfg(test)]
@@ -126,21 +148,24 @@ mod tests {
         let error = destination(&Host::default(), "https://localhost:6443").await.unwrap_err();
         assert!(error.contains("localhost resolves to") && error.contains("nothing was sent"), "{error}");
         let loopback = Host { outbound: "loopback".parse().unwrap(), ..Host::default() };
-        let found = destination(&loopback, "https://localhost:6443").await.unwrap().unwrap();
+        let found = destination(&loopback, "https://localhost:6443").await.unwrap();
+        let Way::Pinned(found) = found else { panic!("{found:?}") };
         assert_eq!((found.host.as_str(), found.port), ("localhost", 6443));
         assert!(found.addresses.iter().all(IpAddr::is_loopback) && !found.addresses.is_empty());
         let mut proxied = Host::default();
         let unknown = "https://no-such-host.invalid:6443";
         assert!(destination(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
         proxied.child_env.insert("HTTPS_PROXY".into(), "http://proxy:3128".into());
-        assert_eq!(destination(&proxied, unknown).await.unwrap(), None, "the operator's proxy says where it leads");
+        let through = Way::Proxy("http://proxy:3128".into());
+        assert_eq!(destination(&proxied, unknown).await.unwrap(), through, "the operator's proxy says where it leads");
         // A proxy that kubectl does not use says nothing about where it leads.
         proxied.outbound = "loopback".parse().unwrap();
-        assert!(destination(&proxied, "https://localhost:6443").await.unwrap().is_some(), "never through a proxy");
+        let is_pinned = |way: Way| matches!(way, Way::Pinned(_));
+        assert!(is_pinned(destination(&proxied, "https://localhost:6443").await.unwrap()), "never through a proxy");
         proxied.child_env.insert("NO_PROXY".into(), ".invalid,10.0.0.0/8".into());
         assert!(destination(&proxied, unknown).await.unwrap_err().contains("nothing was sent"));
-        assert!(destination(&proxied, "https://10.0.0.1:6443").await.unwrap().is_some());
-        assert!(chosen(&proxied, "https://10.0.0.1:6443").await.unwrap().is_some());
-        assert_eq!(chosen(&proxied, "https://192.168.0.1:6443").await.unwrap(), None);
+        assert!(is_pinned(destination(&proxied, "https://10.0.0.1:6443").await.unwrap()));
+        assert!(is_pinned(chosen(&proxied, "https://10.0.0.1:6443").await.unwrap()));
+        assert_eq!(chosen(&proxied, "https://192.168.0.1:6443").await.unwrap(), through);
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Right {
     group: &'static str,
     resource: &'static str,
     subresource: &'static str,
+    /// Of what others do without: what is lost.
+    lost: &'static str,
 }
 
 pub(crate) const fn right(
@@ -25,16 +27,18 @@ pub(crate) const fn right(
     resource: &'static str,
     subresource: &'static str,
 ) -> Right {
-    Right { what, verb, group, resource, subresource }
+    Right { what, verb, group, resource, subresource, lost: "" }
 }
 
 /// What investigations and plans need, reads first.
-pub(super) const RIGHTS: [Right; 13] = [
+pub(super) const RIGHTS: [Right; 14] = [
     right("list pods", "list", "", "pods", ""),
     right("read the logs of pods", "get", "", "pods", "log"),
     right("read events", "list", "", "events", ""),
     right("read deployments", "list", "apps", "deployments", ""),
     right("read revisions of deployments", "list", "apps", "replicasets", ""),
+    right("see changes of stateful sets and daemon sets", "list", "apps", "controllerrevisions", "")
+        .optional("changes of StatefulSets and DaemonSets are not seen, and no way back from one is made up"),
     right("read what pods use (top)", "list", "metrics.k8s.io", "pods", ""),
     right("roll back, restart and patch deployments", "patch", "apps", "deployments", ""),
     right("scale deployments", "patch", "apps", "deployments", "scale"),
@@ -49,6 +53,11 @@ pub(super) const RIGHTS: [Right; 13] = [
 pub(super) const SECRETS: Right = right("read Secrets", "get", "", "secrets", "");
 
 impl Right {
+    /// The same, when no plan fails without it.
+    const fn optional(self, lost: &'static str) -> Self {
+        Self { lost, ..self }
+    }
+
     fn review(&self, namespace: &str) -> Value {
         json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
@@ -68,6 +77,9 @@ impl Right {
 
     fn ability(&self, namespace: &str, ok: bool, answer: &Value) -> Ability {
         let mut detail = self.asked();
+        if !ok && !self.lost.is_empty() {
+            detail.push_str(&format!(" (optional: {})", self.lost));
+        }
         for key in ["reason", "evaluationError"] {
             if let Some(said) = answer["status"][key].as_str().filter(|said| !said.is_empty() && !ok) {
                 detail.push_str(": ");
@@ -81,6 +93,8 @@ impl Right {
 /// What was found.
 pub(crate) struct Abilities {
     pub(crate) found: Vec<Ability>,
+    /// How many of those found are missing, and how many of these no plan fails without.
+    pub(crate) missing: (usize, usize),
     /// Where the credentials can do more than they should.
     pub(crate) too_much: Vec<String>,
     /// Why something is not known.
@@ -97,7 +111,7 @@ impl Runner {
         unwanted: Option<&Right>,
         timeout: &str,
     ) -> Abilities {
-        let mut abilities = Abilities { found: Vec::new(), too_much: Vec::new(), unknown: None };
+        let mut abilities = Abilities { found: Vec::new(), missing: (0, 0), too_much: Vec::new(), unknown: None };
         let all: Vec<&String> = namespaces.into_iter().collect();
         let namespaces: Vec<&String> = all.iter().copied().take(NAMESPACES).collect();
         if namespaces.is_empty() {
@@ -141,6 +155,8 @@ impl Runner {
                     abilities.too_much.push(namespace.to_owned());
                 }
             } else {
+                abilities.missing.0 += usize::from(!ok);
+                abilities.missing.1 += usize::from(!ok && !right.lost.is_empty());
                 abilities.found.push(right.ability(namespace, ok, answer));
             }
         }

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::{self, Credentials};
 use super::kubeconfig::{self, Kubeconfig, Powers};
-use super::pin::{Destination, Pin};
+use super::pin::Pin;
 use super::preview;
 use super::process::{self, Exit, Finished, Invocation};
-use super::reach;
+use super::reach::{self, Way};
 use super::rundir::RunDir;
 use super::version::{self, KubectlInfo};
 
@@ -55,6 +55,8 @@ pub(crate) struct Answer {
     unreached: Option<String>,
     /// Where else the server led kubectl, which was not let.
     astray: Option<String>,
+    /// That the server said more than anybody reads.
+    flooded: Option<String>,
 }
 
 impl Answer {
@@ -104,6 +106,15 @@ impl Answer {
         if let Some(elsewhere) = &self.astray {
             return format!(
                 "it led kubectl to {elsewhere}, which is not the server of the kubeconfig, so it was not followed"
+            );
+        }
+        if let Some(flooded) = &self.flooded {
+            return format!("{flooded}: ask for less, by a name or a selector");
+        }
+        if let Some(broke) = broke_down(self) {
+            let most = process::MEMORY >> 30;
+            return format!(
+                "it broke down ({broke}); it may use {most} GiB of memory: ask for less, by a name or a selector"
             );
         }
         let stderr = self.stderr();
@@ -220,13 +231,13 @@ impl Runner {
         made.await
     }
 
-    async fn kubeconfig(&self) -> Result<(Kubeconfig, Option<Destination>), StepError> {
+    async fn kubeconfig(&self) -> Result<(Kubeconfig, Way), StepError> {
         if self.credentials == Credentials::InCluster {
             // Where it leads is not asked of `Outbound`: nobody but the operator chose it.
             let lent = credentials::lent(&self.host, &self.name).map_err(StepError::not_started)?;
             let kubeconfig = credentials::read(lent).await.map_err(StepError::not_started)?;
-            let to = reach::chosen(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
-            return Ok((kubeconfig, to));
+            let way = reach::chosen(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
+            return Ok((kubeconfig, way));
         }
         let secret = self
             .secret
@@ -240,9 +251,9 @@ impl Runner {
             .map_err(|error| StepError::not_started(error.to_string()))?;
         reach::check_literal(&self.host, &kubeconfig.server)
             .map_err(|why| StepError::not_started(format!("the kubeconfig is refused: {why}")))?;
-        let to = reach::destination(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
-        let to = to.filter(|_| !kubeconfig.proxied);
-        Ok((kubeconfig, to))
+        let way = reach::destination(&self.host, &kubeconfig.server).await.map_err(StepError::not_started)?;
+        let way = if kubeconfig.proxied { Way::Own } else { way };
+        Ok((kubeconfig, way))
     }
 
     /// Runs one kubectl. An error means that none was started.
@@ -255,21 +266,29 @@ impl Runner {
     ) -> Result<Answer, StepError> {
         let prepared =
             async { Ok::<_, StepError>((self.client().await?, self.run_dir().await?, self.kubeconfig().await?)) };
-        let (client, dir, (kubeconfig, to)) =
+        let (client, dir, (mut kubeconfig, way)) =
             tokio::time::timeout_at(call.deadline, prepared).await.map_err(|_| {
                 StepError::not_started(
                     "the time was over before kubectl was started: its kubeconfig was not there in time",
                 )
             })??;
-        let pin = match to {
-            Some(to) => Some(Pin::open(to).await.map_err(|error| {
-                StepError::not_started(format!("the way to the API server could not be opened on loopback: {error}"))
-            })?),
-            None => None,
-        };
-        let text = match &pin {
-            Some(pin) => kubeconfig.through(pin.url()),
-            None => kubeconfig.text.clone(),
+        let (pin, text) = match way {
+            Way::Pinned(to) => {
+                let pin = Pin::open(to).await.map_err(|error| {
+                    StepError::not_started(format!(
+                        "the way to the API server could not be opened on loopback: {error}"
+                    ))
+                })?;
+                let text = kubeconfig.through(pin.url());
+                (Some(pin), text)
+            }
+            Way::Proxy(proxy) => {
+                let text = kubeconfig.through(&proxy);
+                let password = url::Url::parse(&proxy).ok().and_then(|url| url.password().map(SecretString::from));
+                kubeconfig.secrets.extend(password);
+                (None, text)
+            }
+            Way::Own => (None, kubeconfig.text.clone()),
         };
         let file = dir.file(text.expose_secret()).map_err(|error| {
             StepError::not_started(format!("the kubeconfig could not be written to a private file: {error}"))
@@ -279,6 +298,8 @@ impl Runner {
         environment.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
         // Ours win: nothing that the operator lists may point kubectl at another configuration.
         environment.retain(|name, _| !name.to_string_lossy().starts_with("KUBE"));
+        // Go tidies up harder before it asks for more than it may have.
+        environment.insert("GOMEMLIMIT".into(), (process::MEMORY / 4 * 3).to_string().into());
         environment.insert("HOME".into(), dir.home().into());
         environment.insert("KUBECONFIG".into(), file.path().into());
         environment.insert("KUBERC".into(), "off".into());
@@ -296,11 +317,13 @@ impl Runner {
             deadline: call.deadline,
             cancel: call.cancel,
             keep,
+            memory: process::MEMORY,
         })
         .await
         .map_err(|error| StepError::not_started(format!("{} could not be started: {error}", client.path.display())))?;
         let unreached = pin.as_ref().and_then(Pin::never_reached);
         let astray = pin.as_ref().and_then(Pin::led_astray);
+        let flooded = pin.as_ref().and_then(Pin::flooded);
         Ok(Answer {
             finished,
             secrets: kubeconfig.secrets,
@@ -308,6 +331,7 @@ impl Runner {
             pinned: pin.is_some(),
             unreached,
             astray,
+            flooded,
         })
     }
 }
@@ -382,7 +406,15 @@ pub(crate) fn connection_lost(answer: &Answer) -> Option<String> {
         let line = line.to_ascii_lowercase();
         ends || SIGNS.iter().any(|sign| line.contains(sign))
     };
-    answer.stderr().lines().find(lost).map(|line| line.trim().chars().take(400).collect())
+    let found = || answer.stderr().lines().find(lost).map(|line| line.trim().chars().take(400).collect());
+    answer.flooded.clone().or_else(found)
+}
+
+/// The line in which a Go program says that it ends in the middle of whatever it was doing, if there is one: out of memory, or a
+/// mistake in it. What it had sent may have been carried out.
+pub(crate) fn broke_down(answer: &Answer) -> Option<String> {
+    let broke = |line: &&str| ["fatal error: ", "panic: ", "runtime: "].iter().any(|sign| line.starts_with(sign));
+    answer.stderr().lines().find(broke).map(|line| line.trim().chars().take(400).collect())
 }
 
 pub(crate) fn not_run(error: StepError) -> PortError {
@@ -445,6 +477,7 @@ mod tests {
             pinned,
             unreached: unreached.map(Into::into),
             astray: None,
+            flooded: None,
         };
         assert_eq!(never_sent(&answer(true, None)), None);
         assert_eq!(never_sent(&answer(true, Some("refused"))).as_deref(), Some("refused"));

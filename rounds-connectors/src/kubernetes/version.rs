@@ -125,6 +125,7 @@ async fn client_version(path: &Path) -> Result<(String, (u32, u32)), KubectlErro
         deadline: Instant::now() + Duration::from_secs(15),
         cancel: None,
         keep: 16 * 1024,
+        memory: process::MEMORY,
     })
     .await
     .map_err(|error| failed(error.to_string()))?;

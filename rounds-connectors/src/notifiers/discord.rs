@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::items::{Item, anchors, encoded, shown, units};
 use super::post::{self, Answer, Hook, Service};
 use super::said::{Level, Room, Said, crop, line};
 use crate::http;
@@ -28,8 +29,11 @@ const DISCORD: Service = Service {
     example: "https://discord.com/api/webhooks/123/abc",
 };
 
-/// With these the embed is below 6000 characters even when every one of them has to be escaped.
-const ROOM: Room = Room { title: 300, fact: 150, body: 600, commands: 2_400 };
+/// With these the embed is below 6000 characters even when every one of them has to be escaped. Entries are counted as they
+/// are rendered.
+const ROOM: Room = Room { title: 300, fact: 150, body: 600, commands: 2_400, items: 3_500 };
+/// Characters of a field.
+const FIELD: usize = 1_024;
 
 /// The channel of Discord that is told.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -99,7 +103,7 @@ impl Discord {
         if let Some(thread) = &self.thread {
             url.query_pairs_mut().append_pair("thread_id", thread);
         }
-        let body = render(&Said::of(notice, self.host.link(&notice.link), ROOM), notice);
+        let body = render(&Said::of(notice, &|path| self.host.link(path), ROOM), notice);
         let request = post::keyed(self.hook.client().post(url).json(&body), notice);
         let answer = post::ask(self.hook.client(), &what, request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(refused(&what, &answer)) }
@@ -166,7 +170,7 @@ fn render(said: &Said, notice: &Notice) -> Value {
         Level::Info => 0x2E_90FA,
         Level::Good => 0x12_B76A,
     };
-    let mut description = String::new();
+    let mut description = list(said);
     if !said.body.is_empty() {
         description.push_str(&escape(&said.body));
     }
@@ -183,11 +187,15 @@ fn render(said: &Said, notice: &Notice) -> Value {
     }
     let facts = said.facts.iter().map(|(name, value)| (*name, value.as_str()));
     let page = said.page.iter().map(|page| ("Page", page.as_str()));
-    let fields: Vec<Value> = facts
+    let mut fields: Vec<Value> = facts
         .chain(page)
         .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| json!({ "name": name, "value": crop(&escape(value), 1_024), "inline": name != "Labels" }))
+        .map(|(name, value)| json!({ "name": name, "value": crop(&escape(value), FIELD), "inline": name != "Labels" }))
         .collect();
+    let links = anchors(&said.links, FIELD, anchor).join("\n");
+    if !links.is_empty() {
+        fields.push(json!({ "name": "Links", "value": links, "inline": false }));
+    }
     let mut embed = json!({
         "color": colour, "description": description, "fields": fields, "timestamp": notice.at.to_rfc3339(),
     });
@@ -200,6 +208,28 @@ fn render(said: &Said, notice: &Notice) -> Value {
         "embeds": [embed],
         "allowed_mentions": { "parse": [] },
     })
+}
+
+/// What a message of several things tells of, an entry a line.
+fn list(said: &Said) -> String {
+    let entry = |item: &Item| {
+        let title = match &item.link {
+            Some(link) => anchor(link, &item.title),
+            None => format!("{} ({})", escape(&item.title), escape(&item.path)),
+        };
+        format!("- **\\[{}\\]** {title} · {}", escape(&item.tag), escape(&item.when))
+    };
+    let shown = shown(&said.items, ROOM.items, entry, |entry| units(entry));
+    let more = shown.more().map(|more| match &said.link {
+        Some(link) => format!("- {}", anchor(link, &more)),
+        None => format!("- {more}"),
+    });
+    shown.items.into_iter().chain(more).collect::<Vec<_>>().join("\n")
+}
+
+/// A text that opens an address, neither of which can end the other.
+fn anchor(url: &str, text: &str) -> String {
+    format!("[{}]({})", escape(text), encoded(url, &['(', ')', '<', '>', '[', ']', '\\', '`', '|', '*']))
 }
 
 /// Text as it is: Discord takes a backslash before any punctuation as "no markup here".
@@ -227,9 +257,10 @@ impl Notifier for Discord {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::NoticeKind;
+    use rounds_core::ports::{Link, NoticeKind};
     use rounds_core::{RequestId, Timestamp};
 
+    use super::super::items::several;
     use super::*;
 
     fn units(value: &Value) -> usize {
@@ -237,7 +268,7 @@ mod tests {
     }
 
     fn rendered(notice: &Notice) -> Value {
-        render(&Said::of(notice, Some("https://rounds.example/plans/1".into()), ROOM), notice)
+        render(&Said::of(notice, &|path| Some(format!("https://rounds.example{path}")), ROOM), notice)
     }
 
     #[test]
@@ -254,6 +285,42 @@ mod tests {
             assert!(!texts.contains(live), "{live}: {texts}");
         }
         assert!(body["content"].as_str().unwrap().contains(r"\@everyone \<\@1\>"), "{texts}");
+    }
+
+    #[test]
+    fn each_of_several_things_links_to_its_page_and_the_rest_is_counted() {
+        let body = rendered(&several(3, "errors in a](https://evil.example) **b"));
+        let description = body["embeds"][0]["description"].as_str().unwrap();
+        let lines: Vec<&str> = description.lines().collect();
+        let first = r"- **\[INFO\]** [errors in a\]\(https\[\:\]\/\/evil\.example\) \*\*b 0](https://rounds.example/alerts/0) · 00\:00 UTC";
+        assert_eq!((lines[0], lines.len()), (first, 3));
+        assert_eq!(body["embeds"][0]["url"], "https://rounds.example/alerts");
+        // Every entry whole, whatever it holds: as many opening as closing ends.
+        let body = rendered(&several(100, &"*[](".repeat(30)));
+        let description = body["embeds"][0]["description"].as_str().unwrap();
+        let lines: Vec<&str> = description.lines().collect();
+        let (more, entries) = lines.split_last().unwrap();
+        let left = 100 - entries.len();
+        assert_eq!(*more, format!("- [and {left} more](https://rounds.example/alerts)"));
+        assert!(entries.iter().all(|line| line.contains("](https://rounds.example/alerts/") && line.ends_with("UTC")));
+        assert!(entries.last().unwrap().contains("CRITICAL") && description.encode_utf16().count() <= 4_096);
+    }
+
+    #[test]
+    fn annotations_that_are_addresses_are_links_by_their_names() {
+        let mut notice = Notice::new(NoticeKind::AlertFiring, "k", Timestamp::UNIX_EPOCH, "x");
+        let link = |name: &str, url: &str| Link::new(name, url).unwrap();
+        notice.links = vec![
+            link("runbook_url", "https://wiki.example/a_(b)?c=*d*"),
+            link("@everyone](https://evil.example", "https://x.example"),
+            link("too long", &format!("https://x.example/{}", "(".repeat(1_000))),
+        ];
+        let body = rendered(&notice);
+        let fields = body["embeds"][0]["fields"].as_array().unwrap();
+        let links = fields.iter().find(|field| field["name"] == "Links").unwrap();
+        let expected = "[runbook\\_url](https://wiki.example/a_%28b%29?c=%2Ad%2A)\n\
+                        [\\@everyone\\]\\(https\\[\\:\\]\\/\\/evil\\.example](https://x.example)\nand 1 more on the page";
+        assert_eq!(links["value"], expected);
     }
 
     #[test]
@@ -277,6 +344,9 @@ mod tests {
             notice.body.clone_from(&long);
             notice.severity.clone_from(&long);
             notice.link.clone_from(&long);
+            let address =
+                |at: usize| Link::new(format!("{at}{long}"), &format!("https://x.example/{}", "(".repeat(at * 200)));
+            notice.links = (0..5).filter_map(address).collect();
             notice.labels = (0..50).map(|i| (format!("{i}{long}"), long.clone())).collect();
             let mut asked = rounds_core::ports::Asked::new(RequestId::new(), "d", rounds_core::step::Tier::Write, at);
             asked.commands = vec![long.clone(); 5];
@@ -290,7 +360,7 @@ mod tests {
             for asked in [None, Some(asked)] {
                 notice.asked = asked;
                 for link in [None, Some("https://rounds.example/plans/1".to_owned())] {
-                    let body = render(&Said::of(&notice, link, ROOM), &notice);
+                    let body = render(&Said::of(&notice, &|_| link.clone(), ROOM), &notice);
                     let embed = &body["embeds"][0];
                     let fields = embed["fields"].as_array().unwrap();
                     assert!(units(&body["content"]) <= 2_000 && fields.len() <= 25);

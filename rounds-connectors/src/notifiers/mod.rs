@@ -8,6 +8,7 @@
 mod discord;
 #[cfg(feature = "email")]
 mod email;
+mod items;
 #[cfg(feature = "pagerduty")]
 mod pagerduty;
 mod post;

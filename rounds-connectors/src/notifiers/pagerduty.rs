@@ -32,7 +32,7 @@ use super::post::{self, Answer};
 use super::said::{Level, Room, Said, crop, line, places};
 use crate::http::{self, ChosenBy, Client, ClientOptions};
 
-const ROOM: Room = Room { title: 900, fact: 2_000, body: 8_000, commands: 16_000 };
+const ROOM: Room = Room { title: 900, fact: 2_000, body: 8_000, commands: 16_000, items: 0 };
 const SUMMARY: usize = 1_024;
 const DEDUP_KEY: usize = 255;
 /// Events of one message on their way at a time.
@@ -173,14 +173,15 @@ fn refused(what: &str, answer: &Answer, key: &SecretString) -> PortError {
 }
 
 /// The events of a notice: one, or where it tells of several things, one for each of them as it stands now.
-fn events(notice: &Notice, link: impl Fn(&str) -> Option<String>) -> Vec<Value> {
+fn events(notice: &Notice, link: &dyn Fn(&str) -> Option<String>) -> Vec<Value> {
     if notice.folded.is_empty() {
-        return vec![event(notice, link(&notice.link))];
+        return vec![event(notice, link)];
     }
     let mut stands: Vec<Notice> = Vec::new();
     for one in &notice.folded {
         let mut now = Notice::new(one.kind, notice.idempotency_key.clone(), one.at, one.title.clone());
         (now.severity, now.link, now.about) = (one.severity.clone(), one.link.clone(), one.about.clone());
+        now.links.clone_from(&one.links);
         // What all of them have in common.
         now.labels.clone_from(&notice.labels);
         match stands.iter_mut().find(|before| dedup_key(before) == dedup_key(&now)) {
@@ -188,11 +189,11 @@ fn events(notice: &Notice, link: impl Fn(&str) -> Option<String>) -> Vec<Value> 
             None => stands.push(now),
         }
     }
-    stands.iter().map(|one| event(one, link(&one.link))).collect()
+    stands.iter().map(|one| event(one, link)).collect()
 }
 
 /// The event of a notice, but for the key.
-fn event(notice: &Notice, link: Option<String>) -> Value {
+fn event(notice: &Notice, link: &dyn Fn(&str) -> Option<String>) -> Value {
     let dedup_key = dedup_key(notice);
     if matches!(notice.kind, NoticeKind::AlertResolved | NoticeKind::PlanEnded) {
         return json!({ "event_action": "resolve", "dedup_key": dedup_key });
@@ -251,7 +252,12 @@ fn event(notice: &Notice, link: Option<String>) -> Value {
     });
     if let Some(link) = &said.link {
         event["client_url"] = json!(link);
-        event["links"] = json!([{ "href": link, "text": "Open in Rounds" }]);
+    }
+    let page = said.link.iter().map(|link| (link, "Open in Rounds"));
+    let links = page.chain(said.links.iter().map(|link| (&link.url, link.name.as_str())));
+    let links: Vec<Value> = links.map(|(href, text)| json!({ "href": href, "text": text })).collect();
+    if !links.is_empty() {
+        event["links"] = json!(links);
     }
     event
 }
@@ -282,7 +288,7 @@ impl Notifier for Pagerduty {
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
         // What is about one incident goes in order; a message that tells of a hundred would take too long one by one.
         let mut incidents: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for event in events(notice, |path| self.host.link(path)) {
+        for event in events(notice, &|path| self.host.link(path)) {
             incidents.entry(event["dedup_key"].to_string()).or_default().push(event);
         }
         let tell = |events: Vec<Value>| async move {
@@ -320,25 +326,32 @@ mod tests {
             (NoticeKind::PlanProposed, NoticeKind::PlanEnded, "plan/1"),
             (NoticeKind::StepAwaitingApproval, NoticeKind::PlanEnded, "plan/1"),
         ] {
-            let (begun, ended) = (event(&notice(begins, about), None), event(&notice(ends, about), None));
+            let (begun, ended) = (event(&notice(begins, about), &|_| None), event(&notice(ends, about), &|_| None));
             assert_eq!((&begun["event_action"], &ended["event_action"]), (&json!("trigger"), &json!("resolve")));
             assert_eq!(
                 (&begun["dedup_key"], &ended["dedup_key"]),
                 (&json!(format!("rounds/{about}")), &begun["dedup_key"])
             );
         }
-        let other = event(&notice(NoticeKind::AlertFiring, "alert/1/2/4"), None);
+        let other = event(&notice(NoticeKind::AlertFiring, "alert/1/2/4"), &|_| None);
         assert_ne!(other["dedup_key"], "rounds/alert/1/2/3");
         let mut old = notice(NoticeKind::AlertResolved, "");
         old.link = "/alerts/1".into();
-        assert_eq!(event(&old, None)["dedup_key"], "rounds//alerts/1");
+        assert_eq!(event(&old, &|_| None)["dedup_key"], "rounds//alerts/1");
     }
 
     #[test]
     fn a_message_of_several_things_opens_and_closes_each_of_them() {
         let folded = |kind: &str, about: &str| {
             let at = "1970-01-01T00:00:00Z";
-            json!({ "kind": kind, "at": at, "title": about, "severity": "critical", "link": "/alerts/1", "about": about })
+            let links = json!([
+                { "name": "runbook_url", "url": "https://wiki.example/2" },
+                { "name": "dashboard_url", "url": "javascript:alert(1)" },
+            ]);
+            json!({
+                "kind": kind, "at": at, "title": about, "severity": "critical", "link": "/alerts/1", "about": about,
+                "links": links,
+            })
         };
         let mut several = notice(NoticeKind::AlertFiring, "");
         several.folded = serde_json::from_value(json!([
@@ -348,7 +361,7 @@ mod tests {
             folded("plan_ended", "plan/1"),
         ]))
         .unwrap();
-        let events = events(&several, |_| None);
+        let events = events(&several, &|path| Some(format!("https://rounds.example{path}")));
         let told: Vec<_> =
             events.iter().map(|event| (event["event_action"].as_str(), event["dedup_key"].as_str())).collect();
         let (trigger, resolve) = (Some("trigger"), Some("resolve"));
@@ -357,6 +370,11 @@ mod tests {
             [(resolve, Some("rounds/alert/1")), (trigger, Some("rounds/alert/2")), (resolve, Some("rounds/plan/1")),]
         );
         assert_eq!(events[1]["payload"]["summary"], "[CRITICAL] alert/2");
+        let links = json!([
+            { "href": "https://rounds.example/alerts/1", "text": "Open in Rounds" },
+            { "href": "https://wiki.example/2", "text": "runbook_url" },
+        ]);
+        assert_eq!(events[1]["links"], links);
     }
 
     #[test]
@@ -371,7 +389,7 @@ mod tests {
         ] {
             let mut firing = notice(NoticeKind::AlertFiring, "a");
             firing.severity = severity.into();
-            assert_eq!(event(&firing, None)["payload"]["severity"], expected);
+            assert_eq!(event(&firing, &|_| None)["payload"]["severity"], expected);
         }
     }
 
@@ -392,7 +410,7 @@ mod tests {
             asked.places = (0..100).map(place).collect();
             for asked in [None, Some(asked)] {
                 notice.asked = asked;
-                let event = event(&notice, Some("https://rounds.example/plans/1".into()));
+                let event = event(&notice, &|_| Some("https://rounds.example/plans/1".into()));
                 let length = |value: &Value| value.as_str().unwrap().encode_utf16().count();
                 assert!(length(&event["payload"]["summary"]) <= SUMMARY && length(&event["dedup_key"]) <= DEDUP_KEY);
                 assert!(event.to_string().len() < 512 * 1024, "{}", event.to_string().len());

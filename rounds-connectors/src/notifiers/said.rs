@@ -5,14 +5,16 @@
 //! no address that a program makes a link of. What a channel itself reads as markup or mentions is its own to escape.
 //! Commands are shown as they run, so they are cleaned and cut and nothing else.
 
-use rounds_core::ports::{Asked, Notice, NoticeKind};
+use rounds_core::ports::{Asked, Link, Notice, NoticeKind};
 use rounds_core::step::Tier;
+
+use super::items::{Item, items};
 
 /// Places, and labels, that are named; more are counted.
 const NAMED: usize = 8;
 
 /// How bad it is, where a channel shows that by a colour or a priority. It is in [`Said::tag`] as a word too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// Somebody is woken.
     Critical,
@@ -36,14 +38,18 @@ pub(super) struct Said {
     pub(super) title: String,
     /// Names and values, each one line, in the order in which they matter.
     pub(super) facts: Vec<(&'static str, String)>,
-    /// What a person wrote about the rule; may be empty.
+    /// What a person wrote about the rule; may be empty, and is where there are [`items`](Self::items).
     pub(super) body: String,
+    /// What a message of several things tells of.
+    pub(super) items: Vec<Item>,
     /// What runs or ran, verbatim; may be empty.
     pub(super) commands: String,
     /// What is asked of the reader, and where it is decided.
     pub(super) question: Option<&'static str>,
-    /// The page, for a browser.
+    /// The page, for a browser; of several things, the one that lists them.
     pub(super) link: Option<String>,
+    /// Where to look further.
+    pub(super) links: Vec<Link>,
     /// Where the page is, when the server does not know where people reach it.
     pub(super) page: Option<String>,
 }
@@ -55,24 +61,35 @@ pub(super) struct Room {
     pub(super) fact: usize,
     pub(super) body: usize,
     pub(super) commands: usize,
+    /// Of all entries of a message of several things together, in whatever the channel counts.
+    pub(super) items: usize,
 }
 
 impl Room {
     /// Half of it, for a second try where bytes are counted and characters turned out to be long.
     pub(super) fn halved(self) -> Self {
-        Self { title: self.title / 2, fact: self.fact / 2, body: self.body / 2, commands: self.commands / 2 }
+        Self {
+            title: self.title / 2,
+            fact: self.fact / 2,
+            body: self.body / 2,
+            commands: self.commands / 2,
+            items: self.items / 2,
+        }
     }
 }
 
 impl Said {
-    /// The pieces of a notice; `link` is where its page is.
-    pub(super) fn of(notice: &Notice, link: Option<String>, room: Room) -> Self {
-        let (level, tag) = level(notice);
+    /// The pieces of a notice; `link` is where a page is.
+    pub(super) fn of(notice: &Notice, link: &dyn Fn(&str) -> Option<String>, room: Room) -> Self {
+        let (level, tag) = level(notice.kind, &notice.severity, notice.asked.as_ref());
+        let items = items(notice, link);
+        let link = link(&notice.link);
         let (body, commands) = match (&notice.asked, notice.kind) {
             (Some(asked), _) => (String::new(), asked.commands.join("\n")),
-            // Of a plan that ended, the body is what it did; of several things in one message, it lists them.
-            (None, NoticeKind::PlanEnded) if notice.folded.is_empty() => (String::new(), notice.body.clone()),
-            (None, _) => (notice.body.clone(), String::new()),
+            (None, _) if !items.is_empty() => (String::new(), String::new()),
+            // Of a plan that ended, the body is what it did.
+            (None, NoticeKind::PlanEnded) => (String::new(), notice.body.clone()),
+            (None, _) => (body(notice), String::new()),
         };
         let page = (link.is_none() && !notice.link.is_empty()).then(|| {
             let path = line(&notice.link, 200);
@@ -85,8 +102,10 @@ impl Said {
             facts: facts(notice, room.fact),
             body: block(defanged(&body).trim(), room.body),
             commands: block(commands.trim_end(), room.commands),
+            items,
             question: notice.asked.as_ref().map(question),
             link,
+            links: links(notice),
             page,
         }
     }
@@ -110,17 +129,30 @@ fn question(asked: &Asked) -> &'static str {
     }
 }
 
-fn level(notice: &Notice) -> (Level, String) {
-    if let Some(asked) = &notice.asked {
+/// What is said about an alert, without what its links say.
+pub(super) fn body(notice: &Notice) -> String {
+    let links = notice.links.iter().filter(|link| Link::new("", &link.url).is_some());
+    let said: Vec<String> = links.map(|link| format!("{}: {}", link.name, link.url)).collect();
+    let lines: Vec<&str> = notice.body.split('\n').filter(|line| !said.iter().any(|said| said == line)).collect();
+    lines.join("\n")
+}
+
+/// Where to look further. Looked at once more: whoever made the notice may have made these.
+pub(super) fn links(notice: &Notice) -> Vec<Link> {
+    notice.links.iter().filter_map(|link| Link::new(line(&defanged(&link.name), 60), &link.url)).collect()
+}
+
+pub(super) fn level(kind: NoticeKind, severity: &str, asked: Option<&Asked>) -> (Level, String) {
+    if let Some(asked) = asked {
         let level = if asked.tier == Tier::Destructive { Level::Error } else { Level::Warning };
         return (level, "DECISION NEEDED".into());
     }
-    match notice.kind {
+    match kind {
         NoticeKind::AlertResolved => (Level::Good, "RESOLVED".into()),
         NoticeKind::PlanEnded => (Level::Info, "PLAN ENDED".into()),
         NoticeKind::PlanProposed | NoticeKind::StepAwaitingApproval => (Level::Warning, "DECISION NEEDED".into()),
         _ => {
-            let severity = line(&notice.severity, 40);
+            let severity = line(severity, 40);
             let level = match severity.to_ascii_lowercase().as_str() {
                 "critical" | "fatal" | "emergency" | "page" => Level::Critical,
                 "high" | "error" | "major" => Level::Error,
@@ -146,13 +178,16 @@ fn facts(notice: &Notice, room: usize) -> Vec<(&'static str, String)> {
         facts.extend(asked.step_ordinal.map(|ordinal| ("Step", (u64::from(ordinal) + 1).to_string())));
         facts.push(("Expires", asked.expires_at.format("%Y-%m-%d %H:%M UTC").to_string()));
     }
-    let mut labels: Vec<String> =
-        notice.labels.iter().take(NAMED).map(|(name, value)| format!("{name}={}", line(value, 200))).collect();
-    more(&mut labels, notice.labels.len());
-    if !labels.is_empty() {
-        facts.push(("Labels", line(&defanged(&labels.join(", ")), room)));
-    }
+    facts.extend(labels(notice, room).map(|labels| ("Labels", labels)));
     facts
+}
+
+/// The labels in a line, if there are any.
+pub(super) fn labels(notice: &Notice, room: usize) -> Option<String> {
+    let labels = notice.labels.iter().take(NAMED);
+    let mut labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", line(value, 200))).collect();
+    more(&mut labels, notice.labels.len());
+    (!labels.is_empty()).then(|| line(&defanged(&labels.join(", ")), room))
 }
 
 /// Where what is asked takes place, as `connector · namespace`.
@@ -241,7 +276,7 @@ fn visible(c: char) -> char {
 }
 
 /// Text in which no program finds an address to make a link of.
-fn defanged(text: &str) -> String {
+pub(super) fn defanged(text: &str) -> String {
     text.replace("://", "[:]//").replace("www.", "www[.]").replace("WWW.", "WWW[.]").replace("mailto:", "mailto[:]")
 }
 
@@ -253,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Room = Room { title: 200, fact: 300, body: 1_000, commands: 1_000 };
+    const ROOM: Room = Room { title: 200, fact: 300, body: 1_000, commands: 1_000, items: 1_000 };
 
     fn notice(kind: NoticeKind) -> Notice {
         let mut notice = Notice::new(kind, "k", DateTime::UNIX_EPOCH, "errors is firing");
@@ -277,7 +312,7 @@ mod tests {
 
     #[test]
     fn who_is_asked_sees_tier_place_commands_and_where_it_is_decided() {
-        let said = Said::of(&asking(Tier::Destructive), None, ROOM);
+        let said = Said::of(&asking(Tier::Destructive), &|_| None, ROOM);
         assert_eq!((said.level, said.tag.as_str()), (Level::Error, "DECISION NEEDED"));
         let fact = |name| said.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.clone()).unwrap_or_default();
         assert_eq!((fact("Tier").as_str(), fact("Expires").as_str()), ("destructive", "1970-01-01 00:00 UTC"));
@@ -302,12 +337,12 @@ mod tests {
         ] {
             let mut firing = notice(NoticeKind::AlertFiring);
             firing.severity = severity.into();
-            let said = Said::of(&firing, None, ROOM);
+            let said = Said::of(&firing, &|_| None, ROOM);
             assert_eq!((said.level, said.tag.as_str()), (level, tag));
         }
         let mut over = notice(NoticeKind::AlertResolved);
         over.severity = "critical".into();
-        assert_eq!(Said::of(&over, None, ROOM).headline(), "[RESOLVED] errors is firing");
+        assert_eq!(Said::of(&over, &|_| None, ROOM).headline(), "[RESOLVED] errors is firing");
     }
 
     #[test]
@@ -316,10 +351,24 @@ mod tests {
         firing.title = "a\u{202E}b\r\nBcc: c\u{0}\u{200B} https://evil.example".into();
         firing.body = "see\thttp://evil.example\r\nwww.evil.example\u{1b}[31m".into();
         firing.labels.insert("runbook".into(), "https://evil.example\u{2066}".into());
-        let said = Said::of(&firing, None, ROOM);
+        let said = Said::of(&firing, &|_| None, ROOM);
         assert_eq!(said.title, "a\u{FFFD}b Bcc: c\u{FFFD}\u{FFFD} https[:]//evil.example");
         assert_eq!(said.body, "see http[:]//evil.example\nwww[.]evil.example\u{FFFD}[31m");
         assert_eq!(said.facts, [("Labels", "runbook=https[:]//evil.example\u{FFFD}".to_owned())]);
+    }
+
+    #[test]
+    fn only_an_address_is_a_link_whatever_it_is_called() {
+        let mut firing = notice(NoticeKind::AlertFiring);
+        let mut forged = Link::new("x", "https://x.example").unwrap();
+        forged.url = "javascript:alert(1)".into();
+        firing.links = vec![Link::new("run\nbook https://evil.example", "https://wiki.example/a").unwrap(), forged];
+        firing.links.extend(Link::new("runbook_url", "https://wiki.example/b"));
+        firing.body = "runbook_url: https://wiki.example/b\nx: javascript:alert(1)".into();
+        let said = Said::of(&firing, &|_| None, ROOM);
+        assert_eq!(said.body, "x: javascript:alert(1)", "what is a link is not said twice, and what is none is text");
+        assert_eq!(said.links.len(), 2);
+        assert_eq!(said.links[..1], [Link::new("run book https[:]//evil.example", "https://wiki.example/a").unwrap()]);
     }
 
     #[test]
@@ -329,7 +378,7 @@ mod tests {
             let mut asking = asking(Tier::Write);
             asking.title = filler.repeat(3_000);
             asking.asked.as_mut().unwrap().commands = vec![filler.repeat(5_000)];
-            let said = Said::of(&asking, None, ROOM);
+            let said = Said::of(&asking, &|_| None, ROOM);
             assert!(units(&said.title) <= 200 && said.title.ends_with('…'));
             assert!(units(&said.commands) <= 1_000, "{}", units(&said.commands));
             let kept = said.commands.chars().take_while(|c| *c != '…').count();

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::items::{Item, shown};
 use super::post::{self, Answer, Hook, Service};
 use super::said::{Level, Room, Said};
 use crate::http;
@@ -31,9 +32,12 @@ const TEAMS: Service = Service {
 
 /// Bytes of a message. Teams takes 28 KB, and counts what the workflow adds.
 const MESSAGE: usize = 24 * 1024;
-const ROOM: Room = Room { title: 500, fact: 400, body: 3_000, commands: 8_000 };
+/// Entries of a message of several things are counted in bytes of the card.
+const ROOM: Room = Room { title: 500, fact: 400, body: 3_000, commands: 8_000, items: 16_000 };
 /// Lines of commands that get a block of their own; the rest share one.
 const LINES: usize = 40;
+/// Buttons of a card.
+const ACTIONS: usize = 6;
 
 /// The channel or chat of Microsoft Teams that is told.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -84,7 +88,7 @@ impl Teams {
 
     async fn post(&self, notice: &Notice) -> Result<(), PortError> {
         let (url, what) = self.hook.address().await?;
-        let body = message(notice, self.host.link(&notice.link));
+        let body = message(notice, &|path| self.host.link(path));
         let request = post::keyed(self.hook.client().post(url).json(&body), notice);
         let answer = post::ask(self.hook.client(), &what, request).await?;
         judge(&what, &answer)
@@ -144,10 +148,10 @@ fn judge(what: &str, answer: &Answer) -> Result<(), PortError> {
 }
 
 /// The message, small enough for Teams.
-fn message(notice: &Notice, link: Option<String>) -> Value {
+fn message(notice: &Notice, link: &dyn Fn(&str) -> Option<String>) -> Value {
     let mut room = ROOM;
     loop {
-        let message = card(&Said::of(notice, link.clone(), room));
+        let message = card(&Said::of(notice, link, room), room.items);
         // What a room of nothing leaves is ours and small.
         if room.commands == 0 || message.to_string().len() <= MESSAGE {
             return message;
@@ -157,7 +161,7 @@ fn message(notice: &Notice, link: Option<String>) -> Value {
 }
 
 /// What others wrote stands in text runs, which have no markup: a text block would make links and mentions of it.
-fn card(said: &Said) -> Value {
+fn card(said: &Said, items: usize) -> Value {
     let (style, colour) = match said.level {
         Level::Critical => ("attention", "Attention"),
         Level::Error | Level::Warning => ("warning", "Warning"),
@@ -182,6 +186,9 @@ fn card(said: &Said) -> Value {
             ],
         }));
     }
+    let shown = shown(&said.items, items, entry, |block| block.to_string().len());
+    let more = shown.more().map(|more| block(vec![opening(&more, said.link.as_deref())]));
+    body.extend(shown.items.into_iter().chain(more));
     if !said.body.is_empty() {
         body.extend(lines(&said.body, "Default", "Medium"));
     }
@@ -201,8 +208,12 @@ fn card(said: &Said) -> Value {
         "msteams": { "width": "Full" },
         "body": body,
     });
-    if let Some(link) = &said.link {
-        content["actions"] = json!([{ "type": "Action.OpenUrl", "title": "Open in Rounds", "url": link }]);
+    // At most six, which is what Teams shows of a card.
+    let page = said.link.iter().map(|link| ("Open in Rounds", link));
+    let links = page.chain(said.links.iter().map(|link| (link.name.as_str(), &link.url))).take(ACTIONS);
+    let actions: Vec<Value> = links.map(|(title, url)| open(&plain(title), url)).collect();
+    if !actions.is_empty() {
+        content["actions"] = json!(actions);
     }
     json!({
         "type": "message",
@@ -210,6 +221,33 @@ fn card(said: &Said) -> Value {
             "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": content,
         }],
     })
+}
+
+fn open(title: &str, url: &str) -> Value {
+    json!({ "type": "Action.OpenUrl", "title": title, "url": url })
+}
+
+fn block(inlines: Vec<Value>) -> Value {
+    json!({ "type": "RichTextBlock", "spacing": "Small", "inlines": inlines })
+}
+
+/// A run that opens an address, if there is one.
+fn opening(text: &str, link: Option<&str>) -> Value {
+    let mut run = json!({ "type": "TextRun", "text": plain(text) });
+    if let Some(link) = link {
+        run["selectAction"] = json!({ "type": "Action.OpenUrl", "url": link });
+    }
+    run
+}
+
+/// One of several things, in a line.
+fn entry(item: &Item) -> Value {
+    let path = if item.path.is_empty() { String::new() } else { format!(" ({})", item.path) };
+    block(vec![
+        json!({ "type": "TextRun", "text": format!("[{}] ", plain(&item.tag)), "weight": "Bolder" }),
+        opening(&item.title, item.link.as_deref()),
+        json!({ "type": "TextRun", "text": plain(&format!("{path} · {}", item.when)), "isSubtle": true }),
+    ])
 }
 
 /// A block a line: a line break within a run is not shown everywhere.
@@ -242,10 +280,11 @@ impl Notifier for Teams {
 
 #[cfg(test)]
 mod tests {
-    use rounds_core::ports::{Asked, NoticeKind};
+    use rounds_core::ports::{Asked, Link, NoticeKind};
     use rounds_core::step::Tier;
     use rounds_core::{RequestId, Timestamp};
 
+    use super::super::items::several;
     use super::*;
 
     fn asking(commands: Vec<String>) -> Notice {
@@ -281,7 +320,7 @@ mod tests {
     fn what_others_wrote_stands_where_there_is_no_markup() {
         let mut notice = asking(vec!["echo [a](https://x.example) **".into()]);
         notice.labels.insert("team".into(), "<at>all</at>".into());
-        let message = message(&notice, Some("https://rounds.example/plans/1".into()));
+        let message = message(&notice, &|path| Some(format!("https://rounds.example{path}")));
         let mut texts = Vec::new();
         markup(&message, &mut texts);
         let ours = "A plan waits for a decision. It is decided in Rounds, on its page, and not here.";
@@ -292,13 +331,51 @@ mod tests {
         assert!(message["attachments"][0]["content"].get("entities").is_none());
     }
 
+    fn content(message: &Value) -> &Value {
+        &message["attachments"][0]["content"]
+    }
+
+    #[test]
+    fn each_of_several_things_opens_its_page_and_the_rest_is_counted() {
+        let link: &dyn Fn(&str) -> Option<String> = &|path| Some(format!("https://rounds.example{path}"));
+        let entries = |message: &Value| -> Vec<(String, String)> {
+            let blocks = content(message)["body"].as_array().unwrap();
+            let runs = blocks.iter().filter_map(|block| block["inlines"].as_array()).flatten();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let opens = |run: &Value| Some((text(&run["text"]), text(run.get("selectAction")?.get("url")?)));
+            runs.filter_map(opens).collect()
+        };
+        let few = message(&several(2, "[x](https://evil.example)"), link);
+        let expected =
+            |at: usize| (format!("[x](https[:]//evil.example) {at}"), format!("https://rounds.example/alerts/{at}"));
+        assert_eq!(entries(&few), [expected(0), expected(1)]);
+        assert_eq!(content(&few)["actions"][0]["url"], "https://rounds.example/alerts");
+        let many = message(&several(100, &"🚨".repeat(80)), link);
+        let shown = entries(&many);
+        let left = 100 - (shown.len() - 1);
+        assert_eq!(shown.last().unwrap(), &(format!("and {left} more"), "https://rounds.example/alerts".to_owned()));
+        assert!(shown.len() > 20 && many.to_string().len() <= MESSAGE, "{}", shown.len());
+        assert!(entries(&message(&several(2, "x"), &|_| None)).is_empty(), "a path opens nothing");
+    }
+
+    #[test]
+    fn annotations_that_are_addresses_are_buttons_by_their_names() {
+        let mut notice = asking(vec!["x".into()]);
+        let link = |at: usize| Link::new(format!("{{{{DATE(x)}}}} url_{at}"), "https://wiki.example/a").unwrap();
+        notice.links = (0..9).map(link).collect();
+        let message = message(&notice, &|path| Some(format!("https://rounds.example{path}")));
+        let actions = content(&message)["actions"].as_array().unwrap();
+        assert_eq!(actions.len(), ACTIONS);
+        assert_eq!(actions[1], open("{ {DATE(x)}} url_0", "https://wiki.example/a"));
+    }
+
     #[test]
     fn a_message_is_no_larger_than_teams_takes_and_says_what_was_cut() {
         for filler in ["x", "\"", "🚨", "\n", "{{", "a\n"] {
             let mut notice = asking(vec![filler.repeat(20_000); 3]);
             notice.labels = (0..50).map(|i| (format!("{i}{}", filler.repeat(500)), filler.repeat(900))).collect();
             notice.title = filler.repeat(2_000);
-            let message = message(&notice, None);
+            let message = message(&notice, &|_| None);
             let text = message.to_string();
             assert!(text.len() <= 28 * 1024, "{filler:?}: {}", text.len());
             if filler.trim() == filler {

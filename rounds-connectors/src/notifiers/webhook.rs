@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use rounds_core::plugin::{BuildContext, BuildError, Host};
 use rounds_core::ports::{
-    CallContext, CheckReport, Clock as _, Notice, Notifier, PortError, PortErrorKind, SecretHandle, SystemClock,
+    CallContext, CheckReport, Clock as _, Folded, Notice, Notifier, PortError, PortErrorKind, SecretHandle, SystemClock,
 };
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -69,12 +69,14 @@ fn check_key(key: &SecretString) -> Result<(), BuildError> {
 /// computes the signature over the body as it came, compares in constant time, refuses old timestamps, answers with
 /// 2xx, and forgets what it has seen before.
 ///
-/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, about, labels, asked,
-/// repeat, folded}`. `url` is the page, when the server knows where people reach it, else null; `about` is the same in
-/// everything about one plan or one episode of an alert; `asked` is null or
+/// The body: `{version: 1, id, orgId, idempotencyKey, kind, at, title, body, severity, path, url, about, labels, links,
+/// asked, repeat, folded}`. `url` is the page, when the server knows where people reach it, else null; `about` is the same in
+/// everything about one plan or one episode of an alert; `links` are `{name, url}` of the alert's annotations that are
+/// addresses, `http` or `https`; `asked` is null or
 /// `{requestId, digest, stepOrdinal, tier, places: [{connectorId, connector, namespace}], commands, expiresAt}`; `repeat`
 /// counts reminders, from 0; `folded` lists what a message of several things tells of, each with its
-/// `{kind, at, title, severity, link, about}`.
+/// `{kind, at, title, severity, path, url, link, about, links}`, where `link` is an older name of `path`; the `path` and
+/// `url` of the whole are then those of the page that lists them.
 pub struct Webhook {
     client: Client,
     url: Url,
@@ -121,9 +123,25 @@ impl Webhook {
             "url": self.host.link(&notice.link),
             "about": notice.about,
             "labels": notice.labels,
+            "links": notice.links,
             "asked": notice.asked,
             "repeat": notice.repeat,
-            "folded": notice.folded,
+            "folded": notice.folded.iter().map(|one| self.folded(one)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// One of several things, with where its page is.
+    fn folded(&self, one: &Folded) -> Value {
+        json!({
+            "kind": one.kind,
+            "at": one.at,
+            "title": one.title,
+            "severity": one.severity,
+            "path": one.link,
+            "url": self.host.link(&one.link),
+            "link": one.link,
+            "about": one.about,
+            "links": one.links,
         })
     }
 

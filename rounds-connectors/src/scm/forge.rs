@@ -60,6 +60,29 @@ impl Failure {
         }
     }
 
+    /// Whether it was refused with this status, in a text that holds this word.
+    pub(crate) fn is_about(&self, status: StatusCode, word: &str) -> bool {
+        matches!(self, Self::Refused { status: found, error } if *found == status && error.message.contains(word))
+    }
+
+    /// Of the first request that has an effect and that nothing tells apart from another like it: what is unknown stays so, and
+    /// `seen` is for whoever has to look.
+    pub(crate) fn at_effect_with(self, seen: Result<StepOutput, Self>) -> StepError {
+        let mut error = self.at_effect();
+        match seen {
+            Ok(output) => error.output = output,
+            Err(failure) => {
+                error.message.push_str(&format!("; what there is now could not be listed: {}", failure.error()))
+            }
+        }
+        error
+    }
+
+    /// Whether it may have had an effect.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Lost { sent: true, .. })
+    }
+
     /// Whether it was refused with this status.
     pub(crate) fn is(&self, status: StatusCode) -> bool {
         matches!(self, Self::Refused { status: found, .. } if *found == status)

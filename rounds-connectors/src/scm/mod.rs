@@ -19,6 +19,7 @@ pub(crate) mod order;
 pub(crate) mod paths;
 pub(crate) mod reads;
 pub(crate) mod session;
+pub(crate) mod steps;
 pub(crate) mod tree;
 
 pub(crate) use changes::Change;

@@ -14,6 +14,7 @@ use super::edits::{Edit, Work, work_out};
 use super::forge::{Failure, Forge, Published, Request};
 use super::names::{quoted, short, visible};
 use super::paths::PathRules;
+use super::steps::Proposal;
 use super::tree::{Kind, Snapshot, differences};
 
 /// What is to be proposed to the people of a repository.
@@ -40,6 +41,14 @@ impl Occasion {
     /// The name of the branch: `rounds/<plan id>-<ordinal>`.
     pub(crate) fn branch(&self) -> String {
         format!("rounds/{}-{}", self.plan, self.ordinal)
+    }
+}
+
+impl<'a> Order<'a> {
+    /// This work, proposed so.
+    pub(crate) fn of(proposal: Proposal<'a>, work: Work<'a>, rules: &'a PathRules) -> Self {
+        let Proposal { base, title, body, .. } = proposal;
+        Self { base, work, rules, title, body }
     }
 }
 

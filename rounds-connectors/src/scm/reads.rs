@@ -1,10 +1,10 @@
-//! Reads that both forges have: a file as it is, for whoever makes up a change of it.
+//! Reads that both forges have: a file as it is, for whoever makes up a change of it; commits; where a branch is.
 
 use rounds_core::step::{StepError, StepOutput};
 
 use super::edits::side;
 use super::forge::{Failure, Forge};
-use super::names::{is_object_id, visible};
+use super::names::{is_object_id, quoted, visible};
 use super::tree::Snapshot;
 
 /// The most of a file that is shown, in bytes.
@@ -26,6 +26,41 @@ pub(crate) async fn resolved(forge: &dyn Forge, name: &str) -> Result<String, St
             forge.repository()
         ))),
     }
+}
+
+/// The commit that a branch is at, which is the expected one where one is expected.
+///
+/// # Errors
+/// It is at another one, there is no such branch, or the forge cannot be asked.
+pub(crate) async fn expected(forge: &dyn Forge, name: &str, expected: Option<&str>) -> Result<String, StepError> {
+    let found = resolved(forge, name).await?;
+    match expected {
+        Some(expected) if expected != found => Err(StepError::not_started(format!(
+            "{}: {name} has moved on since the step was made up (found {found}, expected {expected}); propose again",
+            forge.name()
+        ))),
+        _ => Ok(found),
+    }
+}
+
+/// A commit in a list, in the words of its people.
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) at: String,
+    pub(crate) author: String,
+    pub(crate) title: String,
+}
+
+/// Commits, a line each.
+pub(crate) fn commits(found: impl Iterator<Item = Listed>, limit: u32) -> StepOutput {
+    let lines: Vec<String> = found
+        .take(limit as usize)
+        .map(|one| {
+            let (id, at) = (visible(&one.id), visible(&one.at));
+            format!("{id} {at} {} {}", quoted(&one.author, 80), quoted(&one.title, 200))
+        })
+        .collect();
+    StepOutput::text(if lines.is_empty() { "no commits".into() } else { lines.join("\n") })
 }
 
 /// A file with what a change of it has to name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rounds_core::Timestamp;
 use rounds_core::plugin::{BuildContext, Host, Outbound, Registry};
-use rounds_core::ports::{CallContext, Notice, NoticeKind, Notifier, PortErrorKind, SecretHandle};
+use rounds_core::ports::{CallContext, Link, Notice, NoticeKind, Notifier, PortErrorKind, SecretHandle};
 use serde_json::{Value, json};
 
 use crate::receiver::{Receiver, asking, cx, notifier};
@@ -75,6 +75,38 @@ async fn an_alert_says_its_severity_in_words_and_its_labels() {
         for part in ["[CRITICAL", "errors is firing", "More than 5 % of the requests fail.", labels] {
             assert!(said.contains(part), "{name}: {part}: {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_channel_links_each_of_several_things_to_its_page_and_an_alert_to_its_runbook() {
+    let (receiver, url) = Receiver::serve((202, vec![], String::new())).await;
+    let mut several = Notice::new(NoticeKind::AlertFiring, "group/1", Timestamp::UNIX_EPOCH, "3 notices: a; b; c");
+    several.body = "- a (/alerts/1)\n- b (/alerts/2)\n- c (/alerts/3)".into();
+    several.link = "/alerts".into();
+    let one = |at: usize| {
+        let (link, about) = (format!("/alerts/{at}"), format!("alert/{at}"));
+        json!({ "kind": "alert_firing", "at": several.at, "title": format!("it {at}"), "severity": "high", "link": link, "about": about })
+    };
+    several.folded = serde_json::from_value((1..=3).map(one).collect()).unwrap();
+    let mut firing = Notice::new(NoticeKind::AlertFiring, "alert/1/2", Timestamp::UNIX_EPOCH, "errors is firing");
+    firing.body = "dashboard_url: javascript:alert(1)\nsummary: @everyone [x](https://evil.example)\nX-Evil: 1".into();
+    firing.links.extend(Link::new("runbook_url", "https://wiki.example/errors"));
+    for (name, channel) in [("discord", discord(&url)), ("teams", teams(&url)), ("pagerduty", pagerduty(&url))] {
+        let before = receiver.count();
+        channel.send(&cx(), &several).await.unwrap();
+        let said: String = receiver.asked.lock().unwrap()[before..].iter().map(|ask| ask.2.clone()).collect();
+        for at in 1..=3 {
+            assert!(said.contains(&format!("https://rounds.example/alerts/{at}")), "{name}: {said}");
+        }
+        assert!(!said.contains("(/alerts/"), "{name}: no bare path is left: {said}");
+        channel.send(&cx(), &firing).await.unwrap();
+        let (_, headers, body) = receiver.last();
+        let said = body.to_string();
+        assert!(said.contains("https://wiki.example/errors") && said.contains("runbook"), "{name}: {said}");
+        assert!(!said.contains("https://evil.example") && !headers.contains_key("x-evil"), "{name}: {said}");
+        let opened = ["\"url\":\"javascript", "](javascript", "\"href\":\"javascript"];
+        assert!(opened.iter().all(|opened| !said.contains(opened)), "{name}: {said}");
     }
 }
 

@@ -39,12 +39,18 @@ mod in_cluster;
 mod inverse;
 #[cfg(feature = "kubernetes")]
 mod kubectl_adapter;
+#[cfg(feature = "kubernetes")]
+mod kubectl_rights;
+#[cfg(feature = "kubernetes")]
+mod kubectl_way;
 #[cfg(feature = "loki")]
 mod loki;
 #[cfg(feature = "models")]
 mod models;
 #[cfg(all(feature = "slack", feature = "webhook"))]
 mod notifiers;
+#[cfg(all(feature = "email", feature = "pagerduty", feature = "slack"))]
+mod page;
 #[cfg(all(feature = "playbook", feature = "kubernetes"))]
 mod playbook;
 #[cfg(all(feature = "playbook", feature = "kubernetes"))]

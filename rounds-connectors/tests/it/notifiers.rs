@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::Mac as _;
-use rounds_core::RequestId;
-use rounds_core::plugin::{BuildContext, Host, Registry};
+use rounds_core::plugin::{BuildContext, Host, Outbound, Registry};
 use rounds_core::ports::{
-    Clock as _, Inbound, Notifier, PortErrorKind, Reply, ReplyTo, SecretHandle, SystemClock, Wish,
+    Clock as _, Inbound, Link, Notice, NoticeKind, Notifier, PortErrorKind, Reply, ReplyTo, SecretHandle, SystemClock,
+    Wish,
 };
+use rounds_core::{RequestId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::receiver::{Receiver, Says, asking, cx, notifier};
+use crate::receiver::{Receiver, Says, asking, cx, notifier, notifier_on};
 
 const TOKEN: &str = "xoxb-hunter2";
 const SIGNING: &str = "hunter2-signing-secret";
@@ -129,6 +130,58 @@ async fn each_refusal_of_slacks_is_a_clear_error_without_a_secret() {
     drop(dead);
     let error = app(&gone).send(&cx(), &asking()).await.unwrap_err();
     assert!(error.kind == PortErrorKind::Unavailable && !error.to_string().contains("hunter2"), "{error}");
+}
+
+/// A message of several things, as Rounds makes one.
+fn several() -> Notice {
+    let mut notice = Notice::new(NoticeKind::AlertFiring, "group/1", Timestamp::UNIX_EPOCH, "2 notices: a; b");
+    notice.body = "- a (/alerts/1)\n- b (/plans/2)".into();
+    notice.link = "/".into();
+    notice.folded = serde_json::from_value(json!([
+        { "kind": "alert_firing", "at": "1970-01-01T00:00:00Z", "title": "a & <!channel>", "severity": "critical",
+          "link": "/alerts/1", "about": "alert/1", "links": [{ "name": "runbook_url", "url": "https://wiki.example/a" }] },
+        { "kind": "plan_ended", "at": "1970-01-01T00:00:00Z", "title": "b", "severity": "", "link": "/plans/2" },
+    ]))
+    .unwrap();
+    notice
+}
+
+#[tokio::test]
+async fn a_program_gets_each_of_several_things_with_its_address_and_its_links() {
+    let (receiver, url) = Receiver::serve((204, vec![], String::new())).await;
+    let webhook = notifier("webhook", json!({ "url": url }), "hunter2-hunter2-hunter2");
+    let mut notice = several();
+    notice.links.extend(Link::new("dashboard_url", "https://grafana.example/d/1"));
+    webhook.send(&cx(), &notice).await.unwrap();
+    let (_, _, body) = receiver.last();
+    assert_eq!(body["url"], "https://rounds.example/");
+    assert_eq!(body["links"], json!([{ "name": "dashboard_url", "url": "https://grafana.example/d/1" }]));
+    let folded = &body["folded"];
+    for (at, path) in ["/alerts/1", "/plans/2"].into_iter().enumerate() {
+        let expected = (json!(path), json!(path), json!(format!("https://rounds.example{path}")));
+        assert_eq!((folded[at]["path"].clone(), folded[at]["link"].clone(), folded[at]["url"].clone()), expected);
+    }
+    assert_eq!(folded[0]["links"], json!([{ "name": "runbook_url", "url": "https://wiki.example/a" }]));
+    let nowhere = notifier_on(
+        Host { outbound: Outbound::loopback(), ..Host::default() },
+        "webhook",
+        json!({ "url": url }),
+        "hunter2-hunter2-hunter2",
+    );
+    nowhere.send(&cx(), &notice).await.unwrap();
+    assert_eq!(receiver.last().2["folded"][0]["url"], json!(null));
+}
+
+#[tokio::test]
+async fn slack_gets_a_link_to_the_page_of_each_of_several_things() {
+    let (receiver, url) = Receiver::serve(ok()).await;
+    app(&url).send(&cx(), &several()).await.unwrap();
+    let (_, _, body) = receiver.last();
+    let text = body["blocks"][1]["text"]["text"].as_str().unwrap();
+    let expected = "• *[CRITICAL]* <https://rounds.example/alerts/1|a &amp; &lt;!channel&gt;> · 00:00 UTC\n\
+                    • *[PLAN ENDED]* <https://rounds.example/plans/2|b> · 00:00 UTC";
+    assert_eq!(text, expected);
+    assert!(!body.to_string().contains("(/alerts/1)"), "no bare path is left: {body}");
 }
 
 #[tokio::test]

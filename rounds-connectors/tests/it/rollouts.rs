@@ -1,5 +1,6 @@
 //! What a cluster remembers of its rollouts, as the changes that an investigation reads.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -36,5 +37,90 @@ async fn the_rollouts_of_a_cluster_are_told_within_the_namespaces_that_may_be_re
     // The cluster's words for why not, and no empty answer that would rule something out.
     let broken = cluster.adapter_with(cluster.config(), "apiVersion: v1\nkind: Config\n", cluster.host());
     assert!(broken.changes(&cx, between, None).await.is_err());
+    cluster.finish().await;
+}
+
+fn set(cluster: &TestCluster, kind: &str, name: &str, image: &str, cause: &str) -> String {
+    let mut set = serde_json::json!({
+        "apiVersion": "apps/v1", "kind": kind,
+        "metadata": { "name": name, "namespace": cluster.namespace, "annotations": { "kubernetes.io/change-cause": cause } },
+        "spec": {
+            "selector": { "matchLabels": { "app": name } },
+            "template": { "metadata": { "labels": { "app": name } }, "spec": { "containers": [{ "name": "app", "image": image }] } },
+        },
+    });
+    if kind == "StatefulSet" {
+        set["spec"]["serviceName"] = name.into();
+        set["spec"]["replicas"] = 1.into();
+    }
+    set.to_string()
+}
+
+#[tokio::test]
+async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one() {
+    let cluster = TestCluster::start().await;
+    let n = cluster.namespace.as_str();
+    let status = async |object: &str| {
+        cluster.prepare(&["-n", n, "rollout", "status", object, "--timeout=60s"], "").await;
+    };
+    let begun = SystemClock.now();
+    for (kind, object) in [("StatefulSet", "sts/db"), ("DaemonSet", "ds/log")] {
+        let name = object.split('/').next_back().unwrap();
+        for (image, cause) in [("pause:3.9", "first"), ("pause:3.10", "a newer one")] {
+            let manifest = set(&cluster, kind, name, &format!("registry.k8s.io/{image}"), cause);
+            cluster.prepare(&["apply", "-f", "-"], &manifest).await;
+            status(object).await;
+        }
+    }
+    // A way back is known by its whole second.
+    while SystemClock.now() - begun < TimeDelta::seconds(3) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.prepare(&["-n", n, "rollout", "undo", "sts/db"], "").await;
+    status("sts/db").await;
+    let adapter = cluster.adapter();
+    let cx = CallContext::with_timeout(Duration::from_secs(60));
+    let now = SystemClock.now();
+    let between = (now - TimeDelta::hours(1), now + TimeDelta::hours(1));
+    let told = adapter.changes(&cx, between, Some(n)).await.expect("the cluster is asked").expect("it remembers");
+    // What happened within one second is in the order of its words.
+    let of = |label: &str| {
+        let of_kind = told.lines.iter().filter(|line| line.labels.contains_key(label));
+        of_kind.map(|line| line.text.clone()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        of("statefulset"),
+        BTreeSet::from([
+            format!("statefulset {n}/db rolled out what is revision 3 now: registry.k8s.io/pause:3.9 (first)"),
+            format!("statefulset {n}/db rolled out revision 2: registry.k8s.io/pause:3.10 (a newer one)"),
+            format!(
+                "statefulset {n}/db took up an older template again as revision 3: registry.k8s.io/pause:3.9 (first)"
+            ),
+        ])
+    );
+    assert_eq!(
+        of("daemonset"),
+        BTreeSet::from([
+            format!("daemonset {n}/log rolled out revision 1: registry.k8s.io/pause:3.9 (first)"),
+            format!("daemonset {n}/log rolled out revision 2: registry.k8s.io/pause:3.10 (a newer one)"),
+        ])
+    );
+    assert!(told.warnings.is_empty() && !of("deployment").is_empty(), "{told:?}");
+
+    // What may not be listed is said, and the rest is told.
+    if let Some(sandbox) = &cluster.sandbox {
+        sandbox.forbid("list", "controllerrevisions", None);
+        let told = adapter.changes(&cx, between, None).await.expect("the rest").expect("it remembers");
+        assert!(!told.lines.is_empty() && told.lines.iter().all(|line| line.labels.contains_key("deployment")));
+        let said = format!("changes of StatefulSets and DaemonSets in {n} are not seen: ");
+        assert!(told.warnings.len() == 1 && told.warnings[0].starts_with(&said), "{:?}", told.warnings);
+        assert!(told.warnings[0].contains("forbidden"), "{:?}", told.warnings);
+        let report = adapter.check(&cx).await.expect("it answers");
+        let sees = report.abilities.iter().find(|ability| ability.what.starts_with("see changes of")).expect("asked");
+        assert!(!sees.ok && sees.detail.contains("optional: changes of StatefulSets"), "{sees:?}");
+        assert!(report.message.contains("no plan fails for that"), "{}", report.message);
+        sandbox.forbid("list", "replicasets", None);
+        assert!(adapter.changes(&cx, between, None).await.is_err(), "nothing at all could be read");
+    }
     cluster.finish().await;
 }

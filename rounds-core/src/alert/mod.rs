@@ -14,8 +14,8 @@ pub use backtest::{Backtest, BacktestPoint, BacktestSummary, Mark, MarkKind, Spa
 pub use notified::{Notified, notified, unheard};
 pub use rule::{AlertRule, Condition, InvalidRule, Operator, SeriesMode, Severity};
 pub use schedule::next_evaluation;
-pub(crate) use series::summarize;
 pub use series::{RESOLVED_KEPT, Sample, SeriesEvaluation, SeriesLimits, evaluate_each, series_key};
+pub(crate) use series::{summarize, too_many_over};
 pub use silence::Silence;
 pub use state::{
     AlertInstance, AlertState, Change, Evaluation, HistoryRow, Observation, Reason, disable, enable, evaluate, remove,

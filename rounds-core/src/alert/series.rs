@@ -4,17 +4,30 @@
 //! each label set that is or was on: a label set for which the condition does not hold needs no row. What ended is kept
 //! for [`RESOLVED_KEPT`], so that people see it, and cooldown and verification know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{AlertInstance, AlertRule, AlertState, Evaluation, Observation, evaluate, next_evaluation};
 use crate::canonical;
+use crate::id::AlertInstanceId;
 use crate::time::{Timestamp, elapsed};
 
 /// How long the instance of a label set is kept after it resolved.
 pub const RESOLVED_KEPT: Duration = Duration::from_secs(86_400);
+
+/// For each label set that may be on there are so many that are over and kept: where pods come and go, names never return,
+/// and a day of them would be without end.
+const OVER_PER_PLACE: usize = 10;
+
+/// The label sets that are over and kept no longer, because too many are over since: all but the newest.
+pub(crate) fn too_many_over(series: &[AlertInstance], most: usize) -> BTreeSet<AlertInstanceId> {
+    let is_over = |one: &&AlertInstance| !matches!(one.state, AlertState::Pending | AlertState::Firing);
+    let mut over: Vec<&AlertInstance> = series.iter().filter(is_over).collect();
+    over.sort_by_key(|one| std::cmp::Reverse((one.state_changed_at, one.id)));
+    over.into_iter().skip(most.saturating_mul(OVER_PER_PLACE)).map(|one| one.id).collect()
+}
 
 /// One series of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +163,13 @@ pub fn evaluate_each(
             AlertState::Resolved if elapsed(next.state_changed_at, now) < RESOLVED_KEPT => after.push(before.clone()),
             AlertState::Resolved | AlertState::Normal | AlertState::Disabled => found.gone.push(evaluation),
         }
+    }
+    let forgotten = too_many_over(&after, limits.most);
+    for over in after.extract_if(.., |one| forgotten.contains(&one.id)) {
+        // With the row of its end, when this was it.
+        let changed = found.changed.iter().position(|one| one.instance.id == over.id);
+        let last = changed.map(|at| found.changed.remove(at));
+        found.gone.push(last.unwrap_or(Evaluation { instance: over, history: None }));
     }
     let on = |instance: &&AlertInstance| matches!(instance.state, AlertState::Pending | AlertState::Firing);
     let mut places = limits.most.saturating_sub(after.iter().filter(on).count());

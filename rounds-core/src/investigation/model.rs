@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,9 @@ pub struct Investigation {
     pub error: Option<String>,
     /// How often it was started; 1 for the first run.
     pub attempt: u32,
+    /// How many of the same rule waited or ran when it was queued; see [`turn`](Self::turn).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub behind: u32,
     /// When it was queued.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -83,6 +88,17 @@ pub struct Investigation {
     pub report: Option<Report>,
     /// The plan it led to.
     pub plan_id: Option<PlanId>,
+}
+
+/// How far behind others one of a crowded rule is put at most.
+pub const TURN_SPREAD: Duration = Duration::from_secs(3600);
+
+/// How far behind the one before it one of a crowded rule is put: what an investigation takes, in its order of magnitude.
+const TURN_STEP: Duration = Duration::from_secs(60);
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(behind: &u32) -> bool {
+    *behind == 0
 }
 
 impl Investigation {
@@ -102,6 +118,7 @@ impl Investigation {
             skip_reason: None,
             error: None,
             attempt: 0,
+            behind: 0,
             created_at: at,
             updated_at: at,
             started_at: None,
@@ -110,6 +127,18 @@ impl Investigation {
             report: None,
             plan_id: None,
         }
+    }
+
+    /// What its place in the queue goes by: the earliest of those that wait is next. Each that waits behind others of its
+    /// rule counts as queued a minute later, at most an hour, so a rule with a hundred label sets keeps no other rule and no
+    /// person waiting, and comes to its own within the hour however many others fire.
+    ///
+    /// All of it lies [`TURN_SPREAD`] back: everything that is queued may run at once.
+    #[must_use]
+    pub fn turn(&self) -> Timestamp {
+        let ahead = TURN_SPREAD.saturating_sub(TURN_STEP.saturating_mul(self.behind));
+        let ahead = TimeDelta::from_std(ahead).unwrap_or_default();
+        self.created_at.checked_sub_signed(ahead).unwrap_or(self.created_at)
     }
 
     /// The rule it is about.

@@ -33,6 +33,9 @@ pub struct PortError {
     pub message: String,
     /// How long the other side asked to be left alone; nobody should call again before that.
     pub retry_after: Option<Duration>,
+    /// Who was reached all the same, of several who were to be told: a channel's own names of them, such as addresses of
+    /// mailboxes. They are not told again when the rest is.
+    pub delivered: Vec<String>,
     /// What lies beneath, when something does.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -41,7 +44,7 @@ pub struct PortError {
 impl PortError {
     /// An error of a kind.
     pub fn new(kind: PortErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, source: None }
+        Self { kind, message: message.into(), retry_after: None, delivered: Vec::new(), source: None }
     }
 
     /// The same error with what caused it.
@@ -55,6 +58,13 @@ impl PortError {
     #[must_use]
     pub fn with_retry_after(mut self, delay: Option<Duration>) -> Self {
         self.retry_after = delay;
+        self
+    }
+
+    /// The same error with who was reached all the same.
+    #[must_use]
+    pub fn with_delivered(mut self, to: impl IntoIterator<Item = String>) -> Self {
+        self.delivered.extend(to);
         self
     }
 

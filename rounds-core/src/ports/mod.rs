@@ -30,7 +30,7 @@ pub use investigator::{
     ConnectorView, DatasourceView, FiredAlert, Investigator, PreviewedStep, ProposalPreview, Reading, Toolbox,
 };
 pub use model::{Completion, CompletionRequest, Message, Model, ModelInfo, StopReason, ToolCall, ToolSpec};
-pub use notifier::{Asked, Folded, Notice, NoticeKind, Notifier, Place};
+pub use notifier::{Asked, Folded, Link, Notice, NoticeKind, Notifier, Place};
 pub use own_rules::{OwnRules, RuleSettings, RuleWrite};
 pub use secrets::{SecretHandle, SecretResolver};
 pub use store::{Store, StoreError, StoreExt};

@@ -1,6 +1,7 @@
 //! Who is told: the [`Notifier`] port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,52 @@ pub struct Place {
     pub namespace: Option<String>,
 }
 
+/// An address elsewhere that helps whoever reads a notice: a runbook, a dashboard.
+///
+/// What is behind it is nobody's promise: somebody wrote it into a rule, or into the alert of another system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Link {
+    /// What it is called, such as `runbook_url`.
+    pub name: String,
+    /// An `http` or `https` address in ASCII, without spaces, quotes, `<`, `>`, `|` and a user name.
+    pub url: String,
+}
+
+impl Link {
+    /// The longest address that is a link, in bytes.
+    pub const LONGEST: usize = 2_000;
+
+    /// A link, if the text is an address and nothing else. What an address may hold only percent-encoded is so
+    /// afterwards; the name of its host has to be in ASCII (`xn--…`), so that it is what it looks like.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        if !matches!(scheme.as_str(), "http" | "https") || text.len() > Self::LONGEST {
+            return None;
+        }
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let is_host = host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+        if !is_host || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return None;
+        }
+        let mut url = format!("{scheme}://{host}");
+        for byte in path.bytes() {
+            if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
+                url.push(char::from(byte));
+            } else {
+                // A `String` takes whatever is written to it.
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+        (url.len() <= Self::LONGEST).then(|| Self { name: name.into(), url })
+    }
+}
+
 /// One message to people. Delivered at least once, so receivers deduplicate by `idempotency_key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,6 +138,10 @@ pub struct Notice {
     /// The labels of the alert: of its rule and of its sample, and `alertname`. Of a plan, those of the alert that it is
     /// to end.
     pub labels: BTreeMap<String, String>,
+    /// Where to look further: the annotations of the alert that are addresses, at most five. Of a plan, those of the alert
+    /// that it is to end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// The namespaces of a plan's targets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
@@ -104,10 +155,15 @@ pub struct Notice {
     /// Which reminder it is, from 1; 0: it is told for the first time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeat: u32,
-    /// What it folds together, oldest first, when the channel gathers notices; `title` and `body` tell of all of it. At
-    /// most 100; a notice that asks for a decision is never folded.
+    /// What it folds together, oldest first, when the channel gathers notices; `title` and `body` tell of all of it, and
+    /// `link` is the page that lists it. At most 100; a notice that asks for a decision is never folded. A channel that can
+    /// show links renders these, each with the link to its page, and leaves out the `body`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folded: Vec<Folded>,
+    /// Who has it already, of a channel that tells several: what [`PortError::delivered`] named when it was tried before.
+    /// They are not told again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub delivered: BTreeSet<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -133,6 +189,9 @@ pub struct Folded {
     /// What it is about, as in [`Notice::about`]: of several about one thing, the last says how it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
+    /// Where to look further, as in [`Notice::links`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
 }
 
 impl Notice {
@@ -150,11 +209,13 @@ impl Notice {
             link: String::new(),
             about: None,
             labels: BTreeMap::new(),
+            links: Vec::new(),
             namespaces: Vec::new(),
             owner_team_id: None,
             asked: None,
             repeat: 0,
             folded: Vec::new(),
+            delivered: BTreeSet::new(),
         }
     }
 
@@ -202,14 +263,56 @@ pub trait Notifier: Send + Sync {
     /// What was tried and what went wrong.
     async fn check(&self, cx: &CallContext) -> Result<CheckReport, PortError>;
 
-    /// Delivers one notice.
+    /// Delivers one notice, to everybody who is not in [`Notice::delivered`].
     ///
     /// # Errors
-    /// It was not delivered, or nobody knows.
+    /// It was not delivered, or nobody knows; or to some, whom [`PortError::delivered`] names.
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError>;
 
     /// The way back, for a channel whose messages can be answered. The default is a channel that only tells.
     fn answers(&self) -> Option<&dyn Answers> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_http_address_and_nothing_else_is_a_link() {
+        let url = |text: &str| Link::new("runbook_url", text).map(|link| link.url);
+        for (text, expected) in [
+            ("https://wiki.example.com/a?b=c&d=(e)#f", "https://wiki.example.com/a?b=c&d=(e)#f"),
+            (" HTTP://10.0.0.1:3000 ", "http://10.0.0.1:3000"),
+            ("https://[2001:db8::1]/x", "https://[2001:db8::1]/x"),
+            ("https://x.example?left={\"a\"}|<b>`\\^", "https://x.example?left=%7B%22a%22%7D%7C%3Cb%3E%60%5C%5E"),
+            ("https://x.example/ü\u{202e}", "https://x.example/%C3%BC%E2%80%AE"),
+        ] {
+            assert_eq!(url(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "see https://x.example",
+            "https://x.example and more",
+            "https://x.example/\nBcc: evil@evil.example",
+            "https://x.example/\u{0}",
+            "https://",
+            "https:///path",
+            "https://ü.example/",
+            "https://wiki.example.com@evil.example/",
+            "https://wiki.example.com\\@evil.example/",
+            "https://<!channel>/",
+            "https://{{ $labels.host }}/",
+            "javascript://x.example/%0aalert(1)",
+            "javascript:alert(1)//http://x.example",
+            "data:text/html,x",
+            "//x.example",
+            "mailto:a@b.example",
+            "@everyone",
+        ] {
+            assert_eq!(url(text), None, "{text}");
+        }
+        assert_eq!(url(&format!("https://x.example/{}", "|".repeat(1_000))), None, "it is longer than it looks");
     }
 }

@@ -262,7 +262,7 @@ impl Alerts<'_> {
                 // Whoever was told that it fires is told that it no longer does.
                 let ended = remove(&found.value, &firing.value, self.shared.now());
                 let silences = self.shared.store.silences(&who.org_id).await?;
-                (commit, _) = transition(self.shared, &found.value, ended, &silences, firing.version + 1);
+                (commit, _) = transition(self.shared, &found.value, ended, &silences, 0, firing.version + 1);
             }
             commit = commit
                 .audit(self.entry(who, "alert_rule.delete", &found.value))
@@ -413,7 +413,7 @@ impl Alerts<'_> {
                 None => Vec::new(),
             };
             let (commit, instance) =
-                transition(self.shared, &rule, evaluation, &silences, version.map_or(1, |version| version + 1));
+                transition(self.shared, &rule, evaluation, &silences, 0, version.map_or(1, |version| version + 1));
             let commit = match version {
                 Some(version) => commit.update(instance.clone(), version),
                 None => commit.insert(instance.clone()),

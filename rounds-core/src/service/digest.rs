@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::connector::NoticeKind;
 use crate::id::NoticeId;
+use crate::plugin::Host;
 use crate::ports::store::Member;
 use crate::ports::{Folded, Notice};
 use crate::time::Timestamp;
@@ -37,9 +38,22 @@ pub(crate) fn kept(mut notice: Notice) -> Notice {
     notice
 }
 
+/// The page of several notices: their own, when that is one, or else the list that has all of them on it.
+fn page(members: &[Member]) -> String {
+    let shared = |of: fn(&str) -> &str| {
+        let found: BTreeSet<&str> = members.iter().map(|member| of(&member.notice.link)).collect();
+        if let [one] = Vec::from_iter(found)[..] { Some(one.to_owned()) } else { None }
+    };
+    // `/alerts/018f…` is on `/alerts`.
+    fn list(link: &str) -> &str {
+        link.match_indices('/').nth(1).map_or(link, |(at, _)| &link[..at])
+    }
+    shared(|link| link).or_else(|| shared(list)).unwrap_or_else(|| "/".to_owned())
+}
+
 /// One message for several notices, oldest first. One is told as it is. Of what happened to one thing, the last says how it
 /// stands: so the message is of the kind of what still fires, if anything does, and of the last one otherwise.
-pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Notice> {
+pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp, host: &Host) -> Option<Notice> {
     let last = members.last()?;
     if let [only] = members {
         // Its own key: whoever was told of it by itself knows it by that.
@@ -61,7 +75,10 @@ pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Not
         .iter()
         .zip(members)
         .take(LISTED)
-        .map(|(title, it)| format!("- {title} ({})\n", it.notice.link))
+        .map(|(title, it)| {
+            let link = &it.notice.link;
+            format!("- {title} ({})\n", host.link(link).as_ref().unwrap_or(link))
+        })
         .collect();
     match titles.len().checked_sub(LISTED) {
         Some(more) if more > 0 => body.push_str(&format!("and {more} more")),
@@ -75,7 +92,7 @@ pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Not
     notice.title = cut(&format!("{} notices: {}", titles.len(), titles.join("; ")), TITLE_MAX);
     notice.body = body;
     notice.severity.clone_from(&worst.notice.severity);
-    notice.link.clone_from(&chief.notice.link);
+    notice.link = page(members);
     notice.labels = labels;
     notice.namespaces = namespaces.into_iter().cloned().collect();
     notice.owner_team_id = last.notice.owner_team_id.filter(|_| same_owner);
@@ -90,6 +107,7 @@ pub(crate) fn digest(key: &str, members: &[Member], at: Timestamp) -> Option<Not
             severity: notice.severity.clone(),
             link: notice.link.clone(),
             about: notice.about.clone(),
+            links: notice.links.clone(),
         })
         .collect();
     Some(notice)
@@ -115,28 +133,43 @@ mod tests {
             member(2, AlertFiring, "b", "info"),
             member(1, AlertResolved, "a", "critical"),
         ];
-        let told = digest("key", &members, Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!((told.kind, told.link.as_str(), told.severity.as_str()), (AlertFiring, "/alerts/2", "critical"));
+        let told = digest("key", &members, Timestamp::UNIX_EPOCH, &Host::default()).unwrap();
+        assert_eq!((told.kind, told.link.as_str(), told.severity.as_str()), (AlertFiring, "/alerts", "critical"));
         assert_eq!(told.title, "3 notices: a; b; a");
         assert_eq!(told.body, "- a (/alerts/1)\n- b (/alerts/2)\n- a (/alerts/1)");
         assert_eq!(told.labels.into_iter().collect::<Vec<_>>(), [("team".to_owned(), "a".to_owned())]);
         assert_eq!((told.idempotency_key.as_str(), told.folded.len()), ("key", 3));
+        let host = Host { public_url: Some("https://rounds.example/".into()), ..Host::default() };
+        let linked = digest("key", &members, Timestamp::UNIX_EPOCH, &host).unwrap();
+        assert!(linked.body.starts_with("- a (https://rounds.example/alerts/1)\n"), "{}", linked.body);
         // Nothing fires any more.
         let over = [members[0].clone(), members[2].clone()];
-        assert_eq!(digest("key", &over, Timestamp::UNIX_EPOCH).unwrap().kind, AlertResolved);
+        assert_eq!(digest("key", &over, Timestamp::UNIX_EPOCH, &Host::default()).unwrap().kind, AlertResolved);
         assert_eq!(
-            digest("key", &members[..1], Timestamp::UNIX_EPOCH).unwrap(),
+            digest("key", &members[..1], Timestamp::UNIX_EPOCH, &Host::default()).unwrap(),
             members[0].notice,
             "one is told as it is"
         );
-        assert!(digest("key", &[], Timestamp::UNIX_EPOCH).is_none());
+        assert!(digest("key", &[], Timestamp::UNIX_EPOCH, &Host::default()).is_none());
+    }
+
+    #[test]
+    fn the_page_of_a_digest_is_the_one_that_has_all_of_it() {
+        let mut members =
+            vec![member(1, NoticeKind::AlertFiring, "a", "info"), member(1, NoticeKind::AlertResolved, "a", "info")];
+        let page = |members: &[Member]| digest("key", members, Timestamp::UNIX_EPOCH, &Host::default()).unwrap().link;
+        assert_eq!(page(&members), "/alerts/1");
+        members.push(member(2, NoticeKind::AlertFiring, "b", "info"));
+        assert_eq!(page(&members), "/alerts");
+        members[0].notice.link = "/plans/1".into();
+        assert_eq!(page(&members), "/");
     }
 
     #[test]
     fn a_digest_is_bounded_and_a_title_cannot_look_like_another_entry() {
         let long = format!("x\n- forged (/plans/1) {}", "y".repeat(5000));
         let members: Vec<Member> = (0..100).map(|at| member(at, NoticeKind::AlertFiring, &long, "info")).collect();
-        let told = digest("key", &members, Timestamp::UNIX_EPOCH).unwrap();
+        let told = digest("key", &members, Timestamp::UNIX_EPOCH, &Host::default()).unwrap();
         assert!(told.title.chars().count() <= TITLE_MAX + 2 && told.title.starts_with("100 notices: x - forged"));
         assert_eq!(told.body.lines().count(), LISTED + 1);
         assert!(told.body.ends_with("and 75 more") && told.body.len() < 10_000);

@@ -236,8 +236,8 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
             };
             let limits = SeriesLimits { partial, ..limits };
             let next = evaluate_each(&current.value, &found.value, &before, samples, now, limits);
-            let silences = series::silences(shared, &current.value, next.matters()).await?;
-            let (commit, whole) = series::evaluated(shared, &current.value, &silences, &known, next);
+            let around = series::around(shared, &current.value, next.matters()).await?;
+            let (commit, whole) = series::evaluated(shared, &current.value, &around, &known, next);
             let commit = commit.update(whole, found.version).expect(rule_key, current.version).releasing(lease);
             if shared.settle(commit, &mut tries).await? {
                 return Ok(());
@@ -250,7 +250,7 @@ async fn evaluate_rule(shared: &Shared, limits: &Limits, claimed: &AlertInstance
         let untold = next.instance.silenced && matches!(seen, Observation::Sample { .. });
         let silences =
             if untold || next.history.is_some() { shared.store.silences(&asked.org_id).await? } else { Vec::new() };
-        let (commit, instance) = transition(shared, &current.value, next, &silences, found.version + 1);
+        let (commit, instance) = transition(shared, &current.value, next, &silences, 0, found.version + 1);
         let commit = commit
             .update(instance, found.version)
             // A rule that was changed or deleted meanwhile is not spoken for.
@@ -320,12 +320,14 @@ async fn observe(shared: &Shared, limits: &Limits, rule: &AlertRule) -> Result<S
     }
 }
 
-/// What an evaluation leads to beside the instance itself, and the instance to be stored with it, at `version`.
+/// What an evaluation leads to beside the instance itself, and the instance to be stored with it, at `version`. Its
+/// investigation stands behind so many others of the rule.
 pub(crate) fn transition(
     shared: &Shared,
     rule: &AlertRule,
     evaluation: Evaluation,
     silences: &[Versioned<Silence>],
+    behind: u32,
     version: u64,
 ) -> (Commit, AlertInstance) {
     let Evaluation { mut instance, history } = evaluation;
@@ -337,7 +339,7 @@ pub(crate) fn transition(
         if instance.silenced && still_seen && instance.state == AlertState::Firing && !covered(&instance.last_labels) {
             tracing::info!(rule = %rule.id, name = %rule.name, "alert still fires after its silence");
             instance.silenced = false;
-            commit = investigated(shared, commit, rule, &mut instance, true);
+            commit = investigated(shared, commit, rule, &mut instance, behind, true);
             let since = instance.firing_since.map(|at| at.timestamp_millis()).unwrap_or_default();
             let about = format!("alert/{}/{}/{since}", rule.id, instance.id);
             let key = format!("{about}/after_silence");
@@ -368,7 +370,7 @@ pub(crate) fn transition(
     };
     if row.to_state == AlertState::Firing {
         instance.silenced = silenced;
-        commit = investigated(shared, commit, rule, &mut instance, false);
+        commit = investigated(shared, commit, rule, &mut instance, behind, false);
     }
     if let (Some((kind, what)), false) = (notice, silenced) {
         let key = format!("alert/{}/{}", rule.id, row.id);
@@ -396,12 +398,13 @@ fn investigated(
     commit: Commit,
     rule: &AlertRule,
     instance: &mut AlertInstance,
+    behind: u32,
     after_silence: bool,
 ) -> Commit {
     if !shared.settings.auto_investigation || mutated!(shared, FiresWithoutAnInvestigation) {
         return commit;
     }
-    let investigation = queued(shared, rule, instance, after_silence);
+    let investigation = Investigation { behind, ..queued(shared, rule, instance, after_silence) };
     instance.investigation_id = Some(investigation.id);
     commit
         .event(shared.event(

@@ -139,7 +139,7 @@ async fn flushed(shared: &Shared, found: &Versioned<OutboxNotice>, key: Key) -> 
         if waits { waiting.push(member) } else { told.push(member) }
     }
     let mut commit = Commit::new();
-    if let Some(notice) = digest(&format!("group/{}", NoticeId::new()), &told, now) {
+    if let Some(notice) = digest(&format!("group/{}", NoticeId::new()), &told, now, &shared.live.host) {
         let alone = if let [only] = told.as_slice() { Some(only.clone()) } else { None };
         let message = OutboxNotice {
             id: NoticeId::new(),

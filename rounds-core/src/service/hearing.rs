@@ -1,7 +1,8 @@
 //! Who hears of a notice: the channels of its team, and of those the ones whose routing says so.
 
+use super::links;
 use super::shared::Shared;
-use crate::connector::Connector;
+use crate::connector::{Connector, NoticeKind};
 use crate::id::{PlanId, TeamId};
 use crate::investigation::Trigger;
 use crate::ports::Notice;
@@ -32,9 +33,12 @@ pub(crate) fn hearing<'a>(notice: &Notice, channels: Vec<&'a Connector>) -> Vec<
     if own.is_empty() { others } else { own }
 }
 
-/// What is routed by and not known where a plan's notice is written: the severity and the labels of the alert that the plan
-/// is to end. A row that cannot be read keeps nobody from being told.
+/// What is not known where a notice is written: of a plan, the severity and the labels of the alert that it is to end, by
+/// which it is routed, and of either the links of the alert. A row that cannot be read keeps nobody from being told.
 pub(crate) async fn labelled(shared: &Shared, told: &mut OutboxNotice) -> Result<(), StoreError> {
+    if matches!(told.notice.kind, NoticeKind::AlertFiring | NoticeKind::AlertResolved) {
+        return links::of_alert(shared, &mut told.notice).await;
+    }
     let Some(about) = told.about.filter(|_| told.notice.link.starts_with("/plans/")) else { return Ok(()) };
     let Some(plan) = read(shared.store.plan(PlanId::from(about)).await)? else { return Ok(()) };
     let Some(rule_id) = plan.linked_alert_rule_id else { return Ok(()) };
@@ -43,16 +47,22 @@ pub(crate) async fn labelled(shared: &Shared, told: &mut OutboxNotice) -> Result
         Some(id) => read(shared.store.investigation(id).await)?,
         None => None,
     };
-    let sample = match investigation.map(|found| found.trigger) {
-        Some(Trigger::Alert { labels, .. }) => labels,
-        _ => Default::default(),
+    let (sample, seen, instance) = match investigation.map(|found| found.trigger) {
+        Some(Trigger::Alert { labels, value, instance_id, .. }) => {
+            (labels.clone(), Some((labels, value)), read(shared.store.instance(instance_id).await)?)
+        }
+        _ => (Default::default(), None, read(shared.store.instance_of(rule_id).await)?),
     };
     told.notice.severity = rule.severity.to_string();
     told.notice.labels = rule.labels_with(&sample);
+    // What was investigated, or else the rule as it is now.
+    let now = || instance.as_ref().map(|now| (now.last_labels.clone(), now.last_value)).unwrap_or_default();
+    let (labels, value) = seen.unwrap_or_else(now);
+    links::link(&mut told.notice, &links::said(&rule, instance.as_ref(), &labels, value));
     Ok(())
 }
 
-fn read<T>(found: Result<Option<Versioned<T>>, StoreError>) -> Result<Option<T>, StoreError> {
+pub(crate) fn read<T>(found: Result<Option<Versioned<T>>, StoreError>) -> Result<Option<T>, StoreError> {
     match found {
         Ok(found) => Ok(found.map(|found| found.value)),
         Err(error) if error.is_transient() => Err(error),

@@ -4,7 +4,7 @@
 //! there a fired alert goes on exactly as one of ours: the same history, silences, notices, cooldown and investigation.
 //! Sources tell at least once, so everything is idempotent by fingerprint and start; see [`notified`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::alerts::Alerts;
 use super::error::Error;
@@ -13,10 +13,10 @@ use super::shared::Shared;
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::alert::{
     AlertInstance, AlertRule, AlertState, Condition, Evaluation, Notified, Operator, RESOLVED_KEPT, SeriesMode,
-    notified, summarize, unheard,
+    notified, summarize, too_many_over, unheard,
 };
 use crate::audit::{AuditEntry, Outcome};
-use crate::id::AlertRuleId;
+use crate::id::{AlertInstanceId, AlertRuleId};
 use crate::ports::EventSubject;
 use crate::ports::store::{Commit, Key, Lease, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
 use crate::time::{Timestamp, after_ms, elapsed};
@@ -53,6 +53,9 @@ pub struct Received {
     /// What was not taken: the fingerprint, and why.
     pub ignored: Vec<(String, String)>,
 }
+
+/// How many alerts of one name are stored at a time.
+const BATCH: usize = 100;
 
 /// How often a notice is taken anew because another was faster.
 const TRIES: u32 = 16;
@@ -92,16 +95,27 @@ impl Alerts<'_> {
             let why = format!("more than {RECEIVED_MAX} alerts in one message: group them, or set max_alerts");
             received.ignored.push((alert.fingerprint.chars().take(128).collect(), why));
         }
+        let mut of_name: BTreeMap<&str, Vec<&ExternalAlert>> = BTreeMap::new();
         for alert in alerts.iter().take(RECEIVED_MAX) {
-            match self.take(who, source, alert).await {
-                Ok(Taken::Fired) => received.fired += 1,
-                Ok(Taken::Resolved) => received.resolved += 1,
-                Ok(Taken::Unchanged) => received.unchanged += 1,
-                Err(Error::Invalid(why)) => {
-                    tracing::warn!(source, name = %alert.name, %why, "an alert was not taken");
-                    received.ignored.push((alert.fingerprint.chars().take(128).collect(), why));
+            match check(alert) {
+                Ok(()) => of_name.entry(&alert.name).or_default().push(alert),
+                Err(error) => received.ignore(source, alert, error.to_string()),
+            }
+        }
+        for (name, alerts) in of_name {
+            for batch in batches(alerts) {
+                match self.take(who, source, name, &batch).await {
+                    Ok(taken) => batch.into_iter().zip(taken).for_each(|(alert, taken)| match taken {
+                        Ok(Taken::Fired) => received.fired += 1,
+                        Ok(Taken::Resolved) => received.resolved += 1,
+                        Ok(Taken::Unchanged) => received.unchanged += 1,
+                        Err(why) => received.ignore(source, alert, why),
+                    }),
+                    Err(Error::Invalid(why)) => {
+                        batch.into_iter().for_each(|alert| received.ignore(source, alert, why.clone()));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
         let counts = [
@@ -116,23 +130,33 @@ impl Alerts<'_> {
         Ok(received)
     }
 
-    async fn take(&self, who: &Principal, source: &str, alert: &ExternalAlert) -> Result<Taken, Error> {
-        check(alert)?;
-        let name = format!("{source}/{}", alert.name);
+    /// Takes alerts of one name, each of them once, in one commit: what became of each, in their order.
+    async fn take(
+        &self,
+        who: &Principal,
+        source: &str,
+        name: &str,
+        alerts: &[&ExternalAlert],
+    ) -> Result<Vec<Result<Taken, String>>, Error> {
+        let name = format!("{source}/{name}");
         let mut tries = 0;
         loop {
             let known = self.shared.store.rule_named(&who.org_id, &name).await?;
             if known.as_ref().is_some_and(|known| known.value.source.as_deref() != Some(source)) {
                 return Err(Error::Invalid(format!("a rule called {name} was made here: rename it")));
             }
-            let (taken, commit) = match known {
-                Some(known) => self.told(known, alert).await?,
-                // That something unknown is over is no news.
-                None if alert.notified.resolved => return Ok(Taken::Unchanged),
-                None => self.first(who, source, name.clone(), alert).await?,
+            let (rule, mut all) = match known {
+                Some(Versioned { value, version }) => {
+                    let key = Key::new(RecordKind::AlertRule, value.id.as_uuid());
+                    (value, Commit::new().expect(key, version))
+                }
+                None => self.first(who, source, name.clone(), alerts).await?,
             };
+            let (taken, commit) = self.told(&rule, alerts).await?;
             let Some(commit) = commit else { return Ok(taken) };
-            match self.shared.settle(commit, &mut tries).await {
+            // After the rule: whoever hears of what it did has heard of it.
+            all.absorb(commit);
+            match self.shared.settle(all, &mut tries).await {
                 Ok(true) => return Ok(taken),
                 // Another notice of the same rule was faster.
                 Ok(false) => {}
@@ -147,15 +171,16 @@ impl Alerts<'_> {
         }
     }
 
-    /// The first notice of a name: the rule comes to be with it.
+    /// The rule of a name that was not told of before, and what makes it.
     async fn first(
         &self,
         who: &Principal,
         source: &str,
         name: String,
-        alert: &ExternalAlert,
-    ) -> Result<(Taken, Option<Commit>), Error> {
+        alerts: &[&ExternalAlert],
+    ) -> Result<(AlertRule, Commit), Error> {
         let now = self.shared.now();
+        let Some(alert) = alerts.first() else { return Err(Error::Invalid("alerts: none was found".into())) };
         let rule = AlertRule {
             id: AlertRuleId::new(),
             org_id: who.org_id.clone(),
@@ -197,65 +222,118 @@ impl Alerts<'_> {
             .with("source", source.to_owned());
         let data = serde_json::json!({ "name": rule.name, "enabled": true });
         let event = self.shared.event(&rule.org_id, EventSubject::Alert, rule.id, "created", data);
-        let one = AlertInstance::of_series(&rule, alert.fingerprint.clone(), now);
-        let Some(evaluation) = notified(&rule, &one, &alert.notified, now) else { return Ok((Taken::Unchanged, None)) };
-        let silences = series::silences(self.shared, &rule, true).await?;
-        let mut changes = Changes::new(self.shared, &rule, &silences);
-        let one = changes.make(evaluation);
-        let mut whole = AlertInstance::new(&rule, now);
-        whole.last_sample_at = Some(now);
-        sum_up(self.shared, &mut whole, &[one], now);
-        let commit = changes.commit.insert(whole).insert(rule.clone()).audit(entry).event(event);
-        Ok((Taken::Fired, Some(commit)))
+        let commit = Commit::new().insert(rule.clone()).audit(entry).event(event);
+        Ok((rule, commit))
     }
 
-    /// A notice of a name that is known.
-    async fn told(&self, known: Versioned<AlertRule>, alert: &ExternalAlert) -> Result<(Taken, Option<Commit>), Error> {
+    /// What notices do to the label sets of their rule: what became of each, and the commit, unless none said anything new.
+    async fn told(
+        &self,
+        rule: &AlertRule,
+        alerts: &[&ExternalAlert],
+    ) -> Result<(Vec<Result<Taken, String>>, Option<Commit>), Error> {
         let shared = self.shared;
-        let rule = &known.value;
         let now = shared.now();
         // First: what it is committed with was read after it, so nobody's label set is left out of the summary.
         let whole = shared.store.instance_of(rule.id).await?;
-        let series = series::of_rule(shared, rule.id).await?;
-        let own = series.iter().find(|one| one.value.series.as_deref() == Some(alert.fingerprint.as_str()));
-        let before = match own {
-            Some(own) => own.value.clone(),
-            None => {
-                let on = series.iter().filter(|one| one.value.state == AlertState::Firing).count();
-                if on >= shared.settings.series_per_rule && !alert.notified.resolved {
-                    return Err(Error::Invalid(format!(
-                        "{on} alerts of this name fire already, and no more are followed at a time: group them at their \
-                         source, or raise the setting"
-                    )));
-                }
-                AlertInstance::of_series(rule, alert.fingerprint.clone(), now)
+        let known = series::of_rule(shared, rule.id).await?;
+        let most = shared.settings.series_per_rule;
+        let (mut taken, mut steps) = (Vec::new(), Vec::new());
+        let mut firing = known.iter().filter(|one| one.value.state == AlertState::Firing).count();
+        for alert in alerts {
+            let own = known.iter().find(|one| one.value.series.as_deref() == Some(alert.fingerprint.as_str()));
+            let before = match own {
+                Some(own) => own.value.clone(),
+                None => AlertInstance::of_series(rule, alert.fingerprint.clone(), now),
+            };
+            let first = notified(rule, &before, &alert.notified, now);
+            let begins = first.as_ref().is_some_and(|first| what(first) == Taken::Fired);
+            if begins && firing >= most {
+                taken.push(Err(format!(
+                    "{firing} alerts of this name fire already, and no more are followed at a time: group them at their source, \
+                     or raise the setting"
+                )));
+                continue;
             }
-        };
-        let Some(first) = notified(rule, &before, &alert.notified, now) else { return Ok((Taken::Unchanged, None)) };
-        let matters = first.history.is_some() || first.instance.silenced;
-        let silences = series::silences(shared, rule, matters).await?;
-        let mut changes = Changes::new(shared, rule, &silences);
-        let version = own.map_or(0, |own| own.version);
-        let (taken, last) = ends_and_begins(&mut changes, rule, first, &alert.notified, version, now);
-        let after = match own {
-            Some(own) => changes.change(last, own.version),
-            None => changes.make(last),
-        };
-        let mut all: Vec<AlertInstance> =
-            series.iter().filter(|one| one.value.id != after.id).map(|one| one.value.clone()).collect();
-        all.push(after);
-        let investigation = changes.investigation;
-        let mut commit = changes.commit.expect(Key::new(RecordKind::AlertRule, rule.id.as_uuid()), known.version);
+            firing += usize::from(begins);
+            if let Some(first) = first {
+                steps.push((taken.len(), *alert, own.map(|own| own.version), first));
+            }
+            taken.push(Ok(Taken::Unchanged));
+        }
+        if steps.is_empty() {
+            return Ok((taken, None));
+        }
+        let matters = steps.iter().any(|(.., first)| first.history.is_some() || first.instance.silenced);
+        let around = series::around(shared, rule, matters).await?;
+        let mut changes = Changes::new(shared, rule, &around);
+        let mut after: BTreeMap<AlertInstanceId, AlertInstance> =
+            known.iter().map(|one| (one.value.id, one.value.clone())).collect();
+        let mut touched = BTreeSet::new();
+        for (nth, alert, version, first) in steps {
+            let (what, last) =
+                ends_and_begins(&mut changes, rule, first, &alert.notified, version.unwrap_or_default(), now);
+            let one = match version {
+                Some(version) => changes.change(last, version),
+                None => changes.make(last),
+            };
+            touched.insert(one.id);
+            after.insert(one.id, one);
+            taken[nth] = Ok(what);
+        }
+        let all: Vec<AlertInstance> = after.values().cloned().collect();
+        let forgotten = too_many_over(&all, most);
+        for Versioned { value, version } in known {
+            // What this message tells of is news still.
+            if forgotten.contains(&value.id) && !touched.contains(&value.id) {
+                after.remove(&value.id);
+                changes.end(Evaluation { instance: value, history: None }, version);
+            }
+        }
+        let all: Vec<AlertInstance> = after.into_values().collect();
         let (mut whole, version) =
             whole.map_or_else(|| (AlertInstance::new(rule, now), None), |whole| (whole.value, Some(whole.version)));
         whole.last_sample_at = Some(now);
         sum_up(shared, &mut whole, &all, now);
-        whole.investigation_id = investigation.or(whole.investigation_id);
-        commit = match version {
-            Some(version) => commit.update(whole, version),
-            None => commit.insert(whole),
+        whole.investigation_id = changes.investigation.or(whole.investigation_id);
+        let commit = match version {
+            Some(version) => changes.commit.update(whole, version),
+            None => changes.commit.insert(whole),
         };
         Ok((taken, Some(commit)))
+    }
+}
+
+impl Received {
+    fn ignore(&mut self, source: &str, alert: &ExternalAlert, why: String) {
+        tracing::warn!(source, name = %alert.name, %why, "an alert was not taken");
+        self.ignored.push((alert.fingerprint.chars().take(128).collect(), why));
+    }
+}
+
+/// The alerts of one name in their order, as many together as one commit takes, and none of them with itself.
+fn batches(alerts: Vec<&ExternalAlert>) -> Vec<Vec<&ExternalAlert>> {
+    let mut batches: Vec<Vec<&ExternalAlert>> = Vec::new();
+    let mut there = BTreeSet::new();
+    for alert in alerts {
+        let full = batches.last().is_none_or(|batch| batch.len() >= BATCH);
+        if full || !there.insert(alert.fingerprint.as_str()) {
+            there = BTreeSet::from([alert.fingerprint.as_str()]);
+            batches.push(Vec::new());
+        }
+        if let Some(batch) = batches.last_mut() {
+            batch.push(alert);
+        }
+    }
+    batches
+}
+
+/// What an evaluation of a notice is to whoever sent it.
+fn what(evaluation: &Evaluation) -> Taken {
+    match &evaluation.history {
+        None => Taken::Unchanged,
+        Some(row) if row.to_state == AlertState::Firing => Taken::Fired,
+        Some(_) => Taken::Resolved,
     }
 }
 
@@ -268,11 +346,6 @@ fn ends_and_begins(
     version: u64,
     now: Timestamp,
 ) -> (Taken, Evaluation) {
-    let what = |evaluation: &Evaluation| match &evaluation.history {
-        None => Taken::Unchanged,
-        Some(row) if row.to_state == AlertState::Firing => Taken::Fired,
-        Some(_) => Taken::Resolved,
-    };
     if what(&first) == Taken::Resolved && !seen.resolved {
         // Before what begins, and after all that was.
         let between = changes.pass(first, version);
@@ -343,10 +416,11 @@ pub(crate) async fn overdue(shared: &Shared, id: AlertRuleId, lease: Option<&Lea
         let rule = &current.value;
         let now = shared.now();
         let known = series::of_rule(shared, rule.id).await?;
-        let silences = series::silences(shared, rule, true).await?;
-        let covered =
-            |one: &AlertInstance| silences.iter().any(|silence| silence.value.covers(rule, &one.last_labels, now));
-        let mut changes = Changes::new(shared, rule, &silences);
+        let around = series::around(shared, rule, true).await?;
+        let covered = |one: &AlertInstance| {
+            around.silences.iter().any(|silence| silence.value.covers(rule, &one.last_labels, now))
+        };
+        let mut changes = Changes::new(shared, rule, &around);
         let mut left = Vec::new();
         for Versioned { value, version } in known {
             let forgotten = value.state != AlertState::Firing && elapsed(value.state_changed_at, now) >= RESOLVED_KEPT;

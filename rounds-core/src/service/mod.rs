@@ -29,6 +29,7 @@ mod health;
 mod hearing;
 mod intake;
 mod investigations;
+mod links;
 mod listed;
 mod live;
 mod meter;

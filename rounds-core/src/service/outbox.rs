@@ -27,7 +27,7 @@ use crate::id::{ConnectorId, NoticeId};
 use crate::ports::store::{
     ClaimQuery, Commit, Key, Lease, NoticeStatus, OutboxNotice, RecordKind, StoreError, StoreExt, Versioned, WorkerId,
 };
-use crate::ports::{CallContext, Notice};
+use crate::ports::{CallContext, Notice, PortError, PortErrorKind};
 use crate::time::{Timestamp, after_ms};
 
 /// How many notices are on their way at a time.
@@ -264,7 +264,11 @@ async fn left(shared: &Shared, found: &OutboxNotice) -> Result<Option<Notice>, S
     }
     match members.len() == found.members.len() {
         true => Ok(Some(found.notice.clone())),
-        false => Ok(digest(&found.notice.idempotency_key, &members, found.notice.at)),
+        false => {
+            let left = digest(&found.notice.idempotency_key, &members, found.notice.at, &shared.live.host);
+            let delivered = found.notice.delivered.clone();
+            Ok(left.map(|notice| Notice { delivered, ..notice }))
+        }
     }
 }
 
@@ -276,35 +280,38 @@ async fn deliver(shared: &Shared, found: Versioned<OutboxNotice>, lease: &Lease)
         shared.store.commit(Commit::new().delete(key, found.version).releasing(lease)).await?;
         return Ok(());
     };
+    let failed = |kind, why: String| PortError::new(kind, why);
     let result = match shared.live.notifier(store, &found.value.notice.org_id, channel).await {
         Ok(live) => {
             let cx = CallContext::with_timeout(shared.settings.query_timeout);
             match guarded(shared, cx.timeout + SLACK, live.port.send(&cx, &notice)).await {
-                Ok(sent) => sent.map_err(|error| (error.is_transient(), error.to_string(), error.retry_after)),
-                Err(broken) => Err((true, format!("the channel did not answer: {broken}"), None)),
+                Ok(sent) => sent,
+                Err(broken) => Err(failed(PortErrorKind::Unavailable, format!("the channel did not answer: {broken}"))),
             }
         }
         Err(Error::Store(error)) if error.is_transient() => return Err(error.into()),
         // A row that cannot be read may be mended (another key): tried again, and not for ever.
-        Err(Error::Store(error)) => Err((true, error.to_string(), None)),
-        Err(error) => Err((false, error.to_string(), None)),
+        Err(Error::Store(error)) => Err(failed(PortErrorKind::Unavailable, error.to_string())),
+        Err(error) => Err(failed(PortErrorKind::Invalid, error.to_string())),
     };
     let commit = Commit::new().releasing(lease);
     let commit = match result {
         Ok(()) => commit.delete(key, found.version),
-        Err((transient, error, asked)) => {
+        Err(error) => {
             let mut next = found.value;
             next.attempts += 1;
-            let dead = !transient || next.attempts >= shared.settings.notice_attempts;
+            let dead = !error.is_transient() || next.attempts >= shared.settings.notice_attempts;
             if dead {
                 next.status = NoticeStatus::Dead;
                 tracing::error!(notice = %next.id, %error, "a notice could not be delivered; it is a dead letter");
             }
             // Whoever asks to be left alone is, and not for ever.
-            let asked = asked.map_or(0, |asked| millis(asked.min(LEFT_ALONE)));
+            let asked = error.retry_after.map_or(0, |asked| millis(asked.min(LEFT_ALONE)));
             let wait = if dead { 0 } else { backoff_ms(next.attempts).max(asked) };
             next.next_attempt_at = after_ms(shared.now(), wait);
-            next.last_error = Some(error);
+            next.last_error = Some(error.message);
+            // Committed with what is left to do: after a restart, and after a person's retry, they are not told again.
+            next.notice.delivered.extend(error.delivered);
             let told = if dead { died(shared, &next) } else { None };
             let commit = told.into_iter().fold(commit, Commit::event);
             commit.update(next, found.version)

@@ -8,6 +8,7 @@ use super::evaluator::transition;
 use super::shared::Shared;
 use crate::alert::{AlertInstance, AlertRule, AlertState, Evaluation, SeriesEvaluation, Silence};
 use crate::id::AlertRuleId;
+use crate::investigation::{Investigation, InvestigationStatus};
 use crate::ports::store::{Commit, Key, ListQuery, RecordKind, StoreError, StoreExt, Versioned};
 
 /// The instances of a rule's label sets; none for a rule that has one alert.
@@ -18,13 +19,27 @@ pub(crate) async fn of_rule(shared: &Shared, rule: AlertRuleId) -> Result<Vec<Ve
     Ok(found)
 }
 
-/// The silences that may cover what changed: read only when something did.
-pub(crate) async fn silences(
-    shared: &Shared,
-    rule: &AlertRule,
-    matter: bool,
-) -> Result<Vec<Versioned<Silence>>, StoreError> {
-    if matter { shared.store.silences(&rule.org_id).await } else { Ok(Vec::new()) }
+/// What a change of a label set is judged by.
+#[derive(Default)]
+pub(crate) struct Around {
+    pub(crate) silences: Vec<Versioned<Silence>>,
+    /// How many investigations of the rule wait or run.
+    waiting: u32,
+}
+
+/// What is around a rule's label sets: read only when something changed.
+pub(crate) async fn around(shared: &Shared, rule: &AlertRule, matter: bool) -> Result<Around, StoreError> {
+    if !matter {
+        return Ok(Around::default());
+    }
+    let waiting = ListQuery {
+        parent: Some(rule.id.as_uuid()),
+        statuses: [InvestigationStatus::Queued, InvestigationStatus::Running].map(|one| one.as_str().to_owned()).into(),
+        ..ListQuery::new(RecordKind::Investigation)
+    };
+    let waiting: Vec<Versioned<Investigation>> = shared.store.all(waiting).await?;
+    let waiting = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+    Ok(Around { silences: shared.store.silences(&rule.org_id).await?, waiting })
 }
 
 /// Several changes of label sets, and of the rule's own instance with them.
@@ -32,23 +47,27 @@ pub(crate) struct Changes<'a> {
     shared: &'a Shared,
     rule: &'a AlertRule,
     silences: &'a [Versioned<Silence>],
+    /// How many investigations of the rule the next one is behind.
+    behind: u32,
     pub(crate) commit: Commit,
     /// The newest investigation that one of them began.
     pub(crate) investigation: Option<crate::id::InvestigationId>,
 }
 
 impl<'a> Changes<'a> {
-    pub(crate) fn new(shared: &'a Shared, rule: &'a AlertRule, silences: &'a [Versioned<Silence>]) -> Self {
-        Self { shared, rule, silences, commit: Commit::new(), investigation: None }
+    pub(crate) fn new(shared: &'a Shared, rule: &'a AlertRule, around: &'a Around) -> Self {
+        let Around { silences, waiting } = around;
+        Self { shared, rule, silences, behind: *waiting, commit: Commit::new(), investigation: None }
     }
 
     /// One step of a label set that is not stored with it: what its history and its notices say.
     pub(crate) fn pass(&mut self, evaluation: Evaluation, version: u64) -> AlertInstance {
         let before = evaluation.instance.investigation_id;
-        let (commit, instance) = transition(self.shared, self.rule, evaluation, self.silences, version);
+        let (commit, instance) = transition(self.shared, self.rule, evaluation, self.silences, self.behind, version);
         self.commit.absorb(commit);
         if instance.investigation_id != before {
             self.investigation = instance.investigation_id;
+            self.behind = self.behind.saturating_add(1);
         }
         instance
     }
@@ -79,14 +98,14 @@ impl<'a> Changes<'a> {
 pub(crate) fn evaluated(
     shared: &Shared,
     rule: &AlertRule,
-    silences: &[Versioned<Silence>],
+    around: &Around,
     known: &[Versioned<AlertInstance>],
     found: SeriesEvaluation,
 ) -> (Commit, AlertInstance) {
     let version = |instance: &AlertInstance| {
         known.iter().find(|known| known.value.id == instance.id).map_or(1, |known| known.version)
     };
-    let mut changes = Changes::new(shared, rule, silences);
+    let mut changes = Changes::new(shared, rule, around);
     for evaluation in found.changed {
         let version = version(&evaluation.instance);
         changes.change(evaluation, version);
@@ -110,8 +129,8 @@ pub(crate) async fn ended(
     end: impl Fn(&AlertInstance) -> Evaluation,
 ) -> Result<Commit, Error> {
     let known = of_rule(shared, rule.id).await?;
-    let silences = silences(shared, rule, !known.is_empty()).await?;
-    let mut changes = Changes::new(shared, rule, &silences);
+    let around = around(shared, rule, !known.is_empty()).await?;
+    let mut changes = Changes::new(shared, rule, &around);
     for Versioned { value, version } in known {
         let on = matches!(value.state, AlertState::Pending | AlertState::Firing);
         // What is over already does not end once more.

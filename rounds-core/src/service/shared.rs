@@ -185,6 +185,8 @@ impl Shared {
                 asked: None,
                 repeat: 0,
                 folded: Vec::new(),
+                links: Vec::new(),
+                delivered: BTreeSet::new(),
             },
             channel: None,
             about: Some(about),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rounds_core::access::{Action, ActorType, Denied, OrgRole, Principal, Scope, evaluate};
-use rounds_core::alert::AlertState;
+use rounds_core::alert::{AlertState, Notified, Severity};
 use rounds_core::investigation::{Investigation, InvestigationStatus, SkipReason};
 use rounds_core::plan::{PlanStatus, VerificationStatus};
 use rounds_core::ports::Authorizer;
 use rounds_core::ports::store::{RecordKind, Store};
-use rounds_core::service::Builder;
+use rounds_core::service::{Builder, ExternalAlert};
 use rounds_core::{OrgId, Settings};
 use serde_json::json;
 use tokio::time::Instant;
@@ -486,4 +486,41 @@ fn what_an_investigation_needs_is_what_an_agent_holds_by_its_role_and_never_a_de
         evaluate(&agent, row.action, &Scope::all("any")).unwrap();
         assert!(!matches!(row.action, Action::PlansApprove | Action::PlansAutoEdit), "rule 8");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_with_many_label_sets_keeps_no_other_rule_and_no_person_waiting() {
+    let detective = Detective::new([Does::Errs]);
+    let settings = Settings { concurrent_investigations: 1, ..Settings::default() };
+    let world = World::built(settings, with(&detective)).await;
+    world.mint();
+    let alert = |name: &str, nth: usize| ExternalAlert {
+        name: name.into(),
+        fingerprint: nth.to_string(),
+        notified: Notified {
+            starts_at: chrono::DateTime::UNIX_EPOCH,
+            resolved: false,
+            labels: Default::default(),
+            annotations: Default::default(),
+            value: None,
+            severity: Severity::Low,
+        },
+        query: String::new(),
+    };
+    let crowd: Vec<_> = (0..30).map(|nth| alert("Crowd", nth)).collect();
+    let alerts = world.rounds.alerts();
+    assert_eq!(alerts.receive(&world.editor, "source", &crowd).await.unwrap().fired, 30);
+    pass(secs(90)).await;
+    alerts.receive(&world.editor, "source", &[alert("Other", 0)]).await.unwrap();
+    let asked = world.rounds.investigations().ask(&world.editor, "why?").await.unwrap();
+    let _running = world.start();
+    until("all ran", async || world.investigations().await.iter().all(|one| one.status.is_terminal())).await;
+    let ran: Vec<_> = detective.runs().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ran.len(), 32);
+    let other = world.investigations().await;
+    let is_other = |one: &&Investigation| one.question.contains("Other");
+    let other = other.iter().find(is_other).unwrap().id;
+    let place = |id| ran.iter().position(|ran| *ran == id).unwrap();
+    // Two of the crowd came more than a minute earlier.
+    assert!(place(other) < 4 && place(asked.id) < 4, "{} {}", place(other), place(asked.id));
 }

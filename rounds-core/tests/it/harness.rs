@@ -146,6 +146,8 @@ pub struct Channel {
     pub hangs: Arc<Mutex<bool>>,
     /// How long it asks to be left alone when it fails.
     pub retry_after: Arc<Mutex<Option<Duration>>>,
+    /// Whom it reached all the same, at each failure.
+    pub reached: Arc<Mutex<VecDeque<String>>>,
 }
 
 #[async_trait]
@@ -160,7 +162,9 @@ impl Notifier for Channel {
             std::future::pending::<()>().await;
         }
         match lock(&self.fails).pop_front() {
-            Some(kind) => Err(PortError::new(kind, "the channel is down").with_retry_after(*lock(&self.retry_after))),
+            Some(kind) => Err(PortError::new(kind, "the channel is down")
+                .with_retry_after(*lock(&self.retry_after))
+                .with_delivered(lock(&self.reached).pop_front())),
             None => {
                 lock(&self.told).push(notice.clone());
                 Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rounds_core::alert::{AlertState, Notified, Severity};
 use rounds_core::ports::NoticeKind;
-use rounds_core::ports::store::{ListQuery, RecordKind, StoreExt as _, Versioned};
+use rounds_core::ports::store::{ListQuery, RecordKind, Store as _, StoreExt as _, Versioned};
 use rounds_core::service::{ExternalAlert, Received, RuleDraft, RuleView, SilenceDraft};
 use rounds_core::time::after_ms;
 use rounds_core::{Error, Settings, Timestamp};
@@ -104,10 +104,6 @@ async fn a_notice_counts_once_however_often_and_late_it_comes() {
     world.investigated().await;
     pass(secs(600)).await;
     assert_eq!(world.investigations().await.len(), 1);
-    // Of what nobody knew, the end is no news.
-    let unknown = ExternalAlert { name: "Other".into(), ..alert("b", 100, true) };
-    assert_eq!(told(&world, &[unknown]).await.unchanged, 1);
-    rule(&world).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,6 +116,52 @@ async fn an_end_that_overtakes_its_beginning_is_remembered() {
     assert_eq!(told(&world, &[alert("a", 500, true)]).await.resolved, 1);
     assert_eq!(told(&world, &[alert("a", 500, false)]).await.unchanged, 1);
     assert_eq!(told(&world, &[alert("a", 600, false)]).await.fired, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_the_first_thing_told_of_a_name_is_remembered() {
+    let world = detective(Settings::default()).await;
+    assert_eq!(told(&world, &[alert("a", 10, true)]).await.unchanged, 1);
+    assert_eq!(rule(&world).await.state(), AlertState::Normal);
+    assert_eq!(told(&world, &[alert("a", 10, false)]).await.unchanged, 1, "it is over");
+    assert_eq!(told(&world, &[alert("a", 600, false)]).await.fired, 1);
+    // In one message, too.
+    let received = told(&world, &[alert("b", 10, true), alert("b", 10, false), alert("b", 600, false)]).await;
+    assert_eq!((received.fired, received.resolved, received.unchanged), (1, 0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_many_alerts_is_stored_together_and_each_is_investigated() {
+    let world = detective(Settings { series_per_rule: 300, ..Settings::default() }).await;
+    let many: Vec<_> = (0..250).map(|nth| alert(&format!("pod-{nth}"), 10, false)).collect();
+    let before = world.store.events(&rounds_core::OrgId::default(), 0, 1000).await.unwrap().len();
+    let mut wakes = world.store.wakes();
+    assert_eq!(told(&world, &many).await.fired, 250);
+    let mut commits = 0;
+    while let Ok(kind) = wakes.try_recv() {
+        commits += usize::from(kind == RecordKind::AlertHistory);
+    }
+    assert_eq!(commits, 3, "a hundred at a time");
+    assert_eq!(world.investigations().await.len(), 250);
+    let events = world.store.events(&rounds_core::OrgId::default(), 0, 1000).await.unwrap();
+    assert_eq!(events.len() - before, 501, "the rule, and two of each");
+    assert_eq!(events[before].name, "created", "whoever hears what it did has heard of it");
+    assert_eq!(told(&world, &many).await.unchanged, 250);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_alerts_that_are_over_the_newest_are_kept() {
+    let world = World::with(Settings { series_per_rule: 1, ..Settings::default() }).await;
+    for nth in 0..15 {
+        pass(secs(1)).await;
+        assert_eq!(told(&world, &[alert(&nth.to_string(), 10, false)]).await.fired, 1);
+        pass(secs(1)).await;
+        assert_eq!(told(&world, &[alert(&nth.to_string(), 10, true)]).await.resolved, 1);
+    }
+    let kept: Vec<_> = world.rounds.alerts().get(&world.viewer, rule(&world).await.rule.id).await.unwrap().series;
+    let mut pods: Vec<u32> = kept.iter().map(|one| one.last_labels["pod"].parse().unwrap()).collect();
+    pods.sort_unstable();
+    assert_eq!(pods, (5..15).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +320,7 @@ async fn what_cannot_be_taken_is_named_and_keeps_none_of_the_others() {
     .await;
     assert_eq!(received.fired, 2);
     let why: Vec<_> = received.ignored.iter().map(|(_, why)| why.as_str()).collect();
-    let expected = ["alertname: found 0 bytes", "was made here", "fingerprint: ", "2 alerts of this name fire already"];
+    let expected = ["alertname: found 0 bytes", "fingerprint: ", "2 alerts of this name fire already", "was made here"];
     assert_eq!(why.len(), expected.len(), "{why:?}");
     for (why, expected) in why.iter().zip(expected) {
         assert!(why.contains(expected), "{why}");

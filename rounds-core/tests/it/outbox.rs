@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rounds_core::alert::AlertState;
+use rounds_core::alert::{AlertState, Notified, Severity};
 use rounds_core::ports::store::{
     Commit, ListQuery, Lookup, NoticeStatus, OutboxNotice, Record, RecordKind, Store, StoreError, StoreExt, Versioned,
 };
 use rounds_core::ports::{Notice, NoticeKind, PortErrorKind};
+use rounds_core::service::ExternalAlert;
 use rounds_core::testing::{Fault, Layered, MemoryStore, StoreLayer};
 use rounds_core::time::after_ms;
 use rounds_core::{ConnectorId, DeadLetterId, NoticeId, OrgId, Settings};
 use uuid::Uuid;
 
-use crate::harness::{Channel, World, draft, lock, pass, secs, until};
+use crate::harness::{Channel, Detective, Does, World, draft, lock, pass, secs, until};
 
 async fn with_channels(settings: Settings, names: &[&str]) -> World {
     let world = World::with(settings).await;
@@ -131,6 +132,31 @@ async fn what_cannot_be_delivered_is_a_dead_letter_and_stops_nothing_else() {
     until("the next is told", async || lock(&world.channel.told).len() == 1).await;
     pass(secs(3600)).await;
     assert_eq!(lock(&world.channel.tried).len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_channel_reached_is_not_told_again_neither_after_a_restart_nor_when_a_person_tries_again() {
+    let world = with_channels(Settings { notice_attempts: 3, ..Settings::default() }, &["list"]).await;
+    lock(&world.channel.fails).extend([PortErrorKind::Unavailable, PortErrorKind::Unavailable, PortErrorKind::Invalid]);
+    lock(&world.channel.reached).extend(["ada@example.com".to_owned(), "bob@example.com".to_owned()]);
+    *lock(&world.channel.retry_after) = Some(secs(60));
+    let running = world.start();
+    world.propose(&["restart app/web"]).await;
+    until("it was tried once", async || {
+        waiting(&world).await.iter().any(|notice| notice.channel.is_some() && notice.attempts == 1)
+    })
+    .await;
+    running.shutdown(secs(5)).await;
+    let _running = world.replica(Arc::new(world.store.clone())).build().unwrap().start();
+    until("it is given up", async || waiting(&world).await.iter().any(|n| n.status == NoticeStatus::Dead)).await;
+    let dead = waiting(&world).await.remove(0);
+    world.rounds.dead_letters().retry(&world.admin, DeadLetterId::from(dead.id.as_uuid())).await.unwrap();
+    until("it is told", async || lock(&world.channel.told).len() == 1).await;
+    let had: Vec<Vec<String>> =
+        lock(&world.channel.tried).iter().map(|(_, notice)| notice.delivered.iter().cloned().collect()).collect();
+    let (ada, bob) = ("ada@example.com".to_owned(), "bob@example.com".to_owned());
+    let both = vec![ada.clone(), bob];
+    assert_eq!(had, [vec![], vec![ada], both.clone(), both]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,4 +315,43 @@ async fn a_channel_whose_row_cannot_be_read_is_tried_as_often_as_any_and_then_sh
     let dead = waiting(&world).await.remove(0);
     assert_eq!(dead.attempts, 3);
     assert!(dead.last_error.as_deref().unwrap().contains("another key"), "{dead:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_runbook_of_an_alert_of_others_is_a_link_in_its_notices_and_in_those_of_the_plan_that_is_to_end_it() {
+    let world = World::built(Settings::default(), |builder| {
+        builder.investigator(Arc::new(Detective::new([Does::Proposes(vec!["restart app/web"])])))
+    })
+    .await;
+    world.mint();
+    world.rounds.connectors().create(&world.admin, draft("channel")).await.unwrap();
+    let _running = world.start();
+    let texts = |pairs: [(&str, &str); 2]| pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+    let alert = |resolved: bool| ExternalAlert {
+        name: "HighErrorRate".into(),
+        fingerprint: "a".into(),
+        notified: Notified {
+            starts_at: world.now(),
+            resolved,
+            labels: texts([("alertname", "HighErrorRate"), ("pod", "web-1")]),
+            annotations: texts([
+                ("runbook_url", "https://wiki.example/errors"),
+                ("summary", "x <https://evil.example>"),
+            ]),
+            value: None,
+            severity: Severity::Critical,
+        },
+        query: "errors > 1".into(),
+    };
+    let firing = alert(false);
+    world.rounds.alerts().receive(&world.editor, "alertmanager", std::slice::from_ref(&firing)).await.unwrap();
+    let plan = world.investigated().await.plan_id.unwrap();
+    world.rounds.plans().reject(&world.editor, plan, None).await.unwrap();
+    let over = ExternalAlert { notified: Notified { resolved: true, ..firing.notified.clone() }, ..alert(true) };
+    world.rounds.alerts().receive(&world.editor, "alertmanager", &[over]).await.unwrap();
+    until("all four are told", async || lock(&world.channel.told).len() == 4).await;
+    for notice in lock(&world.channel.told).iter() {
+        let links: Vec<_> = notice.links.iter().map(|link| (link.name.as_str(), link.url.as_str())).collect();
+        assert_eq!(links, [("runbook_url", "https://wiki.example/errors")], "{:?}", notice.kind);
+    }
 }

@@ -103,6 +103,45 @@ async fn a_channel_hears_what_its_routing_says_of_alerts_and_of_the_plans_that_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_addresses_among_an_alerts_annotations_are_links_of_its_notices_its_plans_and_its_digests() {
+    let it = Routed::with(quiet()).await;
+    it.channel("channel", None, json!({})).await;
+    it.channel("pager", None, json!({ "kinds": ["alert_firing"], "groupBy": ["team"], "groupWaitSec": 30 })).await;
+    let _running = it.rounds.start();
+    let annotations = json!({
+        "summary": "too many errors: see https://evil.example",
+        "runbook_url": "https://wiki.example/{{ $labels.team }}?v={{ $value }}",
+        "dashboard": "javascript:alert(1)",
+    });
+    let rule = it.world.rule("errors", json!({ "annotations": annotations, "labels": { "team": "one" } })).await;
+    it.world.rule("others", json!({ "labels": { "team": "one" } })).await;
+    it.world.errors.set(1.0);
+    let told = |kind: NoticeKind| {
+        let told = lock(&it.world.channel.told).clone();
+        told.into_iter().filter(|notice| notice.kind == kind && !notice.title.contains("others")).collect::<Vec<_>>()
+    };
+    until("it is told", async || told(NoticeKind::AlertFiring).len() == 1).await;
+    it.propose("mend it", Some(rule.id)).await;
+    until("the plan is told", async || told(NoticeKind::PlanProposed).len() == 1).await;
+    until("the digest is told", async || !it.told().1.is_empty()).await;
+    it.world.errors.set(0.0);
+    until("the end is told", async || told(NoticeKind::AlertResolved).len() == 1).await;
+    let links = |links: &[rounds_core::ports::Link]| {
+        links.iter().map(|link| (link.name.clone(), link.url.clone())).collect::<Vec<_>>()
+    };
+    let firing = told(NoticeKind::AlertFiring).remove(0);
+    let named = |url: &str| vec![("runbook_url".to_owned(), url.to_owned())];
+    assert_eq!(links(&firing.links), named("https://wiki.example/?v=1"), "a sample has no label of the rule's");
+    assert!(firing.body.contains("dashboard: javascript:alert(1)\nrunbook_url: https://wiki.example/?v=1\n"));
+    assert_eq!(links(&told(NoticeKind::AlertResolved)[0].links), named("https://wiki.example/?v=0"));
+    assert_eq!(told(NoticeKind::PlanProposed)[0].links.len(), 1);
+    let digest = last(&it.pager);
+    let errors = digest.folded.iter().find(|one| one.title.contains("errors")).unwrap();
+    assert_eq!((links(&errors.links), digest.links.len()), (links(&firing.links), 0));
+    assert_eq!((errors.link.as_str(), digest.link.as_str()), (format!("/alerts/{}", rule.id).as_str(), "/alerts"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_asks_for_a_decision_and_every_routing_leaves_out_the_owning_team_hears_of_else_everybody() {
     let (ours, theirs) = (TeamId::new(), TeamId::new());
     for (owner, expected) in [(Some(ours), (1, 0)), (Some(theirs), (0, 1)), (None, (0, 1))] {

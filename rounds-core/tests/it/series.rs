@@ -269,3 +269,49 @@ async fn a_rule_that_is_changed_while_it_is_watched_says_nothing_of_the_plan() {
     .await;
     assert_eq!(verified, VerificationStatus::Inconclusive);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_of_one_rule_that_fire_at_once_stand_behind_each_other_in_the_queue() {
+    let world = World::built(Settings::default(), |builder| {
+        builder.investigator(std::sync::Arc::new(Detective::new([Does::Hangs])))
+    })
+    .await;
+    world.mint();
+    let _running = world.start();
+    world.errors.fake.set_series(pods(&[("a", 0.9), ("b", 0.9), ("c", 0.9)]));
+    world.rule("errors", each()).await;
+    let behind = async || {
+        let mut behind: Vec<u32> = world.investigations().await.iter().map(|one| one.behind).collect();
+        behind.sort_unstable();
+        behind
+    };
+    until("three wait", async || behind().await == [0, 1, 2]).await;
+    world.errors.fake.set_series(pods(&[("a", 0.9), ("b", 0.9), ("c", 0.9), ("d", 0.9)]));
+    until("a later one is behind all that are not over", async || behind().await == [0, 1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_label_sets_that_are_over_the_newest_are_kept() {
+    let world = World::with(Settings { series_per_rule: 1, ..Settings::default() }).await;
+    let _running = world.start();
+    world.errors.fake.set_series(pods(&[("0", 0.9)]));
+    let rule = world.rule("errors", each()).await;
+    for nth in 0..15 {
+        let name = nth.to_string();
+        world.errors.fake.set_series(pods(&[(&name, 0.9)]));
+        let fires = |one: &AlertInstance| one.last_labels["pod"] == name && one.state == AlertState::Firing;
+        until("it fires", async || series(&world, rule.id).await.iter().any(fires)).await;
+        world.errors.fake.set_series(pods(&[(&name, 0.1)]));
+        until("it is over", async || !series(&world, rule.id).await.iter().any(fires)).await;
+    }
+    let kept: Vec<u32> =
+        series(&world, rule.id).await.iter().map(|one| one.last_labels["pod"].parse().unwrap()).collect();
+    assert_eq!(kept.len(), 10, "{kept:?}");
+    assert!(kept.iter().all(|pod| *pod >= 5), "{kept:?}");
+    let history = world.rounds.alerts().history(&world.viewer, rule.id, 100).await.unwrap();
+    assert_eq!(
+        history.iter().filter(|row| row.to_state == AlertState::Resolved).count(),
+        15,
+        "each end is written down"
+    );
+}

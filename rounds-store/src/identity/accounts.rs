@@ -3,15 +3,15 @@
 use rounds_core::access::{ActorType, OrgRole};
 use rounds_core::audit::AuditEntry;
 use rounds_core::{OrgId, PrincipalId, Timestamp};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict, Order, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, LockType, OnConflict, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::account::{
     COLUMNS, SERVICE_ACCOUNT, USER, checked_email, checked_login, kind_text, login_key, read_account, taken,
 };
-use super::password::Verdict;
+use super::password::{PasswordProof, Verdict};
 use super::{Account, AccountChange, IdentityError, NewServiceAccount, NewUser, SqlIdentity, checked_name, to_micros};
 use crate::error::Fail;
 use crate::tables::{ACCOUNT, META, ORG, SESSION, column_text};
@@ -415,7 +415,8 @@ impl SqlIdentity {
     }
 
     /// The user of a login or address, when the password is right and the account is not disabled. Unknown logins
-    /// take as long as known ones. A hash that was made with other parameters than today's is made anew.
+    /// take as long as known ones. A hash that was made with other parameters than today's is made anew. What comes with the
+    /// account proves it to [`Self::create_session`].
     ///
     /// # Errors
     /// The database.
@@ -423,7 +424,7 @@ impl SqlIdentity {
         &self,
         login_or_email: &str,
         password: &SecretString,
-    ) -> Result<Option<Account>, IdentityError> {
+    ) -> Result<Option<(Account, PasswordProof)>, IdentityError> {
         let wanted = login_or_email.trim().to_lowercase();
         let mut select = self.select_account();
         select.column("password_hash").and_where(Expr::col("kind").eq(USER)).and_where(
@@ -438,24 +439,48 @@ impl SqlIdentity {
             None => (None, None),
         };
         let verdict = self.passwords.verify(password, hash.clone()).await?;
-        let Some(account) = account.filter(|account| verdict != Verdict::Wrong && !account.is_disabled) else {
-            return Ok(None);
-        };
-        if let (Verdict::Stale, Some(before)) = (verdict, hash) {
-            // That it could not be written is no reason to refuse the password: the next sign-in tries again.
-            if let Err(error) = self.rehash(account.id, password, &before).await {
-                tracing::warn!(%error, account = %account.id, "a password could not be hashed anew");
+        let account = account.filter(|account| verdict != Verdict::Wrong && !account.is_disabled);
+        let (Some(account), Some(mut hash)) = (account, hash) else { return Ok(None) };
+        if verdict == Verdict::Stale {
+            match self.rehash(account.id, password, &hash).await {
+                Ok(Some(anew)) => hash = anew,
+                Ok(None) => {}
+                // That it could not be written is no reason to refuse the password: the next sign-in tries again.
+                Err(error) => {
+                    tracing::warn!(%error, account = %account.id, "a password could not be hashed anew");
+                }
             }
         }
-        Ok(Some(account))
+        Ok(Some((account, PasswordProof(SecretString::from(hash)))))
     }
 
     /// Hashes a password with today's parameters, unless it was set anew meanwhile.
-    async fn rehash(&self, id: PrincipalId, password: &SecretString, before: &str) -> Result<(), IdentityError> {
+    async fn rehash(
+        &self,
+        id: PrincipalId,
+        password: &SecretString,
+        before: &str,
+    ) -> Result<Option<String>, IdentityError> {
         let hash = self.passwords.hash_again(password).await?;
         let tx = self.begin().await?;
-        self.write_hash(&tx, id, hash, Some(before)).await?;
-        self.finish(tx, &[]).await
+        let written = self.write_hash(&tx, id, hash.clone(), Some(before)).await?;
+        self.finish(tx, &[]).await?;
+        Ok(written.then_some(hash))
+    }
+
+    /// Whether what was proved of an account holds still. Until the end of the transaction nobody changes the password.
+    pub(super) async fn still_proves(
+        &self,
+        tx: &DatabaseTransaction,
+        id: PrincipalId,
+        proof: &PasswordProof,
+    ) -> Result<bool, IdentityError> {
+        let select = self.select_hash().and_where(Expr::col("id").eq(id.as_uuid())).lock(LockType::Update).take();
+        let hash: Option<String> = match tx.query_one(&select).await.map_err(Fail::from)? {
+            Some(row) => row.try_get("", "password_hash").map_err(Fail::from)?,
+            None => None,
+        };
+        Ok(hash.is_some_and(|hash| hash == proof.0.expose_secret()))
     }
 
     async fn existing(&self, tx: &DatabaseTransaction, id: PrincipalId) -> Result<Account, IdentityError> {

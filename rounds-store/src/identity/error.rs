@@ -26,6 +26,9 @@ pub enum IdentityError {
     /// The change would leave nobody who can administer the server.
     #[error("this is the last server admin who can sign in; make another one first")]
     LastAdmin,
+    /// The password that was proved was set anew since.
+    #[error("the password was changed in this moment; sign in again")]
+    PasswordChanged,
     /// A value cannot be accepted.
     #[error("{field}: {message}")]
     Invalid {
@@ -54,6 +57,7 @@ impl From<IdentityError> for PortError {
             | IdentityError::Taken { .. }
             | IdentityError::NotFound { .. }
             | IdentityError::LastAdmin
+            | IdentityError::PasswordChanged
             | IdentityError::Invalid { .. } => PortErrorKind::Invalid,
         };
         PortError::new(kind, error.to_string())

@@ -34,6 +34,7 @@ use crate::tx::finish;
 pub use account::{Account, AccountChange, NewServiceAccount, NewUser};
 pub use error::IdentityError;
 pub use grant::{GrantRow, NewGrant, Permission, Subject};
+pub use password::PasswordProof;
 pub use session::{NewSession, Session, SessionInfo, SessionStart};
 pub use team::{NewTeam, Team};
 pub use token::{NewToken, TokenInfo};

@@ -25,6 +25,10 @@ pub(super) struct Passwords {
     nobody: Arc<OnceLock<String>>,
 }
 
+/// That somebody said the password of an account, until it is set anew.
+#[derive(Debug, Clone)]
+pub struct PasswordProof(pub(super) SecretString);
+
 /// What looking at a password showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

@@ -15,6 +15,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+use super::password::PasswordProof;
 use super::token::{digest, random_text};
 use super::{IdentityError, SqlIdentity, from_micros, to_micros};
 use crate::error::Fail;
@@ -33,13 +34,16 @@ pub struct SessionStart {
     pub address: Option<String>,
     /// The cookie that was there before: whatever session it stood for ends, so that none outlives a sign-in.
     pub replaces: Option<SecretString>,
+    /// What its password proved: a session must not begin with one that is being taken away, because whoever changes a
+    /// password ends every session that there is.
+    pub proof: Option<PasswordProof>,
 }
 
 impl SessionStart {
     /// A session of an account that says nothing of where it comes from and replaces none.
     #[must_use]
     pub fn new(account: PrincipalId, ttl: Duration) -> Self {
-        Self { account, ttl, user_agent: None, address: None, replaces: None }
+        Self { account, ttl, user_agent: None, address: None, replaces: None, proof: None }
     }
 }
 
@@ -142,6 +146,11 @@ impl SqlIdentity {
             ])
             .take();
         let tx = self.begin().await?;
+        if let Some(proof) = &start.proof
+            && !self.still_proves(&tx, start.account, proof).await?
+        {
+            return Err(IdentityError::PasswordChanged);
+        }
         if let Some(before) = &start.replaces {
             let delete =
                 Query::delete().from_table(self.table(SESSION)).and_where(Expr::col("hash").eq(digest(before))).take();

@@ -137,7 +137,7 @@ async fn a_person_signs_in_by_login_or_address_with_the_right_password_only(
     let world = World::new(database).await;
     let ada = world.ada().await;
     let verify = async |login: &str, password: &str| {
-        world.identity.verify_password(login, &secret(password)).await.unwrap().map(|account| account.id)
+        world.identity.verify_password(login, &secret(password)).await.unwrap().map(|(account, _)| account.id)
     };
     for login in ["ada", " ADA ", "ada@example.org", "Ada@Example.org"] {
         assert_eq!(verify(login, PASSWORD).await, Some(ada), "{login}");

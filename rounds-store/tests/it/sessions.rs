@@ -218,3 +218,25 @@ async fn a_subject_stands_for_one_account_and_an_account_has_one_subject_of_a_pr
     world.identity.delete_account(bob, &[]).await.unwrap();
     assert_eq!(linked("https://a", "1").await, None);
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_sign_in_that_is_on_its_way_when_the_password_is_set_anew_begins_no_session(
+    #[values(Database::Sqlite, Database::Postgres)] database: Database,
+) {
+    let world = World::new(database).await;
+    let prove = async |password: &str| {
+        world.identity.verify_password("ada", &SecretString::from(password)).await.unwrap().unwrap().1
+    };
+    let begin = async |proof| {
+        let start = SessionStart { proof: Some(proof), ..SessionStart::new(world.ada, DAY) };
+        world.identity.create_session(start, now(), &[]).await
+    };
+    let proof = prove(PASSWORD).await;
+    assert!(begin(proof.clone()).await.is_ok());
+    assert!(!format!("{proof:?}").contains("argon2"), "a proof shows nothing of the password");
+    world.identity.set_password(world.ada, &SecretString::from("another password"), &[]).await.unwrap();
+    let late = begin(proof).await;
+    assert!(matches!(late, Err(IdentityError::PasswordChanged)), "{late:?}");
+    assert!(begin(prove("another password").await).await.is_ok());
+}

@@ -37,24 +37,39 @@ pub(super) fn record_revision(c: &mut Cluster, owner: &Value) -> String {
         Some(mut found) => {
             if found["revision"].as_i64() != Some(newest) {
                 found["revision"] = json!(newest + 1);
+                put(&mut found, "/metadata/managedFields", managed(crate::clock::now()));
                 c.store.write(&CONTROLLERREVISIONS, found);
             }
         }
         None => {
             let mut template = at(owner, "/spec/template").clone();
             template["$patch"] = json!("replace");
-            let revision = json!({
+            // The owner's annotations come along, its change-cause among them.
+            let mut revision = json!({
                 "metadata": {
                     "name": name, "namespace": obj::ns(owner), "labels": at(owner, "/spec/template/metadata/labels"),
-                    "ownerReferences": [owner_reference(owner)],
+                    "ownerReferences": [owner_reference(owner)], "managedFields": managed(crate::clock::now()),
                 },
                 "data": {"spec": {"template": template}}, "revision": newest + 1,
             });
+            let annotations = at(owner, "/metadata/annotations");
+            if annotations.is_object() {
+                put(&mut revision, "/metadata/annotations", annotations.clone());
+            }
             // The name was just looked for, and a namespace that is going away needs no revision.
             let _refused = c.create(&CONTROLLERREVISIONS, revision, false);
         }
     }
     name
+}
+
+/// What a controller manager owns of a revision, since when it is as it is.
+fn managed(now: DateTime<Utc>) -> Value {
+    let fields = json!({ "f:data": {}, "f:metadata": { "f:ownerReferences": {} }, "f:revision": {} });
+    json!([{
+        "manager": "kube-controller-manager", "operation": "Update", "apiVersion": "apps/v1", "time": obj::stamp(now),
+        "fieldsType": "FieldsV1", "fieldsV1": fields,
+    }])
 }
 
 fn ordinal(pod: &Value) -> i64 {

@@ -204,6 +204,26 @@ impl Accounts {
         self.take_back(who, row).await
     }
 
+    /// Nobody takes over what was granted to somebody else, be it by a password, a token or a place in a team: who does this
+    /// holds all of it already, or may grant it.
+    pub(super) async fn at_most_own_grants(&self, who: &Principal, of: Subject) -> Result<(), ApiError> {
+        let may_grant = self.may(who, Action::RolesWrite).await.is_ok();
+        let teams = self.identity.teams(&who.org_id).await?;
+        let reaches = |subject: Subject| match (subject, of) {
+            (Subject::Team(team), Subject::Account(id)) => {
+                teams.iter().any(|known| known.id == team && known.members.contains(&id))
+            }
+            (subject, of) => subject == of,
+        };
+        let rows = self.identity.grants(&who.org_id).await?;
+        for grant in rows.iter().filter(|row| reaches(row.subject)).flat_map(|row| row.permission.grants()) {
+            if !may_grant || (grant.action.info().server_admin && !who.server_admin) {
+                self.rounds.authorize(who, grant.action, std::slice::from_ref(&grant.scope)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn take_back(&self, who: &Principal, row: GrantRow) -> Result<(), ApiError> {
         let entry = self.entry(who, "grant.delete", ("grant", row.id.to_string()));
         let entry = entry.with("permission", row.permission.to_string());

@@ -112,6 +112,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::UsersExist => Self::new(StatusCode::CONFLICT, "already_set_up", message),
             IdentityError::Taken { .. } => Self::new(StatusCode::CONFLICT, "name_taken", message),
             IdentityError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            IdentityError::PasswordChanged => Self::new(StatusCode::CONFLICT, "password_changed", message),
             IdentityError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", message),
             IdentityError::Invalid { .. } => Self::bad_request(message),
             IdentityError::Store(error) => error.into(),

@@ -5,7 +5,7 @@ use rounds_core::access::{Action, ActorType, OrgRole, Principal};
 use rounds_core::time::after_ms;
 use rounds_core::{OrgId, PrincipalId, TokenId};
 use rounds_store::SqlIdentity;
-use rounds_store::identity::{Account, AccountChange, NewServiceAccount, NewToken, TokenInfo};
+use rounds_store::identity::{Account, AccountChange, NewServiceAccount, NewToken, Subject, TokenInfo};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -214,7 +214,8 @@ impl Accounts {
     /// Mints a token of a service account, audited to whoever clicked.
     ///
     /// # Errors
-    /// `serviceaccounts:write` is missing, the account's role is above one's own, or there is none.
+    /// `serviceaccounts:write` is missing, the account's role is above one's own, something was granted to it that one does
+    /// not hold, or there is none.
     pub async fn mint_token(
         &self,
         who: &Principal,
@@ -225,6 +226,7 @@ impl Accounts {
         self.may(who, Action::ServiceAccountsWrite).await?;
         let account = self.program(who, id).await?;
         at_most_own_role(who, account.role, Action::ServiceAccountsWrite)?;
+        self.at_most_own_grants(who, Subject::Account(id)).await?;
         self.mint(who, &account, name, seconds_to_live).await
     }
 

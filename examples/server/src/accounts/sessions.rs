@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rounds_core::access::{Action, ActorType, Principal};
 use rounds_core::ports::{Identity as _, TokenIdentity};
 use rounds_core::{PrincipalId, Timestamp};
-use rounds_store::identity::{Session, SessionInfo, SessionStart};
+use rounds_store::identity::{PasswordProof, Session, SessionInfo, SessionStart};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -43,18 +43,18 @@ pub struct SignedIn {
 }
 
 /// How somebody proved who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Proof {
-    Password,
+    Password(PasswordProof),
     #[cfg(feature = "oidc")]
     Oidc,
 }
 
 impl Proof {
     /// The word of the audit log.
-    fn word(self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
-            Self::Password => "password",
+            Self::Password(_) => "password",
             #[cfg(feature = "oidc")]
             Self::Oidc => "oidc",
         }
@@ -125,8 +125,15 @@ impl Accounts {
     /// # Errors
     /// The accounts cannot be read.
     pub async fn sign_in(&self, user: &str, password: SecretString, from: &Peer) -> Result<Option<SignedIn>, ApiError> {
-        let Some(account) = self.identity.verify_password(user, &password).await? else { return Ok(None) };
-        self.begin_session(account.id, from, Proof::Password).await
+        let mut tries = 0;
+        loop {
+            let Some((account, proof)) = self.identity.verify_password(user, &password).await? else { return Ok(None) };
+            match self.begin_session(account.id, from, Proof::Password(proof)).await {
+                // Set anew meanwhile, to the same or with another hash: what is right now is looked at once more.
+                Err(error) if error.body.code == "password_changed" && tries == 0 => tries += 1,
+                begun => return begun,
+            }
+        }
     }
 
     /// Begins the session of somebody who proved who they are; `None` when the account is shut out.
@@ -143,6 +150,11 @@ impl Accounts {
             user_agent: from.user_agent.clone(),
             address: Some(from.address.to_string()),
             replaces: from.session.clone(),
+            proof: match proof {
+                Proof::Password(proof) => Some(proof),
+                #[cfg(feature = "oidc")]
+                Proof::Oidc => None,
+            },
             ..SessionStart::new(account, self.limits.lifetime)
         };
         let session = self.identity.create_session(start, self.now(), &[entry]).await?;

@@ -186,7 +186,13 @@ impl Accounts {
             None => StepState::Open,
             Some(role) => state_of(&connectors, role, settings.get(&step.setting()).and_then(Value::as_str)),
         });
-        let finished_at = settings.get(FINISHED).and_then(|at| serde_json::from_value(at.clone()).ok());
+        // Whatever stands there: a wizard that was closed is not opened again by what cannot be read.
+        let finished_at = settings.get(FINISHED).map(|at| {
+            serde_json::from_value(at.clone()).unwrap_or_else(|error| {
+                tracing::warn!(%error, "when the setup was finished cannot be read; it stays closed");
+                Timestamp::UNIX_EPOCH
+            })
+        });
         Ok(SetupProgress { states, finished_at, begun: settings.contains_key(BEGUN), connectors })
     }
 

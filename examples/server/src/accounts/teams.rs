@@ -2,7 +2,7 @@
 
 use rounds_core::access::{Action, Principal};
 use rounds_core::{OrgId, PrincipalId, TeamId};
-use rounds_store::identity::{NewTeam, Team};
+use rounds_store::identity::{NewTeam, Subject, Team};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -73,10 +73,11 @@ impl Accounts {
     /// Puts somebody into a team.
     ///
     /// # Errors
-    /// `teams:write` is missing, or there is no such team or user.
+    /// `teams:write` is missing, something was granted to the team that who asks does not hold, or there is no such team or user.
     pub async fn add_member(&self, who: &Principal, id: TeamId, member: PrincipalId) -> Result<TeamView, ApiError> {
         self.may(who, Action::TeamsWrite).await?;
         self.team(who, id).await?;
+        self.at_most_own_grants(who, Subject::Team(id)).await?;
         let account = self.identity.account(member).await?.filter(|account| same_org(&account.org_id, who));
         let account = account.ok_or_else(|| ApiError::not_found("user", member))?;
         let entry = self.entry(who, "team.add_member", ("team", id.to_string())).with("login", account.login);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rounds_core::access::{Action, ActorType, OrgRole, Principal};
 use rounds_core::{OrgId, PrincipalId};
-use rounds_store::identity::{Account, AccountChange, NewUser};
+use rounds_store::identity::{Account, AccountChange, NewUser, Subject};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,8 @@ impl Accounts {
     /// Changes a user.
     ///
     /// # Errors
-    /// `users:write` is missing, there is no such user, it is the last admin, or a field does not hold.
+    /// `users:write` is missing, there is no such user, it is the last admin, a field does not hold, or it would let who asks
+    /// sign in as somebody who may more.
     pub async fn change_user(
         &self,
         who: &Principal,
@@ -177,6 +178,10 @@ impl Accounts {
         let found = self.user(who, id).await?;
         only_admins_make_admins(who, found.is_server_admin || change.is_admin == Some(true))?;
         at_most_own_role(who, change.org_role.unwrap_or(OrgRole::Viewer).max(found.role), Action::UsersWrite)?;
+        // Whoever sets a password, or the address that a provider vouches for, can sign in with it.
+        if id != who.id && (change.password.is_some() || change.email.is_some()) {
+            self.at_most_own_grants(who, Subject::Account(id)).await?;
+        }
         let entry = self.entry(who, "user.update", ("user", id.to_string())).with("login", found.login);
         if let Some(password) = &change.password {
             let entry = entry.clone().with("password", "changed");

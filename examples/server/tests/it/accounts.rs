@@ -35,6 +35,52 @@ async fn nobody_hands_out_more_than_they_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_what_was_granted_to_somebody_else() {
+    let server = support::empty().await;
+    let admin = server.admin().await;
+    let (ed, eve) = (server.user(&admin, "ed", "Editor").await, server.user(&admin, "eve", "Editor").await);
+    let id =
+        async |client: &support::Client| client.get("/api/user").await.expect(200)["id"].as_str().unwrap().to_owned();
+    let (ed_id, eve_id) = (id(&ed).await, id(&eve).await);
+    let grants = "/api/access-control/grants";
+    for action in ["users:write", "serviceaccounts:write", "teams:write", "teams:read", "users:read"] {
+        admin.post(grants, json!({ "subject": "user:eve", "action": action })).await.expect(201);
+    }
+    let team = admin.post("/api/teams", json!({ "name": "on-call" })).await.expect(201)["id"].clone();
+    let members = format!("/api/teams/{}/members", team.as_str().unwrap());
+    let robot = admin.post("/api/serviceaccounts", json!({ "name": "robot", "role": "Editor" })).await.expect(201);
+    let robot = robot["id"].as_str().unwrap();
+    let (tokens, robot) = (format!("/api/serviceaccounts/{robot}/tokens"), format!("serviceaccount:{robot}"));
+    let of_ed = format!("/api/admin/users/{ed_id}");
+    // Of as much as they are themselves, delegates may.
+    eve.put(&of_ed, json!({ "password": "87654321" })).await.expect(200);
+    eve.post(&tokens, json!({ "name": "laptop" })).await.expect(201);
+    eve.post(&members, json!({ "userId": eve_id })).await.expect(200);
+    admin.delete(&format!("{members}/{eve_id}")).await.expect(204);
+    let auto =
+        |subject: &str| json!({ "subject": subject, "action": "plans:auto_edit", "scope": "plans:namespace:app" });
+    for subject in ["user:ed", "team:on-call", robot.as_str()] {
+        admin.post(grants, auto(subject)).await.expect(201);
+    }
+    let passwords = [json!({ "password": "12344321" }), json!({ "email": "eve@example.org" })];
+    for change in passwords.clone() {
+        eve.put(&of_ed, change).await.refused(403, "forbidden");
+    }
+    eve.post(&tokens, json!({ "name": "laptop 2" })).await.refused(403, "forbidden");
+    eve.post(&members, json!({ "userId": eve_id })).await.refused(403, "forbidden");
+    // Nor through a team that somebody is in.
+    let other = server.user(&admin, "ida", "Editor").await;
+    let of_other = format!("/api/admin/users/{}", id(&other).await);
+    admin.post(&members, json!({ "userId": id(&other).await })).await.expect(200);
+    eve.put(&of_other, passwords[0].clone()).await.refused(403, "forbidden");
+    // The rest of somebody is no takeover, and who holds the same may.
+    eve.put(&of_ed, json!({ "name": "Edward" })).await.expect(200);
+    admin.post(grants, auto("user:eve")).await.expect(201);
+    eve.put(&of_ed, passwords[0].clone()).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_to_a_team_reaches_its_members_and_ends_with_it() {
     let server = support::empty().await;
     let admin = server.admin().await;

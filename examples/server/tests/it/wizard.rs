@@ -225,3 +225,16 @@ async fn each_step_begins_with_the_kind_that_its_words_are_about_and_offers_ever
         ada.get(&format!("/setup/{step}")).await.shows(200, &[&form, &choice]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_wizard_stays_closed_when_it_cannot_be_read_since_when() {
+    let server = server().await;
+    let ada = first_admin(&server).await;
+    ada.get("/setup/model").await.shows(200, &["Step 2 of 5"]);
+    for odd in [json!("soon"), Value::Null, json!({})] {
+        let identity = server.state.accounts.identity();
+        identity.set_setting("setup.finished", Some(&odd), &[]).await.unwrap();
+        ada.get("/setup/model").await.goes_to("/");
+        ada.form("/setup/model/skip", &[]).await.shows(409, &["closed for good"]);
+    }
+}

@@ -26,7 +26,7 @@ use super::config::KubernetesConfig;
 use super::gate::{Action, Command, Form, Gate, ObjectRef, Rule, render_argv, render_stdin};
 use super::process::Exit;
 use super::rights::{RIGHTS, SECRETS};
-use super::runner::{Answer, Call, Runner, connection_lost, never_sent, not_run, unreachable_server};
+use super::runner::{Answer, Call, Runner, broke_down, connection_lost, never_sent, not_run, unreachable_server};
 use super::version;
 
 /// Runs steps against one Kubernetes cluster through `kubectl`.
@@ -128,6 +128,12 @@ impl KubectlExecutionAdapter {
                     let message = format!(
                         "the connection to the API server {} was lost while kubectl {verb} ran; whether it took effect is unknown, look before you try again: {sign}",
                         answer.server
+                    );
+                    StepError::unknown(message, output)
+                } else if broke_down(answer).is_some() && !read {
+                    let why = answer.complaint();
+                    let message = format!(
+                        "kubectl {verb} did not come to its end; whether it took effect is unknown, look before you try again: {why}"
                     );
                     StepError::unknown(message, output)
                 } else {
@@ -309,7 +315,7 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         if let Some(unknown) = abilities.unknown {
             facts.insert("notKnown".into(), format!("what the credentials can do: {unknown}"));
         }
-        let refused = abilities.found.iter().filter(|ability| !ability.ok).count();
+        let (refused, optional) = abilities.missing;
         let message = if self.config.allowed_namespaces.is_empty() {
             format!("Kubernetes {version} answers. allowedNamespaces is empty, so nothing may be read or changed.")
         } else if readable.is_empty() {
@@ -319,9 +325,14 @@ impl ExecutionAdapter for KubectlExecutionAdapter {
         } else {
             format!(
                 "Kubernetes {version} answers; pods can be read in {}. Of {} rights that were asked for, {refused} are \
-                 missing: plans that need those will fail.",
+                 missing{}.",
                 readable.join(", "),
-                abilities.found.len()
+                abilities.found.len(),
+                match optional {
+                    0 => ": plans that need those will fail".to_owned(),
+                    _ if optional == refused => ", and no plan fails for that".to_owned(),
+                    _ => format!(": plans that need those will fail, but for {optional} that no plan needs"),
+                },
             )
         };
         let report = CheckReport::new(message).with_facts(facts).with_abilities(abilities.found);

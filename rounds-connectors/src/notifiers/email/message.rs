@@ -10,9 +10,10 @@ use rounds_core::Timestamp;
 use rounds_core::ports::Notice;
 use sha2::{Digest as _, Sha256};
 
+use crate::notifiers::items::{Item, Shown, shown, units};
 use crate::notifiers::said::{Level, Room, Said, line};
 
-const ROOM: Room = Room { title: 300, fact: 1_000, body: 8_000, commands: 24_000 };
+const ROOM: Room = Room { title: 300, fact: 1_000, body: 8_000, commands: 24_000, items: 48_000 };
 /// Characters of a subject. More is shown nowhere.
 const SUBJECT: usize = 200;
 
@@ -29,14 +30,51 @@ pub(super) struct Headers<'a> {
 #[template(path = "email.html")]
 struct Html<'a> {
     said: &'a Said,
+    /// Of several things, each with the colour of its severity.
+    items: Vec<(&'a Item, &'static str)>,
+    more: Option<String>,
     colour: &'static str,
+}
+
+impl<'a> Html<'a> {
+    fn of(said: &'a Said) -> Self {
+        let shown = listed(said);
+        let more = shown.more();
+        let items = shown.items.into_iter().map(|item| (item, colour(item.level))).collect();
+        Self { said, items, more, colour: colour(said.level) }
+    }
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Critical => "#b42318",
+        Level::Error => "#b54708",
+        Level::Warning => "#93590d",
+        Level::Info => "#175cd3",
+        Level::Good => "#067647",
+    }
+}
+
+/// What there is room for, the same in both parts.
+fn listed(said: &Said) -> Shown<&Item> {
+    shown(&said.items, ROOM.items, |item| item, |item| units(&entry(item)))
+}
+
+/// An entry of several things, as text.
+fn entry(item: &Item) -> String {
+    let page = item.link.as_ref().unwrap_or(&item.path);
+    format!("- [{}] {} ({})\n  {page}\n", item.tag, item.title, item.when)
 }
 
 /// The mail as it is sent, ASCII with CRLF line ends.
 ///
 /// # Errors
 /// The library cannot write it.
-pub(super) fn render(notice: &Notice, link: Option<String>, headers: &Headers<'_>) -> Result<Vec<u8>, String> {
+pub(super) fn render(
+    notice: &Notice,
+    link: &dyn Fn(&str) -> Option<String>,
+    headers: &Headers<'_>,
+) -> Result<Vec<u8>, String> {
     let said = Said::of(notice, link, ROOM);
     let domain = headers.from.email.domain();
     let mut builder = Message::builder()
@@ -61,14 +99,7 @@ pub(super) fn render(notice: &Notice, link: Option<String>, headers: &Headers<'_
     for (name, value) in [("Auto-Submitted", "auto-generated"), ("X-Auto-Response-Suppress", "All")] {
         builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned()));
     }
-    let colour = match said.level {
-        Level::Critical => "#b42318",
-        Level::Error => "#b54708",
-        Level::Warning => "#93590d",
-        Level::Info => "#175cd3",
-        Level::Good => "#067647",
-    };
-    let html = Html { said: &said, colour }.render().map_err(|error| error.to_string())?;
+    let html = Html::of(&said).render().map_err(|error| error.to_string())?;
     let parts = MultiPart::alternative_plain_html(text(&said), html);
     builder.multipart(parts).map(|message| message.formatted()).map_err(|error| error.to_string())
 }
@@ -77,6 +108,17 @@ fn text(said: &Said) -> String {
     let mut text = format!("{}\n\n", said.headline());
     for (name, value) in &said.facts {
         text.push_str(&format!("{name}: {value}\n"));
+    }
+    let shown = listed(said);
+    if !shown.items.is_empty() {
+        text.push('\n');
+        text.extend(shown.items.iter().map(|item| entry(item)));
+    }
+    if let Some(more) = shown.more() {
+        text.push_str(&format!(
+            "- {more}{}\n",
+            said.link.as_ref().map(|link| format!(":\n  {link}")).unwrap_or_default()
+        ));
     }
     for block in [&said.body, &said.commands] {
         if !block.is_empty() {
@@ -90,6 +132,9 @@ fn text(said: &Said) -> String {
     }
     if let Some(link) = &said.link {
         text.push_str(&format!("\nOpen in Rounds: {link}\n"));
+    }
+    for link in &said.links {
+        text.push_str(&format!("{}: {}\n", link.name, link.url));
     }
     if let Some(page) = &said.page {
         text.push_str(&format!("\nThe page is {page}.\n"));
@@ -112,10 +157,11 @@ fn moment(at: Timestamp) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use rounds_core::RequestId;
-    use rounds_core::ports::{Asked, NoticeKind};
+    use rounds_core::ports::{Asked, Link, NoticeKind};
     use rounds_core::step::Tier;
 
     use super::*;
+    use crate::notifiers::items::several;
 
     fn mail(notice: &Notice) -> String {
         let to = ["Ada <ada@example.com>".parse().unwrap(), "ops@example.com".parse().unwrap()];
@@ -125,8 +171,8 @@ mod tests {
             reply_to: None,
             subject_prefix: "[Rounds]",
         };
-        let link = Some("https://rounds.example/plans/1".to_owned());
-        String::from_utf8(render(notice, link, &headers).unwrap()).unwrap()
+        let link = |path: &str| Some(format!("https://rounds.example{path}"));
+        String::from_utf8(render(notice, &link, &headers).unwrap()).unwrap()
     }
 
     /// The headers of the mail itself, unfolded.
@@ -194,8 +240,8 @@ mod tests {
         let mut notice = notice("<script>alert(1)</script><img src=x>");
         notice.body = "\"><img src=\"https://evil.example/x.png\">".into();
         notice.labels.insert("team".into(), "<b>".into());
-        let said = Said::of(&notice, Some("https://rounds.example/plans/1?a=\"><b>".into()), ROOM);
-        let html = Html { said: &said, colour: "#000000" }.render().unwrap();
+        let said = Said::of(&notice, &|_| Some("https://rounds.example/plans/1?a=\"><b>".into()), ROOM);
+        let html = Html::of(&said).render().unwrap();
         for tag in ["<script", "<img", "<link", "<style", "<b>", "url("] {
             assert!(!html.contains(tag), "{tag}: {html}");
         }
@@ -208,8 +254,8 @@ mod tests {
         let mut asked = Asked::new(RequestId::new(), "d", Tier::Destructive, Timestamp::UNIX_EPOCH);
         asked.commands = vec!["kubectl delete pod web -n app".into()];
         notice.asked = Some(asked);
-        let said = Said::of(&notice, Some("https://rounds.example/plans/1".into()), ROOM);
-        let html = Html { said: &said, colour: "#000000" }.render().unwrap();
+        let said = Said::of(&notice, &|_| Some("https://rounds.example/plans/1".into()), ROOM);
+        let html = Html::of(&said).render().unwrap();
         for part in [text(&said), html] {
             for word in
                 ["DECISION NEEDED", "destructive", "kubectl delete pod web -n app", "decided in Rounds", "/plans/1"]
@@ -217,6 +263,48 @@ mod tests {
                 assert!(part.contains(word), "{word}: {part}");
             }
         }
+    }
+
+    #[test]
+    fn both_parts_link_each_of_several_things_to_its_page() {
+        let said = |count, title: &str| {
+            Said::of(&several(count, title), &|path| Some(format!("https://rounds.example{path}")), ROOM)
+        };
+        let few = said(2, "<b>errors</b>\n- forged");
+        let html = Html::of(&few).render().unwrap();
+        for at in 0..2 {
+            let link = format!(
+                "<a href=\"https://rounds.example/alerts/{at}\">&#60;b&#62;errors&#60;/b&#62; - forged {at}</a>"
+            );
+            assert!(html.contains(&link), "{link}: {html}");
+        }
+        let text = text(&few);
+        let first = "- [INFO] <b>errors</b> - forged 0 (00:00 UTC)\n  https://rounds.example/alerts/0\n";
+        assert!(text.contains(first) && !text.contains("more"), "{text}");
+        assert!(text.contains("Open in Rounds: https://rounds.example/alerts\n"), "{text}");
+        // All that one message can hold.
+        let most = said(100, &"é".repeat(200));
+        for part in [super::text(&most), Html::of(&most).render().unwrap()] {
+            assert_eq!(part.matches("https://rounds.example/alerts/").count(), 100);
+        }
+    }
+
+    #[test]
+    fn annotations_that_are_addresses_are_links_and_no_headers() {
+        let mut notice = notice("errors");
+        notice.links = vec![
+            Link::new("runbook_url", "https://wiki.example/a?b=\"c\"&d").unwrap(),
+            Link::new("x\r\nBcc: evil@evil.example", "https://wiki.example/x").unwrap(),
+        ];
+        let said = Said::of(&notice, &|_| None, ROOM);
+        let html = Html::of(&said).render().unwrap();
+        let link = "<a href=\"https://wiki.example/a?b=%22c%22&#38;d\">runbook_url</a>";
+        assert!(html.contains(link), "{html}");
+        let text = text(&said);
+        let lines =
+            "runbook_url: https://wiki.example/a?b=%22c%22&d\nx Bcc: evil@evil.example: https://wiki.example/x\n";
+        assert!(text.contains(lines), "{text}");
+        assert!(headers(&mail(&notice)).iter().all(|(name, _)| name != "Bcc"));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! **Rights:** an account that may send as `from`. It needs no mailbox and no other right.
 //! **Asked of the server:** `STARTTLS` or TLS from the first byte, with a certificate that is trusted for `host`, and
 //! `AUTH PLAIN` or `LOGIN` when there is a user name.
+//! **Recipients:** each is asked for by itself. Who is refused for now (4xx: greylisting, a full mailbox) gets the message
+//! at the next try, with the same `Message-ID`, and whoever has it does not; who is refused for good (5xx) is named in the
+//! error, and keeps it from nobody else.
 //! **Limits:** 50 recipients; a text of some 40 KB, cut beyond. Proxies are not used.
 
 mod config;
@@ -27,7 +30,7 @@ use tokio_rustls::TlsConnector;
 
 use self::config::Checked;
 use self::message::Headers;
-use self::smtp::{Dialogue, Login, Refusals};
+use self::smtp::{Dialogue, Login, Recipients};
 use crate::{http, net};
 
 pub use config::{EmailConfig, EmailSecurity};
@@ -179,28 +182,29 @@ impl Email {
         })
     }
 
-    async fn deliver(&self, notice: &Notice) -> Result<(Dialogue, Refusals), PortError> {
+    /// Hands a message over for these recipients; it names all of them.
+    async fn deliver(&self, notice: &Notice, to: &[&Mailbox]) -> Result<(Dialogue, Recipients), PortError> {
         let headers = Headers {
             from: &self.from,
             to: &self.to,
             reply_to: self.reply_to.as_ref(),
             subject_prefix: &self.subject_prefix,
         };
-        let message = message::render(notice, self.server.link(&notice.link), &headers)
+        let message = message::render(notice, &|path| self.server.link(path), &headers)
             .map_err(|why| PortError::new(PortErrorKind::Invalid, format!("the message cannot be written: {why}")))?;
         let mut dialogue = self.open().await?;
-        let refusals = dialogue.envelope(&self.from.email, self.to.iter().map(|to| &to.email), message.len()).await?;
+        let recipients = dialogue.envelope(&self.from.email, to.iter().map(|to| &to.email), message.len()).await?;
         dialogue.message(&message).await?;
-        Ok((dialogue, refusals))
+        Ok((dialogue, recipients))
     }
 
     async fn test(&self) -> Result<CheckReport, PortError> {
         let mut dialogue = self.open().await?;
-        let refusals = dialogue.envelope(&self.from.email, self.to.iter().map(|to| &to.email), 0).await?;
+        let recipients = dialogue.envelope(&self.from.email, self.to.iter().map(|to| &to.email), 0).await?;
         dialogue.forget().await?;
         dialogue.quit(GOODBYE).await;
-        if let Some(some) = refusals.said() {
-            return Err(PortError::new(PortErrorKind::Invalid, format!("{}: {some}", self.what())));
+        if let Some(left) = recipients.left(&self.what()) {
+            return Err(left);
         }
         let encryption = match self.security {
             EmailSecurity::Starttls => "TLS, after STARTTLS",
@@ -240,13 +244,19 @@ impl Notifier for Email {
     }
 
     async fn send(&self, cx: &CallContext, notice: &Notice) -> Result<(), PortError> {
-        let (mut dialogue, refusals) = http::within(cx, self.timeout, &self.what(), self.deliver(notice)).await?;
+        // Who has it from an earlier try does not get it twice.
+        let has = |to: &Mailbox| notice.delivered.contains(&to.email.to_string());
+        let to: Vec<&Mailbox> = self.to.iter().filter(|to| !has(to)).collect();
+        if to.is_empty() {
+            return Ok(());
+        }
+        let sent = http::within(cx, self.timeout, &self.what(), self.deliver(notice, &to)).await?;
+        let (mut dialogue, recipients) = sent;
         // The server has it: what goes wrong from here on must not have it sent again.
         dialogue.quit(GOODBYE).await;
-        match refusals.said() {
+        match recipients.left(&self.what()) {
             None => Ok(()),
-            // Not tried again, whatever the reason: the others would get it twice. A person sees it.
-            Some(some) => Err(PortError::new(PortErrorKind::Invalid, format!("{}: {some}", self.what()))),
+            Some(left) => Err(left.with_delivered(recipients.taken)),
         }
     }
 }

@@ -23,6 +23,13 @@ use crate::notifiers::said::line;
 const LINE: usize = 2_048;
 /// Lines of a reply.
 const LINES: usize = 100;
+/// How long a server that answers 4xx is left alone. RFC 5321 speaks of half an hour, which is long for an alert; those
+/// who let unknown senders wait (greylisting, RFC 6647) mostly want five minutes, so that some tries come after that.
+const LATER: Duration = Duration::from_secs(120);
+/// Of an error that names recipients. All fifty fit, with what was said to the first of them.
+const MESSAGE: usize = 4_000;
+/// To how many it is said what the server answered, beside its code.
+const QUOTED: usize = 5;
 
 /// Who to sign in as.
 pub(super) struct Login {
@@ -65,18 +72,34 @@ impl Reply {
     }
 }
 
-/// The recipients that the server did not take.
+/// What a server said to each recipient of a message.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    taken: usize,
+pub(super) struct Recipients {
+    /// They have it once the message is handed over.
+    pub(super) taken: Vec<String>,
+    /// 4xx: they may be taken later. Servers that do not know this one yet say so the first time, and to whom in a long
+    /// list is one too many.
+    later: Vec<String>,
+    /// 5xx.
     refused: Vec<String>,
 }
 
-impl Refusals {
-    /// What a person should know; `None`: all were taken.
-    pub(super) fn said(&self) -> Option<String> {
-        (!self.refused.is_empty()).then(|| {
-            format!("takes mail for {} recipients, and not for {}", self.taken, line(&self.refused.join("; "), 1_000))
+impl Recipients {
+    /// Who was not taken, and why, for a person; `None`: all were.
+    pub(super) fn left(&self, what: &str) -> Option<PortError> {
+        if self.later.is_empty() && self.refused.is_empty() {
+            return None;
+        }
+        let mut said = vec![format!("takes mail for {} recipients", self.taken.len())];
+        for (not, some) in [("not yet for", &self.later), ("not for", &self.refused)] {
+            if !some.is_empty() {
+                said.push(format!("{not} {}", some.join("; ")));
+            }
+        }
+        let message = format!("{what}: {}", line(&said.join(", and "), MESSAGE));
+        Some(match self.later.is_empty() {
+            true => PortError::new(PortErrorKind::Invalid, message),
+            false => PortError::new(PortErrorKind::Unavailable, message).with_retry_after(Some(LATER)),
         })
     }
 }
@@ -222,7 +245,7 @@ impl<S: Wire> Dialogue<S> {
         from: &Address,
         to: impl Iterator<Item = &Address>,
         bytes: usize,
-    ) -> Result<Refusals, PortError> {
+    ) -> Result<Recipients, PortError> {
         let most =
             self.offer("SIZE").map(|words| words.first().and_then(|most| most.parse::<usize>().ok()).unwrap_or(0));
         if most.is_some_and(|most| most > 0 && bytes > most) {
@@ -233,29 +256,37 @@ impl<S: Wire> Dialogue<S> {
         let size = if most.is_some() && bytes > 0 { format!(" SIZE={bytes}") } else { String::new() };
         let reply = self.command(&format!("MAIL FROM:<{from}>{size}")).await?;
         if !reply.is(2) {
-            return Err(self.refused(&format!("the sender {from}"), &reply));
+            return Err(self.passing(&format!("the sender {from}"), &reply));
         }
-        let mut refusals = Refusals::default();
+        let mut recipients = Recipients::default();
         let mut first: Option<PortError> = None;
         for to in to {
             let reply = self.command(&format!("RCPT TO:<{to}>")).await?;
             if reply.is(2) {
-                refusals.taken += 1;
+                recipients.taken.push(to.to_string());
                 continue;
             }
-            let error = self.refused(&format!("the recipient {to}"), &reply);
+            let error = self.passing(&format!("the recipient {to}"), &reply);
             if reply.code == 421 {
                 return Err(error);
             }
-            refusals.refused.push(format!("{to} ({})", self.quoted(&reply)));
+            let left = recipients.later.len() + recipients.refused.len();
+            let said = if left < QUOTED { self.quoted(&reply) } else { reply.code.to_string() };
+            let some = if error.is_transient() { &mut recipients.later } else { &mut recipients.refused };
+            some.push(format!("{to} ({said})"));
             // Of several, one that may pass by itself: then it is worth another try.
             if first.as_ref().is_none_or(|first| !first.is_transient()) {
                 first = Some(error);
             }
         }
         match first {
-            Some(error) if refusals.taken == 0 => Err(error),
-            _ => Ok(refusals),
+            Some(mut error) if recipients.taken.is_empty() => {
+                if recipients.later.len() + recipients.refused.len() > 1 {
+                    error.message = recipients.left(&self.what).map_or(error.message, |all| all.message);
+                }
+                Err(error)
+            }
+            _ => Ok(recipients),
         }
     }
 
@@ -266,11 +297,11 @@ impl<S: Wire> Dialogue<S> {
     pub(super) async fn message(&mut self, message: &[u8]) -> Result<(), PortError> {
         let reply = self.command("DATA").await?;
         if reply.code != 354 {
-            return Err(self.refused("DATA", &reply));
+            return Err(self.passing("DATA", &reply));
         }
         self.write(&stuffed(message)).await?;
         let reply = self.reply().await?;
-        if reply.is(2) { Ok(()) } else { Err(self.refused("the message", &reply)) }
+        if reply.is(2) { Ok(()) } else { Err(self.passing("the message", &reply)) }
     }
 
     /// Takes the envelope back: no message follows.
@@ -367,6 +398,12 @@ impl<S: Wire> Dialogue<S> {
             _ => PortErrorKind::Protocol,
         };
         PortError::new(kind, format!("{}: {what} was refused: {}", self.what, self.quoted(reply)))
+    }
+
+    /// The same of what is about this message and not about the connection: what may pass is worth waiting for.
+    fn passing(&self, what: &str, reply: &Reply) -> PortError {
+        let waits = reply.is(4) && reply.code != 421;
+        self.refused(what, reply).with_retry_after(waits.then_some(LATER))
     }
 
     /// A reply for people: one line, bounded, without what it must not repeat.

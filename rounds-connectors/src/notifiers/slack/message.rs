@@ -8,17 +8,24 @@ use rounds_core::ports::{Asked, Notice, NoticeKind, Reply};
 use rounds_core::step::Tier;
 use serde_json::{Value, json};
 
-use super::super::said::{crop, places};
+use super::super::items::{Item, anchors, encoded, items, shown, units};
+use super::super::said::{body, crop, labels, line, links, places};
 
 /// The buttons.
 pub(super) const APPROVE: &str = "rounds_approve";
 pub(super) const REJECT: &str = "rounds_reject";
 pub(super) const OPEN: &str = "rounds_open";
 
-/// Characters of a line of text. Slack takes 3000 in a section, and escaping may make five of one.
-const LINE: usize = 500;
-/// Characters of commands or of a body.
+/// Characters of the text of a section, as it is sent: an escape counts as long as it is.
+const SECTION: usize = 3_000;
+/// Characters of a field of a section.
+const FIELD: usize = 2_000;
+/// Characters of commands.
 const TEXT: usize = 2_500;
+/// Characters of all entries of a message of several things. Slack says no sum and refuses a message of some 13,000.
+const ENTRIES: usize = 9_000;
+/// Characters of the links of an alert.
+const LINKS: usize = 4_000;
 
 /// A message: its blocks, and the text of notifications.
 pub(super) struct Rendered {
@@ -34,10 +41,17 @@ enum Without {
     Approve(&'static str),
 }
 
-/// Renders a notice. `buttons`: whether clicks can be proved, and if not, why.
-pub(super) fn render(notice: &Notice, link: Option<&str>, buttons: Result<(), &'static str>) -> Rendered {
-    let title = escape(&crop(&notice.title, LINE));
-    let mut blocks = vec![section(format!("*{}*", title.replace('\n', " ")))];
+/// Renders a notice. `link`: where a page is. `buttons`: whether clicks can be proved, and if not, why.
+pub(super) fn render(
+    notice: &Notice,
+    link: &dyn Fn(&str) -> Option<String>,
+    buttons: Result<(), &'static str>,
+) -> Rendered {
+    let entries = items(notice, link);
+    let link = link(&notice.link);
+    let link = link.as_deref();
+    let title = escaped(&line(&notice.title, SECTION), SECTION - 2);
+    let mut blocks = vec![section(format!("*{title}*"))];
     let mut elements: Vec<Value> = link.into_iter().map(open).collect();
     let mut notes = Vec::new();
     match &notice.asked {
@@ -54,13 +68,21 @@ pub(super) fn render(notice: &Notice, link: Option<&str>, buttons: Result<(), &'
                 Some(Without::Buttons(why)) => notes.push(why.to_owned()),
             }
         }
+        None if !entries.is_empty() => blocks.extend(list(&entries, link)),
         None if notice.kind == NoticeKind::PlanEnded => blocks.extend(preformatted(&notice.body)),
-        None if !notice.body.trim().is_empty() => blocks.push(section(escape(&crop(&notice.body, LINE)))),
-        None => {}
+        None => {
+            let body = body(notice);
+            if !body.trim().is_empty() {
+                blocks.push(section(escaped(body.trim(), SECTION)));
+            }
+        }
     }
+    // Some other place than this server's, so they stand by their names and apart from the buttons.
+    blocks.extend(sections(anchors(&links(notice), LINKS, anchor).into_iter()));
     if !notice.severity.is_empty() {
         notes.insert(0, format!("Severity: {}", crop(&notice.severity, 60)));
     }
+    notes.extend(labels(notice, 1_000).map(|labels| format!("Labels: {labels}")));
     if link.is_none() && !notice.link.is_empty() {
         let path = crop(&notice.link, 200);
         notes.push(format!(
@@ -68,7 +90,7 @@ pub(super) fn render(notice: &Notice, link: Option<&str>, buttons: Result<(), &'
         ));
     }
     if !notes.is_empty() {
-        let text = escape(&notes.join("  ·  "));
+        let text = escaped(&notes.join("  ·  "), FIELD);
         blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text, "verbatim": true }] }));
     }
     if !elements.is_empty() {
@@ -93,7 +115,7 @@ fn without(asked: &Asked, commands: &str, buttons: Result<(), &'static str>) -> 
 
 /// What became of an answer.
 pub(super) fn reply(reply: &Reply, link: Option<&str>) -> Value {
-    let text = escape(&crop(&reply.text, LINE));
+    let text = escaped(&reply.text, SECTION);
     if !reply.settled {
         return json!({ "response_type": "ephemeral", "replace_original": false, "text": text });
     }
@@ -107,7 +129,8 @@ pub(super) fn reply(reply: &Reply, link: Option<&str>) -> Value {
 fn facts(asked: &Asked) -> Value {
     let step = asked.step_ordinal.map(|ordinal| ("Step".to_owned(), (ordinal + 1).to_string()));
     let facts = [("Tier".to_owned(), asked.tier.to_string()), ("Where".to_owned(), places(asked).join("\n"))];
-    let fields = step.into_iter().chain(facts).map(|(name, value)| format!("*{name}*\n{}", escape(&crop(&value, 390))));
+    let fields =
+        step.into_iter().chain(facts).map(|(name, value)| format!("*{name}*\n{}", escaped(&value, FIELD - 20)));
     let fields = fields.chain([format!("*Expires*\n{}", moment(asked.expires_at))]);
     let fields: Vec<Value> = fields.map(|text| json!({ "type": "mrkdwn", "text": text, "verbatim": true })).collect();
     json!({ "type": "section", "fields": fields })
@@ -164,16 +187,88 @@ fn plain(text: &str) -> Value {
     json!({ "type": "plain_text", "text": text })
 }
 
-/// The three characters that Slack reads as markup of its own.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// What a message of several things tells of, an entry a line.
+fn list(entries: &[Item], link: Option<&str>) -> Vec<Value> {
+    let entry = |item: &Item| {
+        let title = match &item.link {
+            Some(link) => anchor(link, &item.title),
+            None => format!("{} ({})", escaped(&item.title, SECTION / 3), escaped(&item.path, SECTION / 3)),
+        };
+        format!("• *[{}]* {title} · {}", escaped(&item.tag, 200), item.when)
+    };
+    let shown = shown(entries, ENTRIES, entry, |entry| units(entry));
+    let more = shown.more().map(|more| match link {
+        Some(link) => format!("• {}", anchor(link, &more)),
+        None => format!("• {more}"),
+    });
+    sections(shown.items.into_iter().chain(more))
+}
+
+/// Lines in as few sections as hold them, each line whole.
+fn sections(lines: impl Iterator<Item = String>) -> Vec<Value> {
+    let mut texts: Vec<String> = Vec::new();
+    for line in lines.filter(|line| units(line) <= SECTION) {
+        match texts.last_mut() {
+            Some(text) if units(text) + units(&line) <= SECTION => {
+                text.push('\n');
+                text.push_str(&line);
+            }
+            _ => texts.push(line),
+        }
+    }
+    texts.into_iter().map(section).collect()
+}
+
+/// A text that opens an address.
+fn anchor(url: &str, text: &str) -> String {
+    let url = encoded(url, &['<', '>', '|']).replace('&', "&amp;");
+    format!("<{url}|{}>", escaped(text, SECTION / 3))
+}
+
+/// Text as it is, in at most so many characters: what does not fit is cut, and never in the middle of an escape.
+fn escaped(text: &str, most: usize) -> String {
+    let text: Vec<char> = crop(text, most).chars().collect();
+    let (mut whole, mut kept, mut length) = (String::new(), 0, 0);
+    for (at, c) in text.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| text.get(at)).copied();
+        let piece = escape(before, *c, text.get(at + 1).copied());
+        length += piece.encode_utf16().count();
+        if length > most {
+            whole.truncate(kept);
+            whole.push('…');
+            return whole;
+        }
+        whole.push_str(&piece);
+        // Up to here there is room for the sign that something was cut.
+        if length < most {
+            kept = whole.len();
+        }
+    }
+    whole
+}
+
+/// A character between its neighbours: the three that Slack reads as its own as it wants them written, and marks of bold,
+/// italic, struck and code text kept off the words beside them, where alone they are marks.
+fn escape(before: Option<char>, c: char, after: Option<char>) -> String {
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    match c {
+        '&' => "&amp;".into(),
+        '<' => "&lt;".into(),
+        // At the beginning of a line it would quote.
+        '>' if before.is_none_or(|c| c == '\n') => "\u{200B}&gt;".into(),
+        '>' => "&gt;".into(),
+        '*' | '_' | '~' | '`' if !(is_word(before) && is_word(after)) => format!("\u{200B}{c}\u{200B}"),
+        c => c.into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
     use rounds_core::RequestId;
+    use rounds_core::ports::Link;
 
+    use super::super::super::items::several;
     use super::*;
 
     fn asking(tier: Tier, command: &str) -> Notice {
@@ -194,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_a_model_wrote_is_no_markup() {
-        let rendered = render(&asking(Tier::Write, "echo ``` <!here>"), None, Ok(()));
+        let rendered = render(&asking(Tier::Write, "echo ``` <!here>"), &|_| None, Ok(()));
         let text = json!(rendered.blocks).to_string();
         assert!(!text.contains("<!channel>") && !text.contains("<https:"), "{text}");
         assert!(text.contains("&lt;!channel&gt; &amp; "), "{text}");
@@ -206,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_destructive_plan_and_one_that_does_not_fit_cannot_be_approved_by_a_button() {
-        let link = Some("https://rounds.example/plans/1");
+        let link: &dyn Fn(&str) -> Option<String> = &|path| Some(format!("https://rounds.example{path}"));
         let of = |tier, command: &str, buttons| actions(&render(&asking(tier, command), link, buttons));
         assert_eq!(of(Tier::Write, "x", Ok(())), [OPEN, APPROVE, REJECT]);
         assert_eq!(of(Tier::Destructive, "x", Ok(())), [OPEN, REJECT]);
@@ -214,7 +309,7 @@ mod tests {
         assert_eq!(of(Tier::Write, "x", Err("no signing secret")), [OPEN]);
         let said = json!(render(&asking(Tier::Destructive, "x"), link, Ok(())).blocks).to_string();
         assert!(said.contains("It is destructive"), "{said}");
-        let said = json!(render(&asking(Tier::Write, "x"), None, Err("no signing secret")).blocks).to_string();
+        let said = json!(render(&asking(Tier::Write, "x"), &|_| None, Err("no signing secret")).blocks).to_string();
         assert!(said.contains("no signing secret") && said.contains("ROUNDS_PUBLIC_URL"), "{said}");
     }
 
@@ -231,11 +326,11 @@ mod tests {
             namespace: Some(long.clone()),
         };
         asked.places = (0..100).map(place).collect();
-        let rendered = render(&notice, Some("https://rounds.example/plans/1"), Ok(()));
+        let rendered = render(&notice, &|_| Some("https://rounds.example/plans/1".into()), Ok(()));
         assert!(rendered.text.len() < 4_000 && rendered.blocks.len() < 50);
         fn longest(value: &Value) -> usize {
             match value {
-                Value::String(text) => text.len(),
+                Value::String(text) => text.encode_utf16().count(),
                 Value::Array(items) => items.iter().map(longest).max().unwrap_or(0),
                 Value::Object(map) => map.values().map(longest).max().unwrap_or(0),
                 _ => 0,
@@ -245,6 +340,75 @@ mod tests {
         assert!(longest(&rendered.blocks[1]) <= 2_000, "a field");
         notice.asked = None;
         notice.body = long;
-        assert!(longest(&json!(render(&notice, None, Ok(())).blocks)) <= 3_000);
+        assert!(longest(&json!(render(&notice, &|_| None, Ok(())).blocks)) <= 3_000);
+    }
+
+    fn texts(rendered: &Rendered) -> Vec<String> {
+        let texts = rendered.blocks.iter().filter_map(|block| block["text"]["text"].as_str());
+        texts.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_text_is_as_long_as_slack_takes_and_never_ends_in_the_middle_of_an_escape() {
+        assert_eq!(escaped("short", SECTION), "short");
+        for (filler, escape) in [("x", "x"), ("&", "&amp;"), ("🚨", "🚨"), ("<", "&lt;"), ("* ", "\u{200B}*\u{200B} ")]
+        {
+            for most in SECTION - 8..=SECTION {
+                let text = escaped(&filler.repeat(4_000), most);
+                let length = text.encode_utf16().count();
+                assert!(length <= most && length + escape.len() >= most, "{filler}: {length} of {most}");
+                let kept = text.strip_suffix('…').unwrap();
+                assert_eq!(kept.trim_end(), escape.repeat(kept.matches(escape.trim_end()).count()).trim_end());
+            }
+        }
+        let mut notice = asking(Tier::Write, "x");
+        notice.asked = None;
+        (notice.kind, notice.body) = (NoticeKind::AlertFiring, "word ".repeat(580));
+        notice.labels.insert("namespace".into(), "<!here>".into());
+        let context = render(&notice, &|_| None, Ok(())).blocks.pop().unwrap_or_default().to_string();
+        assert!(context.contains("Labels: namespace=&lt;!here&gt;"), "{context}");
+        assert!(texts(&render(&notice, &|_| None, Ok(())))[1].len() > 2_890, "it fits, and is there");
+    }
+
+    #[test]
+    fn each_of_several_things_links_to_its_page_and_the_rest_is_counted() {
+        let link: &dyn Fn(&str) -> Option<String> = &|path| Some(format!("https://rounds.example{path}?a=1&b=2"));
+        let few = render(&several(2, "<!channel> |x>\n```"), link, Err("no"));
+        let first = "• *[INFO]* <https://rounds.example/alerts/0?a=1&amp;b=2|&lt;!channel&gt; |x&gt; \
+                     \u{200B}`\u{200B}\u{200B}`\u{200B}\u{200B}`\u{200B} 0> · 00:00 UTC";
+        assert_eq!(texts(&few)[1].lines().next(), Some(first));
+        assert_eq!((texts(&few)[1].lines().count(), texts(&few).len()), (2, 2));
+        let list = few.blocks.iter().find(|block| block["type"] == "actions").unwrap();
+        assert_eq!(list["elements"][0]["url"], "https://rounds.example/alerts?a=1&b=2");
+        let many = render(&several(100, &"&".repeat(200)), link, Err("no"));
+        assert!(many.blocks.len() <= 50 && texts(&many).iter().all(|text| text.encode_utf16().count() <= SECTION));
+        let lines: Vec<String> = texts(&many)[1..].iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+        let (more, entries) = lines.split_last().unwrap();
+        let left = 100 - entries.len();
+        assert_eq!(*more, format!("• <https://rounds.example/alerts?a=1&amp;b=2|and {left} more>"));
+        assert!(entries.iter().all(|line| line.contains("<https://rounds.example/alerts/") && line.ends_with("UTC")));
+        assert!(entries.last().unwrap().contains("CRITICAL"));
+        let all = render(&several(60, "errors of the checkout are many"), link, Err("no"));
+        assert!(!texts(&all).concat().contains("more>"), "usual ones are all there");
+        let paths = render(&several(2, "x"), &|_| None, Err("no"));
+        assert!(texts(&paths)[1].contains("x 1 (/alerts/1)") && !texts(&paths)[1].contains("<"));
+    }
+
+    #[test]
+    fn annotations_that_are_addresses_are_links_by_their_names() {
+        let mut notice = asking(Tier::Write, "x");
+        let link = |name: &str, url: &str| Link::new(name, url).unwrap();
+        notice.links = vec![
+            link("runbook_url", "https://wiki.example/a?b=c&d=e|f"),
+            link("<!channel>|>", &format!("https://x.example/{}", "y".repeat(1_900))),
+            link("a", &format!("https://x.example/{}", "y".repeat(1_900))),
+            link("b", &format!("https://x.example/{}", "y".repeat(1_900))),
+        ];
+        let texts = texts(&render(&notice, &|_| None, Ok(())));
+        let links: Vec<&str> = texts[1..].iter().flat_map(|text| text.lines()).collect();
+        assert_eq!(links[0], "<https://wiki.example/a?b=c&amp;d=e%7Cf|runbook_url>");
+        assert!(links[1].ends_with("yyy|&lt;!channel&gt;|&gt;>"), "{}", links[1]);
+        assert!(links[2].ends_with("|a>"), "{}", links[2]);
+        assert_eq!(links[3], "and 1 more on the page", "each is whole or not there");
     }
 }

@@ -1,7 +1,8 @@
 //! `slack`: an incoming webhook, or an app that posts with buttons and takes clicks on them.
 //!
-//! Sources: Slack's documentation of `chat.postMessage`, `auth.test`, incoming webhooks, Block Kit's limits, interaction
-//! payloads and the verification of requests.
+//! Sources: Slack's documentation of `chat.postMessage`, `auth.test`, incoming webhooks, Block Kit's limits (3000 characters
+//! in a section, 2000 in a field of one, 50 blocks), mrkdwn and what to escape in it, interaction payloads and the
+//! verification of requests.
 
 mod call;
 mod config;
@@ -79,7 +80,7 @@ impl Slack {
     }
 
     async fn post(&self, notice: &Notice) -> Result<(), PortError> {
-        let link = self.host.link(&notice.link);
+        let link = |path: &str| self.host.link(path);
         match (&self.channel, self.secret().await?) {
             (Some(channel), SlackSecret::App { bot_token, signing_secret }) => {
                 let buttons = match signing_secret {
@@ -88,7 +89,7 @@ impl Slack {
                         Err("No buttons: the connector's secret has no signingSecret, so clicks could not be verified.")
                     }
                 };
-                let rendered = message::render(notice, link.as_deref(), buttons);
+                let rendered = message::render(notice, &link, buttons);
                 let body = json!({
                     "channel": channel,
                     "text": rendered.text,
@@ -105,7 +106,7 @@ impl Slack {
             }
             (None, SlackSecret::Webhook(url)) => {
                 let buttons = Err("Decide on its page: an incoming webhook has no buttons.");
-                let rendered = message::render(notice, link.as_deref(), buttons);
+                let rendered = message::render(notice, &link, buttons);
                 self.api.post_to(&self.owned(&url)?, &json!({ "text": rendered.text, "blocks": rendered.blocks })).await
             }
             (Some(_), SlackSecret::Webhook(_)) => Err(mismatch(

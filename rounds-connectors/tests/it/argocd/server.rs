@@ -49,6 +49,13 @@ struct Inner {
     apps: BTreeMap<String, Value>,
     managed: Value,
     manifests: BTreeMap<String, Value>,
+    /// What names of revisions stand for, other than themselves.
+    refs: BTreeMap<String, String>,
+    version: &'static str,
+    /// What the next look at the objects is a comparison with.
+    compares_anew: Option<&'static str>,
+    /// Whether retries look for the newest revision whatever they are told, as a server that does not know the field.
+    deaf: bool,
     /// The applications of these projects may be seen and synced; `None`: of all, and no project that is asked for is
     /// compared, as before 2.7.
     projects: Option<Vec<&'static str>>,
@@ -122,6 +129,10 @@ impl ArgoCd {
             apps: BTreeMap::from([("argocd/shop-web".to_owned(), app("shop-web", "shop"))]),
             managed: json!({ "items": null }),
             manifests: BTreeMap::new(),
+            refs: BTreeMap::from([("main".to_owned(), "ccc3".to_owned()), ("HEAD".to_owned(), "ccc3".to_owned())]),
+            version: "v3.0.0+1234567",
+            compares_anew: None,
+            deaf: false,
             projects: Some(vec!["shop"]),
             fate: Fate { reads: Some(2), phase: "Succeeded", message: "successfully synced (all tasks run)" },
             reads: 0,
@@ -134,7 +145,7 @@ impl ArgoCd {
             changes: 0,
         })));
         let router = Router::new()
-            .route("/api/version", get(async || axum::Json(json!({ "Version": "v3.0.0+1234567" }))))
+            .route("/api/version", get(version))
             .route("/api/v1/session/userinfo", get(user))
             .route("/api/v1/account/can-i/applications/{action}/{*object}", get(can))
             .route("/api/v1/applications/{name}", get(read).patch(patch))
@@ -175,11 +186,27 @@ impl ArgoCd {
         self.lock().managed = json!({ "items": items });
     }
 
+    /// Servers of several sources (2.8 and later) leave out which commit it is.
     pub(crate) fn renders(&self, revision: &str, manifests: &[Value]) {
         let texts: Vec<_> = manifests.iter().map(Value::to_string).collect();
-        self.lock()
-            .manifests
-            .insert(revision.to_owned(), json!({ "manifests": texts, "revision": format!("{revision}-resolved") }));
+        self.lock().manifests.insert(revision.to_owned(), json!({ "manifests": texts }));
+    }
+
+    /// What a name of a revision stands for from now on.
+    pub(crate) fn moves(&self, name: &str, to: &str) {
+        self.lock().refs.insert(name.to_owned(), to.to_owned());
+    }
+
+    pub(crate) fn is_version(&self, version: &'static str) {
+        self.lock().version = version;
+    }
+
+    pub(crate) fn compares_anew(&self, revision: &'static str) {
+        self.lock().compares_anew = Some(revision);
+    }
+
+    pub(crate) fn refreshes_at_every_retry(&self) {
+        self.lock().deaf = true;
     }
 
     pub(crate) fn ignores_projects(&self) {
@@ -328,6 +355,16 @@ fn text<'a>(body: &'a Value, field: &str) -> &'a str {
     body[field].as_str().unwrap_or_default()
 }
 
+async fn version(State(argo): State<ArgoCd>) -> Response {
+    axum::Json(json!({ "Version": argo.lock().version })).into_response()
+}
+
+/// `resolveRevision`: a commit is itself.
+fn resolved(inner: &Inner, name: &str) -> String {
+    let name = if name.is_empty() { "HEAD" } else { name };
+    inner.refs.get(name).cloned().unwrap_or_else(|| name.to_owned())
+}
+
 async fn user(State(_): State<ArgoCd>) -> Response {
     axum::Json(json!({ "loggedIn": true, "username": "rounds", "iss": "argocd" })).into_response()
 }
@@ -365,7 +402,8 @@ async fn read(State(argo): State<ArgoCd>, Path(name): Path<String>, Query(query)
 
 /// One look of the controller at an application: an operation begins, goes on, ends.
 fn controller(inner: &mut Inner, key: &str) {
-    let fate = inner.fate.clone();
+    let (fate, deaf) = (inner.fate.clone(), inner.deaf);
+    let newest = resolved(inner, text(&inner.apps[key]["spec"]["source"], "targetRevision"));
     let app = inner.apps.get_mut(key).unwrap();
     if app["operation"].is_null() {
         return;
@@ -387,11 +425,13 @@ fn controller(inner: &mut Inner, key: &str) {
     let operation = app["operation"].take();
     app.as_object_mut().unwrap().remove("operation");
     let sync = &operation["sync"];
+    // A retry that refreshes goes to the newest.
+    let again = operation["retry"]["refresh"] == true || deaf;
     let revision = match text(sync, "revision") {
-        "" => "ccc3",
-        revision => revision,
-    }
-    .to_owned();
+        "" => newest.clone(),
+        _ if again => newest.clone(),
+        revision => revision.to_owned(),
+    };
     let state = &mut app["status"]["operationState"];
     state["phase"] = fate.phase.into();
     state["message"] = fate.message.into();
@@ -404,6 +444,10 @@ fn controller(inner: &mut Inner, key: &str) {
     state["syncResult"] = json!({ "revision": revision, "resources": [
         { "group": "apps", "version": "v1", "kind": "Deployment", "namespace": "prod", "name": "web", "status": status, "message": said, "syncPhase": "Sync" },
     ] });
+    if sync["revisions"].is_array() {
+        state["syncResult"]["revision"] = "".into();
+        state["syncResult"]["revisions"] = sync["revisions"].clone();
+    }
     let partial = sync["resources"].as_array().is_some_and(|list| !list.is_empty());
     if fate.phase == "Succeeded" && sync["dryRun"] != true && !partial {
         let id = app["status"]["history"]
@@ -445,20 +489,48 @@ async fn sync(State(argo): State<ArgoCd>, Path(name): Path<String>, axum::Json(b
     if !app["metadata"]["deletionTimestamp"].is_null() {
         return error(400, 9, "application is deleting");
     }
-    let revision = text(&body, "revision").to_owned();
-    let tracked = text(&app["spec"]["source"], "targetRevision").to_owned();
     let dry = body["dryRun"] == true;
-    if auto_sync(app) && !dry && !revision.is_empty() && revision != tracked {
-        return error(400, 9, format!("Cannot sync to {revision}: auto-sync currently set to {tracked}"));
+    let sources = app["spec"]["sources"].as_array().cloned().unwrap_or_default();
+    let or_head = |name: &str| if name.is_empty() { "HEAD".to_owned() } else { name.to_owned() };
+    let retry = [&body["retryStrategy"], &app["spec"]["syncPolicy"]["retry"]];
+    let retry = retry.into_iter().find(|retry| retry.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let mut op = json!({ "prune": body["prune"], "dryRun": body["dryRun"], "resources": body["resources"] });
+    if sources.is_empty() {
+        let (revision, tracked) = (text(&body, "revision").to_owned(), text(&app["spec"]["source"], "targetRevision"));
+        if auto_sync(app) && !dry && !revision.is_empty() && revision != or_head(tracked) {
+            return error(400, 9, format!("Cannot sync to {revision}: auto-sync currently set to {tracked}"));
+        }
+        if revision == "unknown" {
+            return error(400, 9, "unable to resolve 'unknown' to a commit SHA");
+        }
+        op["revision"] = resolved(&inner, if revision.is_empty() { tracked } else { &revision }).into();
+        op["source"] = app["spec"]["source"].clone();
+    } else {
+        // Before 2.11 nobody reads these fields, and what is not known is ignored.
+        let known = !inner.version.starts_with("v2.10.");
+        let mut wanted = vec![String::new(); sources.len()];
+        for (at, position) in body["sourcePositions"].as_array().into_iter().flatten().enumerate().filter(|_| known) {
+            let place = position.as_u64().and_then(|position| usize::try_from(position).ok());
+            let Some(place) = place.filter(|place| (1..=sources.len()).contains(place)) else {
+                return error(500, 2, "source position is out of range");
+            };
+            wanted[place - 1] = body["revisions"][at].as_str().unwrap().to_owned();
+        }
+        let mut revisions = Vec::new();
+        for (source, wanted) in sources.iter().zip(&wanted) {
+            let tracked = text(source, "targetRevision");
+            if auto_sync(app) && !dry && !wanted.is_empty() && *wanted != or_head(tracked) {
+                let address = text(source, "repoURL");
+                let said = format!("Cannot sync source {address} to {wanted}: auto-sync currently set to {tracked}");
+                return error(400, 9, said);
+            }
+            revisions.push(resolved(&inner, if wanted.is_empty() { tracked } else { wanted }));
+        }
+        op["revisions"] = json!(revisions);
+        op["sources"] = json!(sources);
     }
-    if revision == "unknown" {
-        return error(400, 9, "unable to resolve 'unknown' to a commit SHA");
-    }
-    let resolved = if revision.is_empty() { "ccc3".to_owned() } else { revision };
-    let operation = json!({
-        "sync": { "revision": resolved, "prune": body["prune"], "dryRun": body["dryRun"], "resources": body["resources"] },
-        "initiatedBy": { "username": "rounds" }, "info": body["infos"], "retry": {},
-    });
+    let operation =
+        json!({ "sync": op, "initiatedBy": { "username": "rounds" }, "info": body["infos"], "retry": retry });
     start(&mut inner, &key, operation)
 }
 
@@ -527,7 +599,10 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 async fn managed(State(argo): State<ArgoCd>, Path(name): Path<String>, Query(query): Asked) -> Response {
-    let inner = argo.lock();
+    let mut inner = argo.lock();
+    if let Some(revision) = inner.compares_anew.take() {
+        inner.apps.get_mut("argocd/shop-web").unwrap()["status"]["sync"]["revision"] = revision.into();
+    }
     let field = |field: &str| query.get(field).map(String::as_str).unwrap_or_default();
     match enforce(&inner, &name, field("project"), field("appNamespace")) {
         Ok(_) => axum::Json(inner.managed.clone()).into_response(),

@@ -42,10 +42,6 @@ impl ConnectorSubject for Flux {
         Kubectl::DEADLINE
     }
 
-    fn waived(&self) -> Vec<(&'static str, &'static str)> {
-        Kubectl::WAIVED.to_vec()
-    }
-
     async fn serve(&self, _: &str) -> Served {
         let sandbox = Sandbox::builder().tls(false).speed(50.0).start().await.unwrap();
         sandbox.create_namespace("shop").await.unwrap();

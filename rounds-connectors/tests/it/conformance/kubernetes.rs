@@ -42,10 +42,6 @@ impl ConnectorSubject for Kubernetes {
         Kubectl::DEADLINE
     }
 
-    fn waived(&self) -> Vec<(&'static str, &'static str)> {
-        Kubectl::WAIVED.to_vec()
-    }
-
     async fn serve(&self, _: &str) -> Served {
         let sandbox = Sandbox::builder().tls(false).speed(50.0).start().await.unwrap();
         sandbox.create_workload(Workload::new("shop", "web", "registry.k8s.io/pause:3.9")).await.unwrap();

@@ -10,7 +10,7 @@ use rounds_core::conformance::connector::{ConnectorSubject, NotifierSubject, Ser
 use rounds_core::plugin::Registration;
 use serde_json::{Value, json};
 
-use super::{Effects, linked, served};
+use super::{Effects, first_example, linked, served};
 
 fn answer(body: Value) -> Response {
     (StatusCode::OK, [("x-oauth-scopes", "chat:write")], axum::Json(body)).into_response()
@@ -48,7 +48,7 @@ impl ConnectorSubject for App {
     }
 
     fn documented(&self) -> Value {
-        json!({ "channel": "#incidents", "users": { "U024BE7LH": "ada" } })
+        first_example(include_str!("../../../../docs/connectors/slack.md"))
     }
 
     async fn serve(&self, secret: &str) -> Served {

@@ -9,7 +9,7 @@ use rounds_core::conformance::connector::{ConnectorSubject, NotifierSubject, Ser
 use rounds_core::plugin::Registration;
 use serde_json::{Value, json};
 
-use super::{Effects, linked, served};
+use super::{Effects, first_example, linked, served};
 
 struct Webhook;
 
@@ -24,7 +24,7 @@ impl ConnectorSubject for Webhook {
     }
 
     fn documented(&self) -> Value {
-        json!({ "url": "https://hooks.example.com/rounds", "timeoutSec": 10 })
+        first_example(include_str!("../../../../docs/connectors/webhook.md"))
     }
 
     async fn serve(&self, secret: &str) -> Served {

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod real;
+mod restart;
 
 use std::sync::Arc;
 

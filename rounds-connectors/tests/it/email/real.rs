@@ -12,16 +12,16 @@ use super::{Certificates, PASSWORD, certificates, channel};
 use crate::receiver::{asking, cx};
 
 /// `aiosmtpd`, ended with the test.
-struct Server {
+pub(super) struct Server {
     _child: Child,
     said: Lines<BufReader<ChildStdout>>,
-    port: u16,
+    pub(super) port: u16,
     authority: String,
     _dir: tempfile::TempDir,
 }
 
 impl Server {
-    async fn start(mode: &str) -> Self {
+    pub(super) async fn start(mode: &str) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = here.join("../target/tools/aiosmtpd/bin/python");
         assert!(
@@ -47,7 +47,7 @@ impl Server {
     }
 
     /// The next message that it took.
-    async fn message(&mut self) -> Value {
+    pub(super) async fn message(&mut self) -> Value {
         serde_json::from_str(&self.said.next_line().await.unwrap().expect("the server ended")).unwrap()
     }
 
@@ -139,16 +139,68 @@ async fn what_a_server_refuses_is_tried_again_only_if_it_says_so() {
         assert!(error.kind == kind && text.contains(part), "{part}: {:?} {text}", error.kind);
         assert!(!text.contains("hunter2"), "{text}");
     }
-    // One of two is taken: that one is told, a person hears of the other, and nobody is told twice.
+    // A test of the channel says who would not be told, and why.
     let both = json!({ "to": ["full@example.com", "ops@example.com"] });
-    let mail = channel(port, Some(PASSWORD), config(both));
-    let error = mail.send(&cx(), &asking()).await.unwrap_err();
-    assert!(!error.is_transient() && error.to_string().contains("full@example.com (452"), "{error}");
-    assert!(mail.check(&cx()).await.unwrap_err().to_string().contains("full@example.com"));
+    let checked = channel(port, Some(PASSWORD), config(both)).check(&cx()).await.unwrap_err();
+    assert!(checked.is_transient() && checked.to_string().contains("full@example.com (452"), "{checked}");
+    let all_refused = json!({ "to": ["gone@example.com", "gone@example.org"] });
+    let error = channel(port, Some(PASSWORD), config(all_refused)).send(&cx(), &asking()).await.unwrap_err();
+    assert!(!error.is_transient() && error.delivered.is_empty(), "{error}");
+    for named in ["gone@example.com (550", "gone@example.org (550"] {
+        assert!(error.to_string().contains(named), "{error}");
+    }
     let nobody = channel(port, None, json!({ "caCertificate": server.authority }));
     let error = nobody.send(&cx(), &asking()).await.unwrap_err();
     assert!(error.kind == K::Unauthorized && error.to_string().contains("530"), "{error}");
+    // None of them was told anything.
+    channel(port, Some(PASSWORD), config(json!({}))).send(&cx(), &asking()).await.unwrap();
     assert_eq!(server.message().await["to"], json!(["ops@example.com"]), "the first that it took");
+}
+
+#[tokio::test]
+async fn whom_the_server_lets_wait_get_it_at_the_next_try_nobody_gets_it_twice_and_who_is_refused_keeps_it_from_nobody()
+{
+    let mut server = Server::start("starttls").await;
+    let to = ["ada@example.com", "new@example.com", "gone@example.com", "New <newer@example.com>"];
+    let mail = channel(server.port, Some(PASSWORD), server.config(json!({ "to": to })));
+    let mut notice = asking();
+    let error = mail.send(&cx(), &notice).await.unwrap_err();
+    assert!(error.is_transient() && error.retry_after.is_some_and(|wait| wait.as_secs() >= 60), "{error:?}");
+    for named in ["new@example.com (451", "newer@example.com (451", "gone@example.com (550", "for 1 recipients"] {
+        assert!(error.to_string().contains(named), "{named}: {error}");
+    }
+    assert!(!error.to_string().contains("ada@example.com"), "{error}");
+    assert_eq!(error.delivered, ["ada@example.com"]);
+    notice.delivered.extend(error.delivered);
+    let first = server.message().await;
+    let error = mail.send(&cx(), &notice).await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("gone@example.com (550"), "{error}");
+    assert_eq!(error.delivered, ["new@example.com", "newer@example.com"]);
+    notice.delivered.extend(error.delivered);
+    let second = server.message().await;
+    assert_eq!(
+        (&first["to"], &second["to"]),
+        (&json!(["ada@example.com"]), &json!(["new@example.com", "newer@example.com"]))
+    );
+    // It is one message: the same id, and everybody it is for.
+    let header = |message: &Value, name: &str| {
+        let text = message["text"].as_str().unwrap().to_owned();
+        text.lines().find(|line| line.starts_with(name)).unwrap().to_owned()
+    };
+    for name in ["Message-ID: ", "To: "] {
+        assert_eq!(header(&first, name), header(&second, name));
+    }
+    assert!(header(&first, "To: ").contains("gone@example.com"));
+    // Whoever is left is refused for good: nobody else hears of that.
+    let error = mail.send(&cx(), &notice).await.unwrap_err();
+    assert!(!error.is_transient() && error.delivered.is_empty(), "{error:?}");
+    // The list is mended: all that are on it have it.
+    let mended = server.config(json!({ "to": ["ada@example.com", "new@example.com"] }));
+    channel(server.port, Some(PASSWORD), mended).send(&cx(), &notice).await.unwrap();
+    let mut next = asking();
+    next.title = "the next".into();
+    mail.send(&cx(), &next).await.unwrap_err();
+    assert!(server.message().await["text"].as_str().unwrap().contains("the next"), "nothing came in between");
 }
 
 #[tokio::test]

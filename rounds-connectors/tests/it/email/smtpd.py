@@ -1,7 +1,7 @@
 """A real mail server for the tests: prints its port, then a line of JSON for each message it took.
 
 Usage: smtpd.py starttls|tls|plain CERTIFICATE KEY. Who signs in is ada with hunter2 hunter2. What a recipient is called
-says how it is answered: gone@ 550, full@ 452; a subject with "later" is answered 451, with "spam" 554.
+says how it is answered: gone@ 550, full@ 452, new…@ 451 the first time and then taken; a subject with "later" is answered 451, with "spam" 554.
 """
 
 import asyncio
@@ -13,11 +13,17 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 
 class Mailbox:
+    def __init__(self):
+        self.known = set()
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("gone@"):
             return "550 5.1.1 no such mailbox"
         if address.startswith("full@"):
             return "452 4.2.2 mailbox full"
+        if address.startswith("new") and address not in self.known:
+            self.known.add(address)
+            return "451 4.7.1 greylisted, come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -54,8 +60,9 @@ async def main():
     if mode == "tls":
         options |= {"auth_required": True, "auth_require_tls": False}
     loop = asyncio.get_running_loop()
+    mailbox = Mailbox()
     server = await loop.create_server(
-        lambda: SMTP(Mailbox(), loop=loop, **options),
+        lambda: SMTP(mailbox, loop=loop, **options),
         host="127.0.0.1",
         port=0,
         ssl=context if mode == "tls" else None,

@@ -493,16 +493,29 @@ async fn a_workflow_is_dispatched_once_and_a_lost_answer_is_unknown() {
     assert_eq!(done.steps[0].status, StepStatus::Done, "{}", error(&done));
     assert_eq!(
         server.with(|hub| hub.dispatched.clone()),
-        [json!({ "ref": "main", "inputs": { "service": "web", "n": "2" } })]
+        [json!({ "ref": "main", "inputs": { "service": "web", "n": "2" }, "return_run_details": true })]
     );
+    assert!(output(&done).contains("run 101: https://github.com/acme/shop/actions/runs/101"), "{}", output(&done));
     let plan = rig.propose([step(&tip)]).await.unwrap();
     server.lose(1, Moment::After);
     let lost = approve(&rig, &plan).await;
     assert_eq!(lost.steps[0].status, StepStatus::Interrupted, "{}", error(&lost));
+    // Whoever has to find out sees what there is; none of it is taken for this step's.
+    let seen = output(&lost);
+    assert!(seen.contains("run 102 at 2026-01-02T03:04:05Z by \"rounds[bot]\", \"queued\""), "{seen}");
+    assert!(seen.contains("run 101 ") && seen.contains("None of them is known to be this step's"), "{seen}");
     let moved = rig.propose([step(&"b".repeat(40))]).await.unwrap();
     let moved = approve(&rig, &moved).await;
     assert!(error(&moved).contains("has moved on"), "{}", error(&moved));
     assert_eq!(server.with(|hub| hub.dispatched.len()), 2);
+    // A server that does not know how to say which run it is refuses the word, and is asked without it.
+    server.with(|hub| hub.tells_runs = false);
+    let plan = rig.propose([step(&tip)]).await.unwrap();
+    let done = approve(&rig, &plan).await;
+    assert_eq!(done.steps[0].status, StepStatus::Done, "{}", error(&done));
+    assert!(output(&done).contains("on the repository's Actions page"), "{}", output(&done));
+    let last = server.with(|hub| (hub.dispatched.len(), hub.dispatched[2].clone()));
+    assert_eq!(last, (3, json!({ "ref": "main", "inputs": { "service": "web", "n": "2" } })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

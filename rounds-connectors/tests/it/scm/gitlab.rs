@@ -206,6 +206,9 @@ async fn a_pipeline_is_run_with_named_variables_and_a_lost_answer_is_unknown() {
     server.lose(1, Moment::After);
     let lost = approve(&rig, &plan).await;
     assert_eq!(lost.steps[0].status, StepStatus::Interrupted, "{}", error(&lost));
+    let seen = output(&lost);
+    assert!(seen.contains("pipeline 2 at 2026-01-02T03:04:05.000Z, \"running\""), "{seen}");
+    assert!(seen.contains("None of them is known to be this step's"), "{seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,8 @@ pub(crate) struct Hub {
     pub(crate) git: Git,
     pub(crate) pulls: Vec<Value>,
     pub(crate) dispatched: Vec<Value>,
+    /// Whether it knows `return_run_details`, as servers of 2026 do.
+    pub(crate) tells_runs: bool,
     pub(crate) may_push: bool,
     pub(crate) archived: bool,
     /// Tokens of installations, by their text: permissions.
@@ -48,6 +50,7 @@ impl Hub {
             git,
             pulls: Vec::new(),
             dispatched: Vec::new(),
+            tells_runs: true,
             may_push: true,
             archived: false,
             minted: BTreeMap::new(),
@@ -353,9 +356,42 @@ impl Hub {
                 if !self.git.branches.contains_key(text(&asked.body, "ref")) {
                     return Err(message(422, &format!("No ref found for: {}", text(&asked.body, "ref"))));
                 }
+                let details = asked.body.get("return_run_details");
+                if details.is_some() && !self.tells_runs {
+                    let said = "Invalid request.\n\n\"return_run_details\" is not a permitted key.";
+                    return Err(message(422, said));
+                }
                 self.dispatched.push(asked.body.clone());
                 self.effects += 1;
-                Said::new(204, Value::Null)
+                match (details, 100 + self.dispatched.len()) {
+                    (Some(Value::Bool(true)), id) => {
+                        let path = format!("acme/shop/actions/runs/{id}");
+                        let body = json!({
+                            "workflow_run_id": id, "run_url": format!("https://api.github.com/repos/{path}"),
+                            "html_url": format!("https://github.com/{path}"),
+                        });
+                        Said::new(200, body)
+                    }
+                    _ => Said::new(204, Value::Null),
+                }
+            }
+            ("GET", ["actions", "workflows", "restart.yml", "runs"]) => {
+                self.allows(asked, "actions", "read")?;
+                let dispatched = asked.query("event").is_none_or(|event| event == "workflow_dispatch");
+                let run = |(at, body): (usize, &Value)| {
+                    let id = 101 + at;
+                    json!({
+                        "id": id, "event": "workflow_dispatch", "head_branch": body["ref"], "status": "queued",
+                        "created_at": "2026-01-02T03:04:05Z", "actor": { "login": "rounds[bot]" },
+                        "html_url": format!("https://github.com/acme/shop/actions/runs/{id}"),
+                    })
+                };
+                let runs: Vec<Value> = self.dispatched.iter().enumerate().rev().map(run).collect();
+                let runs: Vec<&Value> = runs
+                    .iter()
+                    .filter(|run| dispatched && asked.query("branch").is_none_or(|name| run["head_branch"] == name))
+                    .collect();
+                Said::new(200, json!({ "total_count": runs.len(), "workflow_runs": runs }))
             }
             _ => none(),
         };

@@ -206,6 +206,22 @@ impl Lab {
                 let found = self.merges.iter().find(|merge| merge["iid"].as_u64() == iid.parse().ok());
                 Said::new(200, found.cloned().ok_or_else(|| none(""))?)
             }
+            ("GET", ["pipelines"]) => {
+                let wanted = |one: &Value| {
+                    asked.query("ref").is_none_or(|name| one["ref"] == name)
+                        && asked.query("source").is_none_or(|source| source == "api")
+                };
+                let one = |(at, body): (usize, &Value)| {
+                    let id = at + 1;
+                    json!({
+                        "id": id, "iid": id, "ref": body["ref"], "source": "api", "status": "running",
+                        "created_at": "2026-01-02T03:04:05.000Z",
+                        "web_url": format!("https://gitlab.example/infra/apps/shop/-/pipelines/{id}"),
+                    })
+                };
+                let newest = self.pipelines.iter().enumerate().rev().map(one).filter(wanted);
+                Said::new(200, newest.collect::<Vec<_>>().into())
+            }
             ("POST", ["pipeline"]) => {
                 write()?;
                 if !self.git.branches.contains_key(text(&asked.body, "ref")) {

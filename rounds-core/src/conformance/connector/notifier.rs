@@ -14,7 +14,7 @@ use super::{Bench, Call, ConnectorSubject, Said, Skipped, Subject, ample, assert
 use crate::connector::Role;
 use crate::id::RequestId;
 use crate::plugin::Built;
-use crate::ports::{Asked, Notice, NoticeKind, Notifier};
+use crate::ports::{Asked, Link, Notice, NoticeKind, Notifier};
 use crate::step::Tier;
 use crate::time::Timestamp;
 
@@ -215,6 +215,7 @@ pub async fn a_notice_of_any_size_and_text_is_one_message_or_refused(bench: Benc
             notice.body.clone_from(&text);
             notice.severity = text.chars().take(100).collect();
             notice.labels.insert("odd".into(), text.clone());
+            notice.links.extend(Link::new(&text, "https://wiki.example.com/a_(b)?c=|d|&e=*"));
             let before = served.effects();
             let sent = port.send(&ample(), &notice).await;
             let delivered = served.effects() - before;

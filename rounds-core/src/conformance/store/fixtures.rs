@@ -18,14 +18,14 @@ use crate::id::{
 };
 use crate::investigation::{
     Amount, Evidence, EvidenceSource, Investigation, InvestigationStatus, ModelUse, ReadingId, Report, RootCause,
-    Section, Spending, Trigger, Usage,
+    Section, Spending, TURN_SPREAD, Trigger, Usage,
 };
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
     Commit, EventCursor, EventLetter, Key, Lasts, NoticeStatus, OutboxNotice, Record, RecordKind, Versioned, Work,
     WorkSlot,
 };
-use crate::ports::{Event, EventSubject, Notice, NoticeKind, Store};
+use crate::ports::{Event, EventSubject, Link, Notice, NoticeKind, Store};
 use crate::step::{ReviewedStep, StepSpec, Target, Tier};
 use crate::time::{Timestamp, after_ms};
 
@@ -131,9 +131,10 @@ pub(super) fn silence(rule_id: Option<AlertRuleId>) -> Silence {
     }
 }
 
-/// A queued investigation that a person asked for; due since `created`.
-pub(super) fn investigation(created: Timestamp) -> Investigation {
+/// A queued investigation that a person asked for; due since then.
+pub(super) fn investigation(due: Timestamp) -> Investigation {
     let trigger = Trigger::Person { rule_id: None };
+    let created = due + TURN_SPREAD;
     Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
 }
 
@@ -302,6 +303,8 @@ pub(super) fn notice(due: Timestamp) -> OutboxNotice {
             asked: None,
             repeat: 2,
             folded: Vec::new(),
+            links: Link::new("runbook_url", "https://wiki.example.com/errors").into_iter().collect(),
+            delivered: ["ops@example.com".to_owned()].into(),
         },
         channel: Some(ConnectorId::new()),
         about: Some(PlanId::new().as_uuid()),

@@ -6,9 +6,12 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::AnyStore;
-use super::fixtures::{at, connector, content, event, inline, insert, investigation, one_of_each, org, read, rule};
+use super::fixtures::{
+    at, connector, content, event, inline, insert, instance, investigation, one_of_each, org, read, rule,
+};
+use crate::alert::AlertInstance;
 use crate::connector::StoredSecret;
-use crate::id::OrgId;
+use crate::id::{AlertRuleId, OrgId};
 use crate::plan::digest;
 use crate::ports::StoreExt;
 use crate::ports::store::{AuditQuery, Commit, ListQuery, Record, RecordKind};
@@ -37,14 +40,14 @@ pub async fn times_come_back_to_the_microsecond(store: AnyStore) {
     let early = chrono::DateTime::from_timestamp_micros(-1).unwrap();
     let late = crate::time::truncate(after_ms(odd, u64::MAX));
     for time in [odd, early, late] {
-        let work = investigation(time);
-        insert(&*store, [work.clone()]).await;
-        assert_eq!(store.investigation(work.id).await.unwrap().unwrap().value, work);
-        let due = |due_by| ListQuery { due_by: Some(due_by), ..ListQuery::new(RecordKind::Investigation) };
+        let alert = AlertInstance { next_evaluation_at: Some(time), ..instance(AlertRuleId::new()) };
+        insert(&*store, [alert.clone()]).await;
+        assert_eq!(store.instance_of(alert.rule_id).await.unwrap().unwrap().value, alert);
+        let due = |due_by| ListQuery { due_by: Some(due_by), ..ListQuery::new(RecordKind::AlertInstance) };
         let before = time - Duration::from_micros(1);
         assert_eq!(store.list(&due(time)).await.unwrap().records.len(), 1, "due at {time}");
         assert_eq!(store.list(&due(before)).await.unwrap().records.len(), 0, "not due at {before}");
-        let key = Record::from(work).key();
+        let key = Record::from(alert).key();
         store.commit(Commit::new().delete(key, 1)).await.unwrap();
     }
 }

@@ -444,7 +444,7 @@ impl Record {
                 parent: investigation.rule_id().map(|id| id.as_uuid()),
                 unique: investigation.episode_key(),
                 due_at: match investigation.status {
-                    InvestigationStatus::Queued | InvestigationStatus::Running => Some(investigation.created_at),
+                    InvestigationStatus::Queued | InvestigationStatus::Running => Some(investigation.turn()),
                     InvestigationStatus::Completed
                     | InvestigationStatus::Failed
                     | InvestigationStatus::Skipped

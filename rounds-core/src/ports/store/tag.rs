@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::id::{ConnectorId, TeamId};
 use crate::plan::Plan;
 
@@ -16,6 +18,10 @@ pub enum PlanTag<'a> {
     /// A namespace that one of its steps touches.
     Namespace(&'a str),
 }
+
+/// What is longer stands in a tag as its start and its digest, which is longer than any that stands whole. A name of Kubernetes has at most 63 bytes, but each adapter has
+/// namespaces of its own, and databases index no text of any length: PostgreSQL at most 2,704 bytes.
+const WHOLE_BYTES: usize = 255;
 
 impl PlanTag<'_> {
     /// Every tag of a plan, in order, each once.
@@ -34,7 +40,28 @@ impl std::fmt::Display for PlanTag<'_> {
         match self {
             Self::Team(id) => write!(f, "team:{id}"),
             Self::Connector(id) => write!(f, "connector:{id}"),
-            Self::Namespace(name) => write!(f, "namespace:{name}"),
+            Self::Namespace(name) if name.len() <= WHOLE_BYTES => write!(f, "namespace:{name}"),
+            Self::Namespace(name) => {
+                let start = &name[..name.floor_char_boundary(WHOLE_BYTES)];
+                write!(f, "namespace:{start}~{}", hex::encode(Sha256::digest(name)))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_fits_into_an_index_and_no_two_namespaces_share_one() {
+        let tag = |name: &str| PlanTag::Namespace(name).to_string();
+        assert_eq!(tag("shop"), "namespace:shop");
+        let long = "ä".repeat(5000);
+        let (one, other) = (tag(&format!("{long}1")), tag(&format!("{long}2")));
+        assert!(one.len() < 400 && one.starts_with("namespace:ää"), "{one}");
+        assert_ne!(one, other);
+        assert_ne!(tag(one.trim_start_matches("namespace:")), one, "nobody is called like a digest");
+        assert_eq!(tag(&"a".repeat(255)).len(), "namespace:".len() + 255);
     }
 }
