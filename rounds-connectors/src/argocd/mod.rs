@@ -15,7 +15,7 @@
 //! each request carries `project`, which the server compares, and what it answers is compared again before any effect. A
 //! `destinationNamespace` that a step names is checked in the same way.
 //!
-//! **Revision.** What is approved is what is synced, where Argo CD lets it be: see [`revision`]. A step without a whole commit as its
+//! **Revision.** What is approved is what is synced, where Argo CD lets it be: see `revision.rs`. A step without a whole commit as its
 //! `revision` says in its review that it may be newer than the preview.
 //!
 //! **Once.** Argo CD runs one operation per application at a time. One that is there already is a refusal. A sync carries the
