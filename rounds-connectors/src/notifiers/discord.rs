@@ -229,7 +229,7 @@ fn list(said: &Said) -> String {
 
 /// A text that opens an address, neither of which can end the other.
 fn anchor(url: &str, text: &str) -> String {
-    format!("[{}]({})", escape(text), encoded(url, &['(', ')', '<', '>', '[', ']', '\\', '`', '|', '*']))
+    format!("[{}]({})", escape(text), encoded(url, &['(', ')', '<', '>', '\\', '`', '|', '*']))
 }
 
 /// Text as it is: Discord takes a backslash before any punctuation as "no markup here".
@@ -312,13 +312,14 @@ mod tests {
         let link = |name: &str, url: &str| Link::new(name, url).unwrap();
         notice.links = vec![
             link("runbook_url", "https://wiki.example/a_(b)?c=*d*"),
+            link("v6", "https://[2001:db8::1]/a"),
             link("@everyone](https://evil.example", "https://x.example"),
             link("too long", &format!("https://x.example/{}", "(".repeat(1_000))),
         ];
         let body = rendered(&notice);
         let fields = body["embeds"][0]["fields"].as_array().unwrap();
         let links = fields.iter().find(|field| field["name"] == "Links").unwrap();
-        let expected = "[runbook\\_url](https://wiki.example/a_%28b%29?c=%2Ad%2A)\n\
+        let expected = "[runbook\\_url](https://wiki.example/a_%28b%29?c=%2Ad%2A)\n[v6](https://[2001:db8::1]/a)\n\
                         [\\@everyone\\]\\(https\\[\\:\\]\\/\\/evil\\.example](https://x.example)\nand 1 more on the page";
         assert_eq!(links["value"], expected);
     }

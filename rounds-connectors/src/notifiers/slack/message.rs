@@ -115,7 +115,8 @@ fn without(asked: &Asked, commands: &str, buttons: Result<(), &'static str>) -> 
 
 /// What became of an answer.
 pub(super) fn reply(reply: &Reply, link: Option<&str>) -> Value {
-    let text = escaped(&reply.text, SECTION);
+    // These words are Rounds' own, and mark what is to be typed.
+    let text = cut(&reply.text, SECTION, |_, c, _| entity(c));
     if !reply.settled {
         return json!({ "response_type": "ephemeral", "replace_original": false, "text": text });
     }
@@ -227,6 +228,10 @@ fn anchor(url: &str, text: &str) -> String {
 
 /// Text as it is, in at most so many characters: what does not fit is cut, and never in the middle of an escape.
 fn escaped(text: &str, most: usize) -> String {
+    cut(text, most, escape)
+}
+
+fn cut(text: &str, most: usize, escape: impl Fn(Option<char>, char, Option<char>) -> String) -> String {
     let text: Vec<char> = crop(text, most).chars().collect();
     let (mut whole, mut kept, mut length) = (String::new(), 0, 0);
     for (at, c) in text.iter().enumerate() {
@@ -252,12 +257,18 @@ fn escaped(text: &str, most: usize) -> String {
 fn escape(before: Option<char>, c: char, after: Option<char>) -> String {
     let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     match c {
-        '&' => "&amp;".into(),
-        '<' => "&lt;".into(),
         // At the beginning of a line it would quote.
         '>' if before.is_none_or(|c| c == '\n') => "\u{200B}&gt;".into(),
-        '>' => "&gt;".into(),
         '*' | '_' | '~' | '`' if !(is_word(before) && is_word(after)) => format!("\u{200B}{c}\u{200B}"),
+        c => entity(c),
+    }
+}
+
+fn entity(c: char) -> String {
+    match c {
+        '&' => "&amp;".into(),
+        '<' => "&lt;".into(),
+        '>' => "&gt;".into(),
         c => c.into(),
     }
 }
@@ -368,6 +379,12 @@ mod tests {
         let context = render(&notice, &|_| None, Ok(())).blocks.pop().unwrap_or_default().to_string();
         assert!(context.contains("Labels: namespace=&lt;!here&gt;"), "{context}");
         assert!(texts(&render(&notice, &|_| None, Ok(())))[1].len() > 2_890, "it fits, and is there");
+    }
+
+    #[test]
+    fn a_reply_is_in_our_words_with_our_marks_and_what_others_are_called_mentions_nobody() {
+        let said = reply(&Reply::to_them("<!here> is not in `users`"), None);
+        assert_eq!(said["text"], "&lt;!here&gt; is not in `users`");
     }
 
     #[test]
