@@ -70,7 +70,10 @@ pub(crate) fn look(database: &Path) -> Option<Alone> {
             None
         }
         Found::Unknown(error) => {
-            tracing::debug!(%error, "whether another server uses the database cannot be said");
+            tracing::warn!(
+                %error,
+                "whether another server uses {} cannot be said: its place has no locks, and SQLite needs them", database.display()
+            );
             None
         }
     }

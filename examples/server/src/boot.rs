@@ -117,8 +117,9 @@ impl App {
             let settings = settings.clone();
             async move { host(&settings).await }
         });
-        let store = open_store(&settings, true).await?;
+        // Before the tables are migrated: whoever is there already may be of the version before.
         let alone = settings.database_path().and_then(|path| alone::look(&path));
+        let store = open_store(&settings, true).await?;
         let identity = store.identity();
         let agent = bootstrap(&identity).await?;
         let host = host.await.context("looking for kubectl panicked")?;

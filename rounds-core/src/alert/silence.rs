@@ -18,7 +18,8 @@ pub struct Silence {
     pub org_id: OrgId,
     /// One rule; `None`: every rule that the matchers match.
     pub rule_id: Option<AlertRuleId>,
-    /// Labels that a rule or its sample must carry with these values.
+    /// Labels that a rule or its sample must carry with these values. As in Alertmanager, a label that is not there counts as
+    /// the empty text.
     pub matchers: BTreeMap<String, String>,
     /// Why, for people.
     pub comment: String,
@@ -37,11 +38,11 @@ impl Silence {
         let in_time = self.starts_at <= now && now < self.ends_at;
         let same_rule = match self.rule_id {
             Some(id) => id == rule.id,
-            // Without a rule and without matchers it would silence everything by omission.
-            None => !self.matchers.is_empty(),
+            // Without a rule and without a matcher that asks for something it would silence everything by omission.
+            None => self.matchers.values().any(|value| !value.is_empty()),
         };
         let matches = self.matchers.iter().all(|(name, value)| {
-            labels.get(name).or_else(|| rule.labels.get(name)).is_some_and(|found| found == value)
+            labels.get(name).or_else(|| rule.labels.get(name)).map_or("", String::as_str) == value
         });
         in_time && same_rule && matches
     }

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::access::{Action, Denied, Principal, Scope};
 use crate::audit::{AuditEntry, Outcome};
 use crate::change::{ChangeDraft, ChangeRecord, InvalidChange};
-use crate::id::OrgId;
+use crate::id::{ChangeId, OrgId};
 use crate::ports::store::{Commit, Key, ListQuery, Record, RecordKind, StoreError, StoreExt};
 use crate::ports::{EventSubject, Line};
 use crate::time::Timestamp;
@@ -40,6 +40,8 @@ pub struct ChangeFilter {
     pub to: Option<Timestamp>,
     /// In this namespace, or in none: a change that names no namespace may be about any.
     pub namespace: Option<String>,
+    /// Of those that happened at `to` itself, only what comes after this one in the list: with `to`, where a page goes on.
+    pub after: Option<ChangeId>,
     /// At most so many, the newest: up to 1000; 0: 1000.
     pub limit: u32,
 }
@@ -158,6 +160,10 @@ async fn listed(shared: &Shared, org: &OrgId, filter: &ChangeFilter) -> Result<V
         .filter(|change: &ChangeRecord| change.forget_at > now)
         .filter(|change| filter.from.is_none_or(|from| change.at >= from))
         .filter(|change| filter.to.is_none_or(|to| change.at <= to))
+        .filter(|change| match (filter.to, filter.after) {
+            (Some(to), Some(after)) => change.at < to || change.id < after,
+            _ => true,
+        })
         .filter(|change| match (&filter.namespace, &change.namespace) {
             (Some(wanted), Some(found)) => wanted == found,
             _ => true,
@@ -175,8 +181,13 @@ pub(crate) async fn lines(
     (start, end): (Timestamp, Timestamp),
     namespace: Option<&str>,
 ) -> Result<(Vec<Line>, bool), StoreError> {
-    let filter =
-        ChangeFilter { from: Some(start), to: Some(end), namespace: namespace.map(str::to_owned), limit: MOST };
+    let filter = ChangeFilter {
+        from: Some(start),
+        to: Some(end),
+        namespace: namespace.map(str::to_owned),
+        after: None,
+        limit: MOST,
+    };
     let found = listed(shared, org, &filter).await?;
     let full = found.len() >= MOST as usize;
     Ok((found.into_iter().map(line).collect(), full))

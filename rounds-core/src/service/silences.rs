@@ -39,9 +39,10 @@ impl Alerts<'_> {
     ) -> Result<Silence, Error> {
         let now = self.shared.now();
         let starts_at = draft.starts_at.unwrap_or(now);
-        if draft.rule_id.is_none() && draft.matchers.is_empty() {
+        if draft.rule_id.is_none() && draft.matchers.values().all(String::is_empty) {
             return Err(Error::Invalid(
-                "a silence needs a ruleId or matchers; without either it would cover all".into(),
+                "a silence needs a ruleId, or a matcher whose value is not empty; without either it would cover all"
+                    .into(),
             ));
         }
         if draft.ends_at <= starts_at || draft.ends_at <= now {

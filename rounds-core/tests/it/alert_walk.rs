@@ -525,6 +525,10 @@ fn a_silence_covers_a_time_a_rule_and_labels_and_never_everything_by_omission() 
         (matching(None, &[("team", "shop")]), true, "a label of the rule"),
         (matching(None, &[("team", "shop"), ("pod", "db")]), false, "every matcher must match"),
         (matching(Some(AlertRuleId::new()), &[("team", "shop")]), false, "another rule with these labels"),
+        (matching(None, &[("zone", "")]), false, "without a rule, what is not there is everything"),
+        (matching(None, &[("pod", "web"), ("zone", "")]), true, "what is not there is empty"),
+        (matching(None, &[("team", "shop"), ("pod", "")]), false, "what is there is not"),
+        (matching(Some(rule.id), &[("pod", "")]), false, "of a rule, too"),
     ] {
         assert_eq!(silence.covers(&rule, &labels("web"), at(15)), covered, "{what}");
     }

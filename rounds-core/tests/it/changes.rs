@@ -91,6 +91,26 @@ async fn changes_are_listed_by_when_they_happened_and_where() {
     let between = ChangeFilter { from: Some(ago(60)), to: Some(ago(20)), ..shop() };
     assert_eq!(titles(&world, between).await, ["anywhere", "early"], "both ends belong to it");
     assert_eq!(titles(&world, ChangeFilter { limit: 1, ..shop() }).await, ["late"]);
+    // Pages go on after the last one, however many are of one moment.
+    for nth in 0..5 {
+        let at = Some(ago(90));
+        world
+            .rounds
+            .changes()
+            .record(&world.editor, ChangeDraft { at, ..deployed(&format!("same {nth}")) })
+            .await
+            .unwrap();
+    }
+    let (mut paged, mut to, mut after) = (Vec::new(), Some(ago(90)), None);
+    loop {
+        let filter = ChangeFilter { to, after, limit: 2, ..Default::default() };
+        let page = world.rounds.changes().list(&world.viewer, &filter).await.unwrap();
+        let Some(last) = page.last() else { break };
+        (to, after) = (Some(last.at), Some(last.id));
+        paged.extend(page.into_iter().map(|change| change.title));
+    }
+    assert_eq!(paged.iter().filter(|title| title.starts_with("same")).count(), 5, "{paged:?}");
+    assert_eq!(paged.iter().collect::<std::collections::BTreeSet<_>>().len(), paged.len(), "{paged:?}");
     let backwards = ChangeFilter { from: Some(now), to: Some(ago(1)), ..Default::default() };
     let refused = world.rounds.changes().list(&world.viewer, &backwards).await.unwrap_err();
     assert!(refused.to_string().starts_with("from: "), "{refused}");

@@ -108,7 +108,7 @@ async fn list(
     if !(1..=MOST).contains(&limit) {
         return Err(ApiError::bad_request(format!("limit: found {limit}; 1 to {MOST} is accepted")));
     }
-    let filter = ChangeFilter { from: params.from, to: params.to, namespace: params.namespace, limit };
+    let filter = ChangeFilter { from: params.from, to: params.to, namespace: params.namespace, after: None, limit };
     let found = state.rounds.changes().list(&who.principal, &filter).await?;
     Ok(Json(found.into_iter().map(ChangeView::from).collect()))
 }

@@ -28,10 +28,10 @@ fn documented(kind: &str) -> (Value, Option<&'static str>) {
         "openai" => (operating("{ \"model\": \"gpt"), Some("a key")),
         "gemini" => (operating("{ \"model\": \"gemini"), Some("a key")),
         "slack" => (
-            operating("{\"channel\": \"C0"),
+            named("slack"),
             Some("{\"botToken\": \"xoxb-not-a-token\", \"signingSecret\": \"0123456789abcdef0123456789abcdef\"}"),
         ),
-        "webhook" => (json!({ "url": "https://hooks.example.com/rounds" }), Some("0123456789abcdef0123456789abcdef")),
+        "webhook" => (named("webhook"), Some("0123456789abcdef0123456789abcdef")),
         "pagerduty" => (named(kind), Some("0123456789abcdef0123456789abcdef")),
         "teams" => (
             named(kind),

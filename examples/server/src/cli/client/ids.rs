@@ -12,39 +12,53 @@ const FEWEST: usize = 4;
 const PAGES: usize = 20;
 
 /// An id goes into a path: nothing but a whole one.
-pub(super) fn whole(text: &str) -> Result<&str, Failure> {
-    if Uuid::try_parse(text).is_ok() && text.contains('-') {
-        return Ok(text);
+pub(super) fn whole(text: &str) -> Result<String, Failure> {
+    match Uuid::try_parse(text) {
+        // As the server writes it: the events of a plan are known by it.
+        Ok(id) if text.len() == id.hyphenated().to_string().len() => Ok(id.hyphenated().to_string()),
+        _ => Err(Failure::usage(format!(
+            "found `{}`; a whole id such as 0190a5b4-7c1e-7f00-8000-0123456789ab is expected here: the lists (`plans list`, \
+             `alerts list`, `token list`) show them",
+            clean(text)
+        ))),
     }
-    Err(Failure::usage(format!(
-        "found `{}`; a whole id such as 0190a5b4-7c1e-7f00-8000-0123456789ab is expected here: `plans list` and `alerts list` \
-         show them",
-        clean(text)
-    )))
 }
 
 /// The plan that is meant.
 pub(super) async fn plan(client: &Client, text: &str) -> Result<String, Failure> {
-    let Some(part) = part(text)? else { return Ok(text.to_owned()) };
+    let part = match part(text)? {
+        Part::Whole(id) => return Ok(id),
+        Part::Some(part) => part,
+    };
     let plans = client.api.get_pages("/api/plans?limit=100", PAGES).await?;
     one_of(&plans, &part, "plan", "summary")
 }
 
 /// The alert rule that is meant.
 pub(super) async fn rule(client: &Client, text: &str) -> Result<String, Failure> {
-    let Some(part) = part(text)? else { return Ok(text.to_owned()) };
+    let part = match part(text)? {
+        Part::Whole(id) => return Ok(id),
+        Part::Some(part) => part,
+    };
     let rules = client.api.get("/api/alert-rules").await?;
     one_of(rules["list"].as_array().map(Vec::as_slice).unwrap_or_default(), &part, "alert rule", "name")
 }
 
-/// What to look for; `None`: it is a whole id.
-fn part(text: &str) -> Result<Option<String>, Failure> {
-    if whole(text).is_ok() {
-        return Ok(None);
+/// What was said of an id.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Whole(String),
+    Some(String),
+}
+
+/// What to look for.
+fn part(text: &str) -> Result<Part, Failure> {
+    if let Ok(id) = whole(text) {
+        return Ok(Part::Whole(id));
     }
     let part = text.to_ascii_lowercase();
     if part.len() >= FEWEST && part.len() <= 36 && part.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        return Ok(Some(part));
+        return Ok(Part::Some(part));
     }
     Err(Failure::usage(format!(
         "found `{}`; an id such as 0190a5b4-7c1e-7f00-8000-0123456789ab is expected, or at least {FEWEST} characters of its \
@@ -99,12 +113,15 @@ mod tests {
 
     #[test]
     fn deciding_takes_a_whole_id_and_reading_four_characters_at_least() {
-        assert!(whole("0190a5b4-7c1e-7f00-8000-0123456789ab").is_ok());
-        for short in ["0190a5b4", "0190a5b47c1e7f0080000123456789ab", "../../x", ""] {
+        let id = "0190a5b4-7c1e-7f00-8000-0123456789ab";
+        assert_eq!(whole(id).unwrap(), id);
+        assert_eq!(whole(&id.to_uppercase()).unwrap(), id, "events are known by it as the server writes it");
+        let odd = format!("{{{id}}}");
+        for short in ["0190a5b4", "0190a5b47c1e7f0080000123456789ab", &odd, "../../x", ""] {
             assert!(whole(short).is_err(), "{short}");
         }
-        assert_eq!(part("0190A5B4").unwrap().as_deref(), Some("0190a5b4"));
-        assert_eq!(part("0190a5b4-7c1e-7f00-8000-0123456789ab").unwrap(), None);
+        assert_eq!(part("0190A5B4").unwrap(), Part::Some("0190a5b4".into()));
+        assert_eq!(part(id).unwrap(), Part::Whole(id.into()));
         for wrong in ["019", "plan", "01/90", ""] {
             assert!(part(wrong).is_err(), "{wrong}");
         }

@@ -35,7 +35,7 @@ impl InvestigateArgs {
         let begun = Instant::now();
         let (answer, found) = match (&self.rule, &self.question) {
             (Some(rule), _) => {
-                let rule = id(rule)?;
+                let rule = &id(rule)?;
                 let before = newest(client, rule).await?;
                 let body = json!({ "force": self.force });
                 let answer = client.api.post(&format!("/api/alert-rules/{rule}/investigate"), &body).await?;

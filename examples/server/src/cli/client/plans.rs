@@ -250,7 +250,7 @@ fn open_request(plan: &Value, number: usize) -> Result<(&Value, String), Failure
     let step = step.ok_or_else(|| Failure::usage(format!("--step: the plan has steps 1 to {}", steps.len())))?;
     let request = step["approvalRequestId"].as_str().filter(|_| step["status"] == "pending");
     match request {
-        Some(request) => Ok((step, id(request)?.to_owned())),
+        Some(request) => Ok((step, id(request)?)),
         None => {
             let status = field(step, "status");
             Err(Failure::new(Code::Conflict, format!("step {number} is {status} and waits for no approval of its own")))
@@ -326,6 +326,7 @@ fn ended(plan: &Value, verify: bool) -> Option<Code> {
 /// Follows the server's events. A stream that breaks is taken up where it was; what happened meanwhile is not missed.
 async fn watch(client: &Client, plan: Option<&str>, verify: bool) -> Result<Code, Failure> {
     let (plan, begun) = (plan.map(id).transpose()?, Instant::now());
+    let plan = plan.as_deref();
     let mut last: Option<String> = None;
     let mut said = String::new();
     loop {

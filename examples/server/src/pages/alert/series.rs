@@ -61,9 +61,13 @@ impl SeriesView {
         self.first.iter().chain(&self.others)
     }
 
-    /// The labels of one.
-    pub(super) fn labels(&self, id: AlertInstanceId) -> Option<&Labels> {
-        self.all().find(|row| row.one.id == id).map(|row| &row.one.last_labels)
+    /// Matchers that hold for one of them and for no other: what it does not carry and another does is asked for as empty.
+    pub(super) fn alone(&self, id: AlertInstanceId) -> Option<Labels> {
+        let mut matchers = self.all().find(|row| row.one.id == id)?.one.last_labels.clone();
+        for name in self.all().flat_map(|row| row.one.last_labels.keys()) {
+            matchers.entry(name.clone()).or_default();
+        }
+        Some(matchers)
     }
 
     /// What tells a label set from the others, in one line.
@@ -78,7 +82,8 @@ impl SeriesView {
 impl SeriesRow {
     /// Its own labels in one line.
     pub(super) fn name(&self) -> String {
-        line(if self.own.is_empty() { &self.one.last_labels } else { &self.own })
+        let shown = line(if self.own.is_empty() { &self.one.last_labels } else { &self.own });
+        if shown.is_empty() { "no labels".to_owned() } else { shown }
     }
 }
 

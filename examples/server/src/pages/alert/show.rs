@@ -218,7 +218,7 @@ pub(super) async fn silence(cx: Cx, Path(id): Path<String>, fields: Fields) -> R
             Some(series) => {
                 let view = cx.rounds().alerts().get(&cx.who, id).await?;
                 let gone = || PageError::invalid("series: that label set is gone: choose again");
-                SeriesView::of(&view, &[], cx.now).labels(series).cloned().ok_or_else(gone)?
+                SeriesView::of(&view, &[], cx.now).alone(series).ok_or_else(gone)?
             }
         };
         let draft = SilenceDraft {

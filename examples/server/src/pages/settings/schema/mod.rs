@@ -330,8 +330,9 @@ fn build(root: &Value, object: &Value, prefix: &str, defaults: &Value, must: boo
             let path = format!("{prefix}{name}");
             let required = required.iter().any(|known| known == name);
             let default = defaults.get(name).or_else(|| property.get("default")).cloned().unwrap_or_default();
-            // In a group that may be left out, a default must not be what puts it there.
-            let default = if must { default } else { Value::Null };
+            // In a group that may be left out, a default must not be what puts it there. A switch stands as it does by default all
+            // the same: its box says on or off, and nothing else.
+            let default = if must || default.is_boolean() { default } else { Value::Null };
             let is_there = must && (required || !default.is_null());
             let input = input(root, &property, &path, &default, is_there, depth);
             let shown = match &input {

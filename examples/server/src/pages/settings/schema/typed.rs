@@ -68,7 +68,13 @@ fn write(fields: &[Field], config: &Value, typed: &mut Vec<(String, String)>) {
             }
             continue;
         }
-        let Some(value) = value else { continue };
+        let Some(value) = value else {
+            if let Input::Group(fields) | Input::Variants { fields, .. } = &field.input {
+                // Their switches stand as they do by default.
+                write(fields, &Value::Null, typed);
+            }
+            continue;
+        };
         match &field.input {
             Input::Group(fields) => write(fields, value, typed),
             Input::Variants { tag, fields, .. } => {
@@ -108,6 +114,11 @@ fn read(fields: &[Field], typed: &Fields, wrong: &mut Vec<(String, String)>) -> 
     config
 }
 
+/// Whether it is a switch that stands as it does by default.
+fn is_default(field: &Field, value: &Value) -> bool {
+    field.input == Input::Flag && *value == Value::Bool(field.default == "true")
+}
+
 /// What was typed into a field; `None`: nothing, so it is left out.
 fn value(field: &Field, typed: &Fields, wrong: &mut Vec<(String, String)>) -> Result<Option<Value>, String> {
     let key = field.key();
@@ -116,8 +127,9 @@ fn value(field: &Field, typed: &Fields, wrong: &mut Vec<(String, String)>) -> Re
     Ok(Some(match &field.input {
         Input::Group(fields) => {
             let found = read(fields, typed, wrong);
-            // A box that is not ticked says nothing of whether the group is meant.
-            if !field.required && found.values().all(|value| *value == Value::Bool(false)) {
+            // A box that is as it is by default says nothing of whether the group is meant.
+            let says_nothing = |field: &Field| found.get(field.name()).is_none_or(|value| is_default(field, value));
+            if !field.required && fields.iter().all(says_nothing) {
                 return Ok(None);
             }
             Value::Object(found)
@@ -128,7 +140,11 @@ fn value(field: &Field, typed: &Fields, wrong: &mut Vec<(String, String)>) -> Re
             }
             let (ours, others): (Vec<Field>, Vec<Field>) =
                 fields.iter().cloned().partition(|field| field.of.iter().any(|of| of == text));
-            for other in others.iter().filter(|other| typed.text(&other.key()).is_some()) {
+            let said = |other: &&Field| match other.input {
+                Input::Flag => typed.ticked(&other.key()) && other.default != "true",
+                _ => typed.text(&other.key()).is_some(),
+            };
+            for other in others.iter().filter(said) {
                 let only = other.of.join("` and `");
                 wrong.push((
                     other.path.clone(),
@@ -426,6 +442,36 @@ mod tests {
         let again = |stored: Value| config(&fields, &Fields(typed(&fields, &stored))).unwrap();
         assert_eq!(again(json!({})), json!({ "cached": true, "odd": false }));
         assert_eq!(again(json!({ "cached": false, "odd": true })), json!({ "cached": false, "odd": true }));
+    }
+
+    #[test]
+    fn nor_is_one_in_a_group_that_may_be_left_out_and_it_puts_no_group_there() {
+        let inner = json!({ "ca": { "type": "string" }, "verify": { "type": "boolean", "default": true } });
+        let variant = |tag: &str, more: Value| {
+            let mut properties = json!({ "type": { "const": tag } });
+            properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "type": "object", "properties": properties, "required": ["type"] })
+        };
+        let schema = json!({ "properties": {
+            "tls": { "anyOf": [{ "type": "object", "properties": inner.clone() }, { "type": "null" }] },
+            "auth": { "oneOf": [variant("none", json!({})), variant("basic", inner)] },
+        } });
+        let fields = fields(&schema);
+        let again = |stored: Value| config(&fields, &Fields(typed(&fields, &stored))).unwrap();
+        for same in [
+            json!({}),
+            json!({ "tls": { "ca": "x", "verify": true } }),
+            json!({ "tls": { "ca": "x", "verify": false } }),
+            json!({ "tls": { "verify": false } }),
+            json!({ "auth": { "type": "none" } }),
+            json!({ "auth": { "type": "basic", "verify": false } }),
+        ] {
+            assert_eq!(again(same.clone()), same);
+        }
+        // What says nothing of it is as it is by default.
+        assert_eq!(again(json!({ "tls": { "ca": "x" } })), json!({ "tls": { "ca": "x", "verify": true } }));
+        let untouched: Vec<_> = all(&fields).filter(|field| field.is_on()).map(|field| &*field.path).collect();
+        assert_eq!(untouched, ["auth.verify", "tls.verify"], "a new form shows them on");
     }
 
     #[test]
