@@ -271,7 +271,7 @@ async fn label_sets_show_what_tells_them_apart_and_one_of_them_is_silenced_alone
         "version": "4", "groupKey": "{}", "status": "firing", "receiver": "rounds", "groupLabels": {}, "commonLabels": {},
         "commonAnnotations": {}, "externalURL": "http://alertmanager", "alerts": (0..25).map(alert).collect::<Vec<_>>(),
     });
-    assert_eq!(admin.post("/api/alerts/alertmanager", notice).await.expect(200)["fired"], 25);
+    assert_eq!(admin.post("/api/alerts/alertmanager", notice.clone()).await.expect(200)["fired"], 25);
     let rules = admin.get("/api/alert-rules").await.expect(200);
     let id = rules["list"][0]["id"].as_str().unwrap().to_owned();
     let path = format!("/alerts/{id}");
@@ -306,6 +306,20 @@ async fn label_sets_show_what_tells_them_apart_and_one_of_them_is_silenced_alone
     let silence = silences[0]["id"].as_str().unwrap();
     admin.form("/alerts/silences", &[("silence", silence)]).await.expect(200);
     assert!(!page(&admin, &path).await.contains(">silenced<"));
+
+    // One whose labels all the others carry too is silenced alone as well.
+    let mut fewer = alert(99);
+    fewer["labels"].as_object_mut().unwrap().remove("pod");
+    let mut notice = notice;
+    notice["alerts"] = json!([fewer]);
+    assert_eq!(admin.post("/api/alerts/alertmanager", notice).await.expect(200)["fired"], 1);
+    let text = page(&admin, &path).await;
+    let of = text.split("<option value=\"").find(|option| option.contains(">alertname=Slow, namespace=shop<")).unwrap();
+    let of = of.split('"').next().unwrap();
+    admin.form(&format!("{path}/silence"), &[("series", of), ("minutes", "30"), ("comment", "x")]).await.expect(200);
+    let text = page(&admin, &path).await;
+    let series = text.split("id=\"series-list\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(series.matches(">silenced<").count(), 1, "{series}");
     server.stop().await;
 }
 
@@ -332,6 +346,21 @@ async fn what_changed_before_an_alert_stands_on_its_page_and_all_of_it_on_one_of
     assert!(["web v42", "db v7", "web v41"].iter().all(|title| all.contains(title)), "{all}");
     let here = page(&admin, "/changes?namespace=billing").await;
     assert!(here.contains("db v7") && !here.contains("web v42"), "{here}");
+    // Of an alert that fires, what came before it, however much came since.
+    let hours_ago = |hours| (server.state.rounds.now() - chrono::TimeDelta::hours(hours)).to_rfc3339();
+    tell("the culprit", "shop", json!(hours_ago(9))).await;
+    let notice = json!({
+        "version": "4", "groupKey": "{}", "status": "firing", "receiver": "rounds", "groupLabels": {}, "commonLabels": {},
+        "commonAnnotations": {}, "externalURL": "http://alertmanager", "alerts": [{
+            "status": "firing", "fingerprint": "f", "startsAt": hours_ago(8), "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "", "labels": { "alertname": "Slow", "namespace": "shop" }, "annotations": {},
+        }],
+    });
+    assert_eq!(admin.post("/api/alerts/alertmanager", notice).await.expect(200)["fired"], 1);
+    let rules = admin.get("/api/alert-rules").await.expect(200);
+    let fired = rules["list"].as_array().unwrap().iter().find(|rule| rule["name"] == "alertmanager/Slow").unwrap();
+    let text = page(&admin, &format!("/alerts/{}", fired["id"].as_str().unwrap())).await;
+    assert!(text.contains("the culprit") && !text.contains("web v42"), "{text}");
     let wrong = admin.get("/changes?to=yesterday").await;
     assert!(wrong.status == 400 && wrong.body.as_str().unwrap().contains("found `yesterday`"));
     server.stop().await;
