@@ -1,6 +1,7 @@
 //! A server with people, connectors and an alert that fires, on a port of its own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -34,6 +35,8 @@ pub struct World {
     pub shop: Shop,
     pub admin: Principal,
     pub cluster: ConnectorId,
+    /// While it is set, a proxy answers in the place of the stream of events, as while its server restarts.
+    pub no_events: Arc<AtomicBool>,
     name: String,
     _dir: tempfile::TempDir,
 }
@@ -64,22 +67,21 @@ impl World {
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
         settings.core.progress_interval = Duration::from_millis(100);
-        let boot = Boot {
-            settings,
-            registry: registry(),
-            investigator: Some(std::sync::Arc::new(investigator)),
-            without: Vec::new(),
-        };
+        let boot =
+            Boot { settings, registry: registry(), investigator: Some(Arc::new(investigator)), without: Vec::new() };
         let mut app = App::start(boot).await.unwrap();
         if !scripts {
             app.router = app.router.layer(axum::middleware::from_fn(no_scripts));
         }
+        let no_events = Arc::new(AtomicBool::new(false));
+        let proxy = axum::middleware::from_fn_with_state(no_events.clone(), no_stream);
+        app.router = app.router.layer(proxy);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let state = app.state.clone();
         tokio::spawn(app.serve(listener, std::future::pending()));
         let admin = Principal::user(rounds_core::OrgId::default(), "nobody", OrgRole::Viewer);
-        Self { base, state, shop, admin, cluster: ConnectorId::new(), name, _dir: dir }
+        Self { base, state, shop, admin, cluster: ConnectorId::new(), no_events, name, _dir: dir }
     }
 
     /// A server with people and connectors. `ada` administers it, `ed` may auto-edit in `shop`, `eve` is an Editor,
@@ -235,6 +237,17 @@ impl World {
 async fn no_scripts(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
     if request.uri().path().ends_with(".js") {
         return axum::response::IntoResponse::into_response(axum::http::StatusCode::NOT_FOUND);
+    }
+    next.run(request).await
+}
+
+async fn no_stream(
+    axum::extract::State(is_away): axum::extract::State<Arc<AtomicBool>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    if request.uri().path() == "/api/events" && is_away.load(Ordering::SeqCst) {
+        return axum::response::IntoResponse::into_response(axum::http::StatusCode::BAD_GATEWAY);
     }
     next.run(request).await
 }
