@@ -7,7 +7,8 @@ const KEY = "rounds.draft";
 const LONGEST = 3600000;
 const NEVER = ["csrf", "secret", "password", "current", "new", "again", "confirm"];
 
-const onSignIn = () => location.pathname === "/login";
+// A provider that refused leaves the browser below it.
+const onSignIn = () => location.pathname === "/login" || location.pathname.startsWith("/login/");
 const user = () => document.documentElement.dataset.user || "";
 
 function read() {

@@ -1,5 +1,5 @@
-// A question must be seen before it can be answered: the buttons of the bar rest for a moment when it asks something new, so
-// that a finger on its way to one step's Approve does not land on the next one's.
+// A question must be seen before it can be answered: the buttons that answer it, in the bar and beside the step, rest for a
+// moment when it is a new one, so that a finger on its way to one step's Approve does not land on the next one's.
 
 const PAUSE = 1500;
 // How long after an answer a press may still be one of that answer.
@@ -12,7 +12,7 @@ let asked;
 let until = 0;
 
 function rest() {
-  for (const button of bar().querySelectorAll("button:not([disabled])")) {
+  for (const button of document.querySelectorAll("#decide button:not([disabled]), .ask button:not([disabled])")) {
     button.disabled = true;
     button.dataset.rests = "";
   }

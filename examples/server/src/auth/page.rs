@@ -42,7 +42,7 @@ fn to_sign_in(parts: &Parts, public_url: Option<&str>) -> Response {
     let next = if parts.method.is_safe() {
         uri.path_and_query().map_or("/", |path| path.as_str()).to_owned()
     } else {
-        form_page(&parts.headers, public_url).unwrap_or_else(|| crate::pages::shown(uri.path()).to_owned())
+        form_page(&parts.headers, public_url).unwrap_or_else(|| page_at(uri.path(), uri.query()))
     };
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let to = format!("/login?next={next}");
@@ -65,9 +65,14 @@ fn form_page(headers: &HeaderMap, public_url: Option<&str>) -> Option<String> {
         return None;
     }
     // A form that was refused before was shown at the address it was sent to, which shows nothing by itself.
-    match crate::pages::shown(referer.path()) {
-        page if page == referer.path() => Some(referer[Position::BeforePath..Position::AfterQuery].to_owned()),
-        page => Some(page.to_owned()),
+    Some(page_at(referer.path(), referer.query()))
+}
+
+/// The page at an address, or the one that the form at this address belongs to.
+fn page_at(path: &str, query: Option<&str>) -> String {
+    match (crate::pages::shown(path), query) {
+        (page, Some(query)) if page == path => format!("{page}?{query}"),
+        (page, _) => page.to_owned(),
     }
 }
 

@@ -30,7 +30,7 @@ impl Pages {
 
     /// And what only a form is sent to: there is nothing to show there.
     #[must_use]
-    pub fn form(mut self, path: &'static str, methods: MethodRouter<AppState>) -> Self {
+    pub(super) fn form(mut self, path: &'static str, methods: MethodRouter<AppState>) -> Self {
         self.forms.push(path);
         self.route(path, methods)
     }
@@ -53,14 +53,12 @@ impl Pages {
     /// The page that a path belongs to: itself where it can be shown, else the nearest above it, such as a plan for the form
     /// that approves it.
     #[must_use]
-    pub fn shown<'p>(&self, path: &'p str) -> &'p str {
+    pub(super) fn shown<'p>(&self, path: &'p str) -> &'p str {
         let mut at = path;
         while !at.is_empty() {
             // A fixed path goes before one with a parameter, as the router has it.
-            let found =
-                |paths: &[&str], exact: bool| paths.iter().any(|of| if exact { *of == at } else { fits(of, at) });
-            let is_form = found(&self.forms, true) || (!found(&self.paths, true) && found(&self.forms, false));
-            if !is_form && found(&self.paths, false) {
+            let is_form = has(&self.forms, at) || (!has(&self.paths, at) && has_one_like(&self.forms, at));
+            if !is_form && has_one_like(&self.paths, at) {
                 return at;
             }
             at = at.rfind('/').map_or("", |end| &at[..end]);
@@ -72,6 +70,14 @@ impl Pages {
     pub fn into_router(self) -> Router<AppState> {
         self.router
     }
+}
+
+fn has(routes: &[&str], path: &str) -> bool {
+    routes.contains(&path)
+}
+
+fn has_one_like(routes: &[&str], path: &str) -> bool {
+    routes.iter().any(|route| fits(route, path))
 }
 
 /// Whether a path is one of a route: a part in braces stands for any.

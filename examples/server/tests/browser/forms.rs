@@ -13,6 +13,10 @@ use crate::world::{PASSWORD, World};
 const ROLL_BACK: &[&str] = &["rollout", "undo", "deployment/checkout", "-n", "shop"];
 const DELETE: &[&str] = &["delete", "pod", "checkout-7c9f4d5b6-x2x9k", "-n", "shop"];
 
+/// The browser no longer says what page a form is on.
+const NO_REFERRER: &str = "document.head.append(Object.assign(document.createElement('meta'), \
+                           { name: 'referrer', content: 'no-referrer' }))";
+
 async fn run(browser: &Browser, script: &str) -> Value {
     browser.client.execute(script, Vec::new()).await.unwrap()
 }
@@ -267,6 +271,64 @@ async fn a_session_that_ends_is_said_before_something_is_typed_for_nothing() {
         browser.sees(over).await;
     }
     browser.close().await;
+}
+
+#[cfg(feature = "oidc")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_leads_back_to_what_was_typed_too() {
+    use rounds_server::settings::{OidcRoles, OidcSettings};
+    let world = World::with(|settings| {
+        settings.oidc = Some(OidcSettings {
+            issuer: "http://127.0.0.1:9".into(),
+            client_id: "rounds".into(),
+            client_secret: None,
+            client_secret_file: None,
+            redirect_url: "http://127.0.0.1:9/login/oidc/callback".parse().unwrap(),
+            scopes: Vec::new(),
+            name: "the provider".into(),
+            allow_sign_up: false,
+            link_admins: false,
+            login_claim: "preferred_username".into(),
+            roles: OidcRoles::default(),
+        });
+    })
+    .await;
+    let browser = Browser::open(1440, 900).await;
+    let page = "/settings/datasources?kind=loki&seen=here";
+    browser.sign_in(&world.base, "ada", page).await;
+    browser.fill("#name", "logs").await;
+    browser.fill("#f-url", "https://logs.example.com").await;
+    run(&browser, NO_REFERRER).await;
+    end_session(&browser).await;
+    browser.press("Create").await;
+    browser.sees("//a[@href='/login/oidc?next=%2Fsettings%2Fdatasources%3Fkind%3Dloki%26seen%3Dhere']").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_whose_session_had_ended_leads_back_to_its_plan_and_decides_nothing() {
+    // By the browser's word first, which the address bar of a refused form makes useless; then by none.
+    for is_silent in [false, true] {
+        let world = World::without_scripts().await;
+        let plan = world.plan("Delete a stuck pod", &[DELETE], false).await;
+        let browser = Browser::open(390, 844).await;
+        let page = format!("/plans/{}", plan.id);
+        browser.sign_in(&world.base, "ed", &page).await;
+        browser.fill("#confirm", "checkout").await;
+        browser.press("Approve").await;
+        browser.sees("//div[@id='error'][contains(., 'you typed `checkout`')]").await;
+        if is_silent {
+            run(&browser, NO_REFERRER).await;
+        }
+        end_session(&browser).await;
+        browser.fill("#confirm", "checkout-7c9f4d5b6-x2x9k").await;
+        browser.press("Approve").await;
+        sign_in_again(&browser, "ed").await;
+        browser.sees(&button("Approve")).await;
+        assert!(browser.client.current_url().await.unwrap().as_str().ends_with(&page));
+        assert_eq!(world.shop.ran().len(), 0);
+        browser.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,12 +44,17 @@ pub struct World {
 impl World {
     /// A server without anybody.
     pub async fn empty() -> Self {
-        Self::start(true, Doctor).await
+        Self::start(true, Doctor, |_| {}).await
+    }
+
+    /// A server with people whose settings are others.
+    pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        Self::start(true, Doctor, change).await.peopled().await
     }
 
     /// A server without anybody, whose pages cannot load their scripts.
     pub async fn empty_without_scripts() -> Self {
-        Self::start(false, Doctor).await
+        Self::start(false, Doctor, |_| {}).await
     }
 
     /// What tells its shop from those of other servers.
@@ -57,7 +62,11 @@ impl World {
         &self.name
     }
 
-    async fn start(scripts: bool, investigator: impl Investigator + 'static) -> Self {
+    async fn start(
+        scripts: bool,
+        investigator: impl Investigator + 'static,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
         let name = format!("shop{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let shop = Shop::open(&name);
         let dir = tempfile::tempdir().unwrap();
@@ -67,6 +76,7 @@ impl World {
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
         settings.core.progress_interval = Duration::from_millis(100);
+        change(&mut settings);
         let boot =
             Boot { settings, registry: registry(), investigator: Some(Arc::new(investigator)), without: Vec::new() };
         let mut app = App::start(boot).await.unwrap();
@@ -92,12 +102,12 @@ impl World {
 
     /// The same, whose pages cannot load their scripts.
     pub async fn without_scripts() -> Self {
-        Self::start(false, Doctor).await.peopled().await
+        Self::start(false, Doctor, |_| {}).await.peopled().await
     }
 
     /// The same as a new one, with somebody else who investigates.
     pub async fn investigated_by(investigator: impl Investigator + 'static) -> Self {
-        Self::start(true, investigator).await.peopled().await
+        Self::start(true, investigator, |_| {}).await.peopled().await
     }
 
     async fn peopled(self) -> Self {
