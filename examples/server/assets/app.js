@@ -5,6 +5,8 @@ import { start as drafts } from "./drafts.js";
 import { start as evidence } from "./evidence.js";
 import { start as keys } from "./keys.js";
 import { start as live } from "./live.js";
+import { start as session } from "./session.js";
+import { start as settle } from "./settle.js";
 import { start as sparks } from "./sparks.js";
 import { start as tryout } from "./tryout.js";
 import { start as variants } from "./variants.js";
@@ -56,7 +58,9 @@ if (url.searchParams.has("done")) {
 
 clock();
 keys();
+session();
 live();
+settle();
 sparks();
 tryout();
 evidence();

@@ -2,6 +2,7 @@
 
 import { morph } from "./morph.js";
 import { setServerTime, tick } from "./clock.js";
+import { isOver, tellOver } from "./session.js";
 
 const say = (text) => {
   const region = document.getElementById("live");
@@ -14,23 +15,14 @@ function concerns(event) {
   return topics.some((topic) => topic === event.subject || topic === `${event.subject}:${event.subjectId}`);
 }
 
-// A session that ended is said at once, before something is typed for nothing.
-function tellOver(isOver) {
-  const notice = document.getElementById("over");
-  if (!notice || notice.hidden !== isOver) return;
-  notice.hidden = !isOver;
-  if (!isOver) listen();
-}
-
 let running = false;
 let again = false;
 
 // The page as it is now, or nothing when it cannot be had: the stream's own reconnecting says that then.
 async function fetched(path) {
   try {
-    const response = await fetch(path, { headers: { "x-fragment": "1" }, credentials: "same-origin" });
-    const isOver = response.redirected && new URL(response.url).pathname === "/login";
-    tellOver(isOver);
+    const response = await fetch(path, { headers: { "x-fragment": "1", "x-unattended": "1" }, credentials: "same-origin" });
+    tellOver(response.redirected && new URL(response.url).pathname === "/login");
     if (response.redirected || !response.ok) return null;
     return new DOMParser().parseFromString(await response.text(), "text/html");
   } catch {
@@ -94,11 +86,24 @@ function later() {
   timer = setTimeout(refresh, 120);
 }
 
+const SOONEST = 1000;
+const LATEST = 30000;
+
 let stream;
 let lost = false;
+let retry;
+let wait = SOONEST;
+
+// A stream that was answered with anything but a stream, as by a proxy whose server restarts, is given up by the browser.
+function listenLater() {
+  clearTimeout(retry);
+  retry = setTimeout(() => (isOver() ? listenLater() : listen()), wait);
+  wait = Math.min(wait * 2, LATEST);
+}
 
 function listen() {
   const banner = document.getElementById("stream");
+  clearTimeout(retry);
   stream?.close();
   stream = new EventSource("/api/events");
   const hear = (message) => {
@@ -120,6 +125,7 @@ function listen() {
     if (banner) banner.hidden = true;
     if (lost) say("connected again");
     lost = false;
+    wait = SOONEST;
     // Whatever happened between the page and the stream, or while it was away, was told to nobody.
     later();
   };
@@ -127,8 +133,10 @@ function listen() {
     if (!lost) say("reconnecting");
     lost = true;
     if (banner) banner.hidden = false;
-    // One that was refused for good is not tried again by the browser: the page says why.
-    if (stream.readyState === EventSource.CLOSED) later();
+    if (stream.readyState !== EventSource.CLOSED) return;
+    // The page says whether it is the session that is over.
+    later();
+    listenLater();
   };
 }
 
@@ -136,6 +144,7 @@ export function start() {
   const main = document.querySelector("main");
   if (!main?.dataset.topics || !window.EventSource) return;
   listen();
+  document.addEventListener("rounds:back", listen);
   // What changes without an event: values, expiry. And whatever a sleeping phone missed.
   setInterval(() => document.visibilityState === "visible" && later(), 20000);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && later());

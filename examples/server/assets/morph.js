@@ -4,34 +4,43 @@
 const isElement = (node) => node?.nodeType === Node.ELEMENT_NODE;
 const isBlank = (node) => node?.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
 
-// The result of a form stays until the page is left, though the page alone does not have it.
-const isKept = (node) => isElement(node) && node.hasAttribute("data-keep");
+// What was refused, or came back after signing in, is shown on this page alone: the page that is fetched knows none of it.
+const unsent = () => document.getElementById("error") || document.getElementById("draft");
+
+// The result of a form stays until the page is left, and so does what it says beside its fields.
+const isKept = (node) => isElement(node) && (node.hasAttribute("data-keep") || (node.matches("form .wrong") && unsent()));
 
 const key = (node) => (isElement(node) ? node.id : "");
 
-// The first class says what something is, the others how it is.
+// The first class says what something is, the others how it is. Another question is another thing, with none of what was
+// typed, focused or pressed for the one before.
 function alike(a, b) {
   if (a.nodeType !== b.nodeType || a.nodeName !== b.nodeName || key(a) !== key(b)) return false;
+  if (isElement(a) && a.dataset.asks !== b.dataset.asks) return false;
   return !isElement(a) || key(a) !== "" || a.classList[0] === b.classList[0];
 }
 
 function typed(element) {
   // What a form that was refused shows again was typed too, though the page that is fetched does not know it.
-  if (document.getElementById("error") && element.type !== "hidden") return true;
+  if (unsent() && element.type !== "hidden") return true;
   if (element.type === "checkbox" || element.type === "radio") return element.checked !== element.defaultChecked;
   if (element.nodeName === "SELECT") return [...element.options].some((o) => o.selected !== o.defaultSelected);
   return element.value !== element.defaultValue;
 }
 
 function attributes(from, to) {
+  const refused = unsent();
+  const isHeld = (name) => {
+    // Whether a disclosure is open is the reader's choice once it is on the screen, and what was refused may be inside.
+    if (name === "open") return from.dataset.touched || (refused && from.open);
+    // What fields are described by includes what is wrong with them.
+    return name === "data-touched" || (refused && from.nodeName === "FIELDSET" && name.startsWith("aria-"));
+  };
   for (const { name, value } of [...to.attributes]) {
-    // Whether a disclosure is open is the reader's choice once it is on the screen.
-    if (name === "open" && from.dataset.touched) continue;
-    if (from.getAttribute(name) !== value) from.setAttribute(name, value);
+    if (!isHeld(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
   }
   for (const { name } of [...from.attributes]) {
-    if (to.hasAttribute(name) || name === "data-touched" || (name === "open" && from.dataset.touched)) continue;
-    from.removeAttribute(name);
+    if (!to.hasAttribute(name) && !isHeld(name)) from.removeAttribute(name);
   }
 }
 

@@ -1,6 +1,7 @@
 // What a rule says while it is typed: the server looks, the page shows. Without this, the buttons of the form do it.
 
 import { morph } from "./morph.js";
+import { tellOver } from "./session.js";
 
 const PAUSE = 500;
 // What a datasource would answer otherwise.
@@ -25,7 +26,7 @@ export function start() {
       body.set("op", op);
       const headers = { "x-fragment": "1" };
       const response = await fetch(form.dataset.look, { method: "POST", body, headers, signal: mine.signal, credentials: "same-origin" });
-      // Redirected: the session is over, and the next click says so.
+      tellOver(response.redirected && new URL(response.url).pathname === "/login");
       if (response.redirected) return;
       const next = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("look");
       if (next && asking === mine) morph(region, next);

@@ -166,6 +166,7 @@ impl App {
             agent,
             http: HttpSettings {
                 trust_proxy: settings.trust_proxy,
+                public_url: settings.public_url.clone(),
                 answer_within: settings.answer_within,
                 // Room is left to say that it did not arrive.
                 body_within: HttpSettings::default().body_within.min(settings.answer_within / 2),

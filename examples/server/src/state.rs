@@ -49,6 +49,8 @@ pub struct Inner {
 pub struct HttpSettings {
     /// Whether `X-Forwarded-Proto` and `X-Forwarded-For` are believed: only behind a proxy that sets them.
     pub trust_proxy: bool,
+    /// Where people reach the pages, when the operator said so.
+    pub public_url: Option<String>,
     /// How long an answer may take to begin. What a client asked to wait for (`?wait=`) comes on top.
     pub answer_within: Duration,
     /// How long a body may take to arrive.
@@ -57,7 +59,12 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { trust_proxy: false, answer_within: Duration::from_secs(180), body_within: Duration::from_secs(30) }
+        Self {
+            trust_proxy: false,
+            public_url: None,
+            answer_within: Duration::from_secs(180),
+            body_within: Duration::from_secs(30),
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct LiveSession {
     pub token: SecretString,
 }
 
+/// The header of what a page that was left open asks by itself: it is answered, and does not keep the session alive.
+const UNATTENDED: &str = "x-unattended";
+
 /// How somebody proved who they are.
 #[derive(Debug, Clone)]
 pub enum Via {
@@ -43,7 +46,8 @@ pub struct Who {
 impl Who {
     /// Who is asking, or why nobody is. A session is used by this.
     pub(crate) async fn of(parts: &Parts, state: &AppState) -> Result<Self, ApiError> {
-        Self::found(parts, state, true).await
+        // What a page asks by itself says so.
+        Self::found(parts, state, !parts.headers.contains_key(UNATTENDED)).await
     }
 
     /// Who asked once and still listens. A page that was left open somewhere does not keep its session alive.

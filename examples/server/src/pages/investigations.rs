@@ -27,7 +27,7 @@ pub(super) fn router() -> Pages {
     Pages::new()
         .route("/investigations", get(list).post(ask))
         .route("/investigations/{id}", get(show))
-        .route("/investigations/{id}/cancel", post(cancel))
+        .form("/investigations/{id}/cancel", post(cancel))
 }
 
 #[derive(Template)]

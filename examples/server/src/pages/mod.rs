@@ -25,6 +25,8 @@ mod setup;
 mod when;
 mod words;
 
+use std::sync::LazyLock;
+
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -43,8 +45,8 @@ pub fn router() -> Pages {
         .route("/login", get(session::login_page).post(session::login))
         .route("/login/oidc", get(oidc::begin))
         .route("/login/oidc/callback", get(oidc::callback))
-        .route("/logout", post(session::logout))
-        .route("/theme", post(session::theme))
+        .form("/logout", post(session::logout))
+        .form("/theme", post(session::theme))
         .route("/assets/{file}", get(assets::unversioned))
         .route("/assets/{version}/{*file}", get(assets::versioned))
         .merge(plan::router())
@@ -54,6 +56,12 @@ pub fn router() -> Pages {
         .merge(setup::router())
         .merge(admin::router())
         .merge(account::router())
+}
+
+/// The page that a path belongs to: where somebody goes whose form was not taken.
+pub(crate) fn shown(path: &str) -> &str {
+    static PAGES: LazyLock<Pages> = LazyLock::new(router);
+    PAGES.shown(path)
 }
 
 /// An error as a page says it.

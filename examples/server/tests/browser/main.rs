@@ -13,6 +13,7 @@ mod line;
 mod scene;
 mod screens;
 mod shop;
+mod swaps;
 mod watched;
 mod wizard;
 mod world;

@@ -1,6 +1,7 @@
 //! A server with people, connectors and an alert that fires, on a port of its own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -34,6 +35,8 @@ pub struct World {
     pub shop: Shop,
     pub admin: Principal,
     pub cluster: ConnectorId,
+    /// While it is set, a proxy answers in the place of the stream of events, as while its server restarts.
+    pub no_events: Arc<AtomicBool>,
     name: String,
     _dir: tempfile::TempDir,
 }
@@ -41,12 +44,17 @@ pub struct World {
 impl World {
     /// A server without anybody.
     pub async fn empty() -> Self {
-        Self::start(true, Doctor).await
+        Self::start(true, Doctor, |_| {}).await
+    }
+
+    /// A server with people whose settings are others.
+    pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        Self::start(true, Doctor, change).await.peopled().await
     }
 
     /// A server without anybody, whose pages cannot load their scripts.
     pub async fn empty_without_scripts() -> Self {
-        Self::start(false, Doctor).await
+        Self::start(false, Doctor, |_| {}).await
     }
 
     /// What tells its shop from those of other servers.
@@ -54,7 +62,11 @@ impl World {
         &self.name
     }
 
-    async fn start(scripts: bool, investigator: impl Investigator + 'static) -> Self {
+    async fn start(
+        scripts: bool,
+        investigator: impl Investigator + 'static,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
         let name = format!("shop{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let shop = Shop::open(&name);
         let dir = tempfile::tempdir().unwrap();
@@ -64,22 +76,22 @@ impl World {
         settings.core.verification_stable = Duration::from_secs(2);
         settings.core.poll_interval = Duration::from_millis(300);
         settings.core.progress_interval = Duration::from_millis(100);
-        let boot = Boot {
-            settings,
-            registry: registry(),
-            investigator: Some(std::sync::Arc::new(investigator)),
-            without: Vec::new(),
-        };
+        change(&mut settings);
+        let boot =
+            Boot { settings, registry: registry(), investigator: Some(Arc::new(investigator)), without: Vec::new() };
         let mut app = App::start(boot).await.unwrap();
         if !scripts {
             app.router = app.router.layer(axum::middleware::from_fn(no_scripts));
         }
+        let no_events = Arc::new(AtomicBool::new(false));
+        let proxy = axum::middleware::from_fn_with_state(no_events.clone(), no_stream);
+        app.router = app.router.layer(proxy);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let state = app.state.clone();
         tokio::spawn(app.serve(listener, std::future::pending()));
         let admin = Principal::user(rounds_core::OrgId::default(), "nobody", OrgRole::Viewer);
-        Self { base, state, shop, admin, cluster: ConnectorId::new(), name, _dir: dir }
+        Self { base, state, shop, admin, cluster: ConnectorId::new(), no_events, name, _dir: dir }
     }
 
     /// A server with people and connectors. `ada` administers it, `ed` may auto-edit in `shop`, `eve` is an Editor,
@@ -90,12 +102,12 @@ impl World {
 
     /// The same, whose pages cannot load their scripts.
     pub async fn without_scripts() -> Self {
-        Self::start(false, Doctor).await.peopled().await
+        Self::start(false, Doctor, |_| {}).await.peopled().await
     }
 
     /// The same as a new one, with somebody else who investigates.
     pub async fn investigated_by(investigator: impl Investigator + 'static) -> Self {
-        Self::start(true, investigator).await.peopled().await
+        Self::start(true, investigator, |_| {}).await.peopled().await
     }
 
     async fn peopled(self) -> Self {
@@ -235,6 +247,17 @@ impl World {
 async fn no_scripts(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
     if request.uri().path().ends_with(".js") {
         return axum::response::IntoResponse::into_response(axum::http::StatusCode::NOT_FOUND);
+    }
+    next.run(request).await
+}
+
+async fn no_stream(
+    axum::extract::State(is_away): axum::extract::State<Arc<AtomicBool>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    if request.uri().path() == "/api/events" && is_away.load(Ordering::SeqCst) {
+        return axum::response::IntoResponse::into_response(axum::http::StatusCode::BAD_GATEWAY);
     }
     next.run(request).await
 }

@@ -103,6 +103,11 @@ async fn a_request_is_a_use_of_the_session_and_looking_at_a_list_of_it_from_else
     server.sql("UPDATE rounds_session SET last_seen_at = last_seen_at - 120000000").await;
     let earlier = seen().await;
     assert_eq!(before - earlier, chrono::TimeDelta::seconds(120), "nobody used it");
+    for path in ["/api/user", "/actions"] {
+        let unattended = vera.request(Method::GET, path).header("x-unattended", "1").send().await.unwrap();
+        assert_eq!(unattended.status(), 200);
+    }
+    assert_eq!(seen().await, earlier, "a page that was left open asks by itself");
     vera.get("/api/plans").await.expect(200);
     assert!(seen().await >= before);
     server.stop().await;

@@ -25,11 +25,11 @@ use crate::pages::minted::Minted;
 pub(super) fn router() -> Pages {
     Pages::new()
         .route("/account", get(show))
-        .route("/account/password", post(password))
-        .route("/account/sessions/end-others", post(end_others))
-        .route("/account/sessions/{id}/end", post(end))
-        .route("/account/tokens", post(mint))
-        .route("/account/tokens/{id}/revoke", post(revoke))
+        .form("/account/password", post(password))
+        .form("/account/sessions/end-others", post(end_others))
+        .form("/account/sessions/{id}/end", post(end))
+        .form("/account/tokens", post(mint))
+        .form("/account/tokens/{id}/revoke", post(revoke))
 }
 
 #[derive(Template)]

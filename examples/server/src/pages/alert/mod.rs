@@ -22,16 +22,16 @@ pub(super) fn router() -> Pages {
         .route("/changes", get(changes::list))
         .route("/alerts/silences", get(silences::list).post(silences::end))
         .route("/alerts/sparks", get(sparks::sparks))
-        .route("/alerts/look", post(edit::fragment))
+        .form("/alerts/look", post(edit::fragment))
         .route("/alerts/new", get(edit::new).post(edit::create))
         .route("/alerts/{id}", get(show::show))
         .route("/alerts/{id}/edit", get(edit::edit).post(edit::save))
-        .route("/alerts/{id}/investigate", post(show::investigate))
-        .route("/alerts/{id}/enable", post(show::enable))
-        .route("/alerts/{id}/disable", post(show::disable))
-        .route("/alerts/{id}/delete", post(show::delete))
-        .route("/alerts/{id}/silence", post(show::silence))
-        .route("/alerts/{id}/unsilence", post(show::unsilence))
+        .form("/alerts/{id}/investigate", post(show::investigate))
+        .form("/alerts/{id}/enable", post(show::enable))
+        .form("/alerts/{id}/disable", post(show::disable))
+        .form("/alerts/{id}/delete", post(show::delete))
+        .form("/alerts/{id}/silence", post(show::silence))
+        .form("/alerts/{id}/unsilence", post(show::unsilence))
 }
 
 /// A rule that is only looked at.

@@ -25,14 +25,14 @@ use view::{Typed, View};
 pub(super) fn router() -> Pages {
     Pages::new()
         .route("/plans/{id}", get(show))
-        .route("/plans/{id}/approve", post(decide::approve))
-        .route("/plans/{id}/reject", post(decide::reject))
-        .route("/plans/{id}/cancel", post(decide::cancel))
-        .route("/plans/{id}/submit", post(decide::submit))
+        .form("/plans/{id}/approve", post(decide::approve))
+        .form("/plans/{id}/reject", post(decide::reject))
+        .form("/plans/{id}/cancel", post(decide::cancel))
+        .form("/plans/{id}/submit", post(decide::submit))
         .route("/plans/{id}/modify", get(modify::edit).post(modify::save))
-        .route("/plans/{id}/steps/{ordinal}/approve", post(decide::approve_step))
-        .route("/plans/{id}/steps/{ordinal}/reject", post(decide::reject_step))
-        .route("/plans/{id}/steps/{ordinal}/retry", post(decide::retry))
+        .form("/plans/{id}/steps/{ordinal}/approve", post(decide::approve_step))
+        .form("/plans/{id}/steps/{ordinal}/reject", post(decide::reject_step))
+        .form("/plans/{id}/steps/{ordinal}/retry", post(decide::retry))
 }
 
 #[derive(Template)]

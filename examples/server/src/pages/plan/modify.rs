@@ -223,9 +223,10 @@ fn reshape(drafts: &mut Vec<Draft>, op: &str, add: &str, plan: &Plan) -> bool {
         ("add", _) => {
             let (connector, kind) = match add.split_once(' ') {
                 Some((connector, kind)) => (connector.to_owned(), kind.to_owned()),
+                // What connectors take is not known here: another of the plan's last kind is known to be taken.
                 None => {
-                    let last = plan.steps.last().map(|step| step.connector_id.to_string());
-                    (last.unwrap_or_default(), StepSpec::RUN_COMMAND.to_owned())
+                    let last = plan.steps.last().map(|step| (step.connector_id.to_string(), step.review.kind.clone()));
+                    last.unwrap_or_else(|| (String::new(), StepSpec::RUN_COMMAND.to_owned()))
                 }
             };
             // A step that is no command line is typed as JSON.

@@ -225,6 +225,17 @@ impl View {
         self.steps.iter().find(|step| step.waiting())
     }
 
+    /// What is asked in the bar, as a name: the plan as it is, or one request for one step. It changes with the question.
+    pub(super) fn asks(&self) -> String {
+        match self.asking() {
+            _ if self.waits() => self.plan.digest.clone(),
+            Some(step) => step.asked_by(),
+            // All that is left to press is Cancel.
+            None if self.may_end() => "cancel".to_owned(),
+            None => self.plan.status.as_str().to_owned(),
+        }
+    }
+
     pub(super) fn cause(&self) -> Option<&str> {
         let report = self.investigation.as_ref()?.report.as_ref()?;
         Some(report.root_cause.as_ref().map_or(report.summary.as_str(), |cause| cause.summary.as_str()))

@@ -23,9 +23,9 @@ const PATH: &str = "/settings/notifications/dead-letters";
 pub(super) fn router() -> Pages {
     Pages::new()
         .route(PATH, get(list))
-        .route("/settings/notifications/dead-letters/retry", post(retry_all))
-        .route("/settings/notifications/dead-letters/{id}/retry", post(retry))
-        .route("/settings/notifications/dead-letters/{id}/discard", post(discard))
+        .form("/settings/notifications/dead-letters/retry", post(retry_all))
+        .form("/settings/notifications/dead-letters/{id}/retry", post(retry))
+        .form("/settings/notifications/dead-letters/{id}/discard", post(discard))
 }
 
 /// A recipient with dead letters.

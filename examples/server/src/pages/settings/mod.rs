@@ -32,8 +32,8 @@ pub(super) fn router() -> Pages {
         .route("/settings", get(|| async { Redirect::to("/settings/connectors") }))
         .route("/settings/{place}", get(list).post(create))
         .route("/settings/{place}/{id}", get(edit).post(save))
-        .route("/settings/{place}/{id}/test", post(test))
-        .route("/settings/{place}/{id}/delete", post(delete))
+        .form("/settings/{place}/{id}/test", post(test))
+        .form("/settings/{place}/{id}/delete", post(delete))
         .merge(letters::router())
 }
 

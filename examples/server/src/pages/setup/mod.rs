@@ -20,12 +20,12 @@ pub(super) fn router() -> Pages {
         .route("/setup", get(home))
         .route("/setup/admin", get(admin::show).post(admin::create))
         .route("/setup/done", get(done::show).post(done::finish))
-        .route("/setup/token", post(done::mint))
+        .form("/setup/token", post(done::mint))
         .route("/setup/{step}", get(step::show).post(step::save))
-        .route("/setup/{step}/test", post(step::test))
-        .route("/setup/{step}/remove", post(step::remove))
-        .route("/setup/{step}/skip", post(step::skip))
-        .route("/setup/{step}/continue", post(step::accept))
+        .form("/setup/{step}/test", post(step::test))
+        .form("/setup/{step}/remove", post(step::remove))
+        .form("/setup/{step}/skip", post(step::skip))
+        .form("/setup/{step}/continue", post(step::accept))
 }
 
 /// Where the setup goes on.
