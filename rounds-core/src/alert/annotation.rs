@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 /// An annotation with its places filled in: `{{ $labels.pod }}` and `{{ .Labels.pod }}` with the label (nothing, when there
 /// is none, as in Prometheus), `{{ $value }}` and `{{ .Value }}` with the value. A function behind a bar
 /// (`{{ $value | humanize }}`) is left out, and every other template stays as it is written: what it would compute is
-/// Prometheus' own.
+/// Prometheus' own. In an annotation that is an address a label is written as addresses take it, behind the host: a pod's name
+/// must not add a parameter.
 ///
 /// ```
 /// use rounds_core::alert::annotated;
@@ -22,6 +23,7 @@ pub fn annotated(text: &str, labels: &BTreeMap<String, String>, value: Option<f6
         out.push_str(&rest[..start]);
         let inner = rest[start + 2..end].trim_matches(|c: char| c.is_whitespace() || c == '-');
         match place(inner, labels, value) {
+            Some(found) if is_behind_a_host(&out) => encoded(&mut out, &found),
             Some(found) => out.push_str(&found),
             None => out.push_str(&rest[start..end + 2]),
         }
@@ -29,6 +31,27 @@ pub fn annotated(text: &str, labels: &BTreeMap<String, String>, value: Option<f6
     }
     out.push_str(rest);
     out
+}
+
+/// Whether what was written so far is an address whose host is complete.
+fn is_behind_a_host(written: &str) -> bool {
+    let address = written.trim_start().split_once("://");
+    address.is_some_and(|(scheme, rest)| {
+        (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+            && rest.contains(['/', '?', '#'])
+            && !rest.contains(char::is_whitespace)
+    })
+}
+
+fn encoded(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~/:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
+        }
+    }
 }
 
 fn place(inner: &str, labels: &BTreeMap<String, String>, value: Option<f64>) -> Option<String> {
@@ -59,6 +82,20 @@ mod tests {
             ("{{ .Value }}", "2.5"),
         ] {
             assert_eq!(annotated(text, &labels, Some(2.5)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_in_an_address_is_one_part_of_it() {
+        let labels =
+            BTreeMap::from([("pod".to_owned(), "a&b=c d/ü#?".to_owned()), ("host".to_owned(), "db1:9100".to_owned())]);
+        for (text, expected) in [
+            ("https://x.example/?pod={{ $labels.pod }}&x=1", "https://x.example/?pod=a%26b%3Dc%20d/%C3%BC%23%3F&x=1"),
+            ("HTTP://{{ $labels.host }}/metrics?of={{ $labels.host }}", "HTTP://db1:9100/metrics?of=db1:9100"),
+            ("see https://x.example/ of {{ $labels.pod }}", "see https://x.example/ of a&b=c d/ü#?"),
+            ("https://x.example/ and {{ $labels.pod }}", "https://x.example/ and a&b=c d/ü#?"),
+        ] {
+            assert_eq!(annotated(text, &labels, None), expected, "{text}");
         }
     }
 }

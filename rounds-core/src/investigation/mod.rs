@@ -5,7 +5,7 @@ mod report;
 mod spending;
 mod state;
 
-pub use model::{Investigation, TURN_SPREAD, Trigger};
+pub use model::{Investigation, Trigger};
 pub use report::{
     CitationError, Confidence, Evidence, EvidenceSource, Findings, Proposal, ProposedStep, ReadingId, Report,
     RootCause, RuledOut, Section, ToolUse,

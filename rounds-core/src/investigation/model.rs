@@ -91,10 +91,10 @@ pub struct Investigation {
 }
 
 /// How far behind others one of a crowded rule is put at most.
-pub const TURN_SPREAD: Duration = Duration::from_secs(3600);
+const TURN_SPREAD: Duration = Duration::from_secs(600);
 
-/// How far behind the one before it one of a crowded rule is put: what an investigation takes, in its order of magnitude.
-const TURN_STEP: Duration = Duration::from_secs(60);
+/// How far behind the one before it one of a crowded rule is put.
+const TURN_STEP: Duration = Duration::from_secs(20);
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(behind: &u32) -> bool {
@@ -130,13 +130,17 @@ impl Investigation {
     }
 
     /// What its place in the queue goes by: the earliest of those that wait is next. Each that waits behind others of its
-    /// rule counts as queued a minute later, at most an hour, so a rule with a hundred label sets keeps no other rule and no
-    /// person waiting, and comes to its own within the hour however many others fire.
+    /// rule counts as queued twenty seconds later, at most ten minutes, so a rule with a hundred label sets keeps no other rule
+    /// waiting, and comes to its own before its alerts are [stale](crate::Settings::investigation_stale). What a person asked
+    /// goes before all that alerts began in the ten minutes before.
     ///
-    /// All of it lies [`TURN_SPREAD`] back: everything that is queued may run at once.
+    /// All of it lies in the past: everything that is queued may run at once.
     #[must_use]
     pub fn turn(&self) -> Timestamp {
-        let ahead = TURN_SPREAD.saturating_sub(TURN_STEP.saturating_mul(self.behind));
+        let ahead = match self.requested_by {
+            Some(_) => TURN_SPREAD * 2,
+            None => TURN_SPREAD.saturating_sub(TURN_STEP.saturating_mul(self.behind)),
+        };
         let ahead = TimeDelta::from_std(ahead).unwrap_or_default();
         self.created_at.checked_sub_signed(ahead).unwrap_or(self.created_at)
     }

@@ -204,7 +204,8 @@ async fn behind(
 }
 
 /// What is not delivered yet and tells the channel, or will tell it, of the same thing with an earlier place: notices on
-/// their way, notices that are not routed, and groups.
+/// their way, notices that are not routed, and groups. One that some of a channel's people have already keeps the others from
+/// nothing: it is on its way to a mailbox that takes nothing for now, and who waits for a decision must hear of it.
 pub(crate) async fn ahead(
     shared: &Shared,
     channel: ConnectorId,
@@ -218,10 +219,13 @@ pub(crate) async fn ahead(
     };
     let mut found: Vec<Versioned<OutboxNotice>> = shared.store.all(of(about, &[NoticeStatus::Pending])).await?;
     found.retain(|other| other.value.channel.is_none_or(|its| its == channel) && other.value.place < place);
+    let has_reached_none = |other: &Versioned<OutboxNotice>| other.value.notice.delivered.is_empty();
+    found.retain(has_reached_none);
     let groups = of(channel.as_uuid(), &[NoticeStatus::Pending, NoticeStatus::Gathering]);
     let groups: Vec<Versioned<OutboxNotice>> = shared.store.all(groups).await?;
     let is_ahead = |member: &Member| member.about == Some(about) && member.place < place;
-    found.extend(groups.into_iter().filter(|group| group.value.members.iter().any(is_ahead)));
+    let is_group_ahead = |group: &Versioned<OutboxNotice>| group.value.members.iter().any(is_ahead);
+    found.extend(groups.into_iter().filter(|group| is_group_ahead(group) && has_reached_none(group)));
     Ok(found)
 }
 

@@ -181,7 +181,7 @@ impl Alerts<'_> {
     ) -> Result<(AlertRule, Commit), Error> {
         let now = self.shared.now();
         let Some(alert) = alerts.first() else { return Err(Error::Invalid("alerts: none was found".into())) };
-        let rule = AlertRule {
+        let mut rule = AlertRule {
             id: AlertRuleId::new(),
             org_id: who.org_id.clone(),
             name,
@@ -207,6 +207,10 @@ impl Alerts<'_> {
             created_at: now,
             updated_at: now,
         };
+        if rule.validate().is_err() {
+            // What its source asks is only shown. One alert that says it at too great length keeps none of the others.
+            rule.condition.query.clear();
+        }
         rule.validate().map_err(|error| Error::Invalid(error.to_string()))?;
         let of_org = ListQuery { org: Some(who.org_id.clone()), ..ListQuery::new(RecordKind::AlertRule) };
         let rules: Vec<Versioned<AlertRule>> = self.shared.store.all(of_org).await?;
@@ -238,9 +242,12 @@ impl Alerts<'_> {
         let whole = shared.store.instance_of(rule.id).await?;
         let known = series::of_rule(shared, rule.id).await?;
         let most = shared.settings.series_per_rule;
-        let (mut taken, mut steps) = (Vec::new(), Vec::new());
+        let (mut taken, mut steps) = (vec![Ok(Taken::Unchanged); alerts.len()], Vec::new());
         let mut firing = known.iter().filter(|one| one.value.state == AlertState::Firing).count();
-        for alert in alerts {
+        let mut in_order: Vec<(usize, &ExternalAlert)> = alerts.iter().copied().enumerate().collect();
+        // What ends makes room for what begins, wherever it stands in the message.
+        in_order.sort_by_key(|(_, alert)| !alert.notified.resolved);
+        for (nth, alert) in in_order {
             let own = known.iter().find(|one| one.value.series.as_deref() == Some(alert.fingerprint.as_str()));
             let before = match own {
                 Some(own) => own.value.clone(),
@@ -248,18 +255,18 @@ impl Alerts<'_> {
             };
             let first = notified(rule, &before, &alert.notified, now);
             let begins = first.as_ref().is_some_and(|first| what(first) == Taken::Fired);
+            let ends = alert.notified.resolved && first.as_ref().is_some_and(|first| what(first) == Taken::Resolved);
             if begins && firing >= most {
-                taken.push(Err(format!(
+                taken[nth] = Err(format!(
                     "{firing} alerts of this name fire already, and no more are followed at a time: group them at their source, \
                      or raise the setting"
-                )));
+                ));
                 continue;
             }
-            firing += usize::from(begins);
+            firing = (firing + usize::from(begins)).saturating_sub(usize::from(ends));
             if let Some(first) = first {
-                steps.push((taken.len(), *alert, own.map(|own| own.version), first));
+                steps.push((nth, alert, own.map(|own| own.version), first));
             }
-            taken.push(Ok(Taken::Unchanged));
         }
         if steps.is_empty() {
             return Ok((taken, None));

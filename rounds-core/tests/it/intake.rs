@@ -150,6 +150,30 @@ async fn a_message_of_many_alerts_is_stored_together_and_each_is_investigated() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ends_in_a_message_makes_room_for_what_begins_in_it() {
+    let world = World::with(Settings { series_per_rule: 2, ..Settings::default() }).await;
+    assert_eq!(told(&world, &[alert("a", 10, false), alert("b", 10, false)]).await.fired, 2);
+    let message = [
+        alert("c", 20, false),
+        alert("d", 20, false),
+        alert("e", 20, false),
+        alert("a", 10, true),
+        alert("b", 10, true),
+    ];
+    let received = told(&world, &message).await;
+    assert_eq!((received.fired, received.resolved), (2, 2));
+    let ignored: Vec<_> = received.ignored.iter().map(|(fingerprint, _)| fingerprint.as_str()).collect();
+    assert_eq!(ignored, ["e"], "each is answered for itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_says_at_too_great_length_what_its_source_asks_keeps_none_of_the_others() {
+    let world = World::with(Settings::default()).await;
+    let long = ExternalAlert { query: "x".repeat(100_000), ..alert("a", 10, false) };
+    assert_eq!(told(&world, &[long, alert("b", 10, false)]).await.fired, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_alerts_that_are_over_the_newest_are_kept() {
     let world = World::with(Settings { series_per_rule: 1, ..Settings::default() }).await;
     for nth in 0..15 {

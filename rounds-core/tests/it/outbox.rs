@@ -287,6 +287,21 @@ async fn a_dead_letter_holds_nothing_up_and_once_retried_it_has_its_old_place() 
     assert_eq!(keys(&world.channel), ["1", "3", "2", "4"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_takes_nothing_for_now_keeps_nobody_else_from_what_comes_next() {
+    let world = with_channels(Settings::default(), &["list"]).await;
+    let about = Uuid::now_v7();
+    lock(&world.channel.fails).push_back(PortErrorKind::Unavailable);
+    lock(&world.channel.reached).push_back("ada@example.com".to_owned());
+    *lock(&world.channel.retry_after) = Some(secs(600));
+    put(&world, [told_of(&world, about, 1, None, "1")]).await;
+    let _running = world.start();
+    until("some are told", async || lock(&world.channel.fails).is_empty()).await;
+    put(&world, [told_of(&world, about, 2, None, "2")]).await;
+    until("everybody is told", async || waiting(&world).await.is_empty()).await;
+    assert_eq!(keys(&world.channel), ["2", "1"], "what the rest waits for holds up nothing");
+}
+
 /// A store whose connectors cannot be read, as with another key; the outbox sees them listed all the same.
 struct Sealed(MemoryStore);
 

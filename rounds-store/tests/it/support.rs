@@ -7,7 +7,7 @@ use rounds_core::alert::{AlertRule, Condition, Operator, Severity};
 use rounds_core::audit::{AuditEntry, Outcome};
 use rounds_core::connector::Role;
 use rounds_core::connector::{Connector, ConnectorStatus, StoredSecret};
-use rounds_core::investigation::{Investigation, TURN_SPREAD, Trigger};
+use rounds_core::investigation::{Investigation, Trigger};
 use rounds_core::ports::store::{ListQuery, Record, RecordKind, Versioned};
 use rounds_core::ports::{StoreError, StoreExt as _};
 use rounds_core::time::after_ms;
@@ -181,8 +181,12 @@ pub(crate) fn rule(name: &str) -> AlertRule {
 
 pub(crate) fn investigation(due: Timestamp) -> Investigation {
     let trigger = Trigger::Person { rule_id: None };
-    let created = due + TURN_SPREAD;
-    Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
+    let asked = |at| Investigation {
+        requested_by: Some(Actor::system()),
+        ..Investigation::queued(org(), "why?", trigger.clone(), at)
+    };
+    let first = asked(due);
+    asked(due + (due - first.turn()))
 }
 
 pub(crate) fn connector(name: &str, secret: &str) -> Connector {

@@ -18,7 +18,7 @@ use crate::id::{
 };
 use crate::investigation::{
     Amount, Evidence, EvidenceSource, Investigation, InvestigationStatus, ModelUse, ReadingId, Report, RootCause,
-    Section, Spending, TURN_SPREAD, Trigger, Usage,
+    Section, Spending, Trigger, Usage,
 };
 use crate::plan::{ApprovalRequest, Plan, PlanStatus, RequestKind, RequestStatus, Step, Verification, digest};
 use crate::ports::store::{
@@ -134,8 +134,12 @@ pub(super) fn silence(rule_id: Option<AlertRuleId>) -> Silence {
 /// A queued investigation that a person asked for; due since then.
 pub(super) fn investigation(due: Timestamp) -> Investigation {
     let trigger = Trigger::Person { rule_id: None };
-    let created = due + TURN_SPREAD;
-    Investigation { requested_by: Some(Actor::system()), ..Investigation::queued(org(), "why?", trigger, created) }
+    let asked = |at| Investigation {
+        requested_by: Some(Actor::system()),
+        ..Investigation::queued(org(), "why?", trigger.clone(), at)
+    };
+    let first = asked(due);
+    asked(due + (due - first.turn()))
 }
 
 /// A completed investigation of an alert, with every part of a report.
