@@ -48,6 +48,7 @@ impl World {
     }
 
     /// A server with people whose settings are others.
+    #[cfg(feature = "oidc")]
     pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
         Self::start(true, Doctor, change).await.peopled().await
     }
