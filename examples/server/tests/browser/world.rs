@@ -48,6 +48,7 @@ impl World {
     }
 
     /// A server with people whose settings are others.
+    #[cfg(feature = "oidc")]
     pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
         Self::start(true, Doctor, change).await.peopled().await
     }
@@ -77,6 +78,8 @@ impl World {
         settings.core.poll_interval = Duration::from_millis(300);
         settings.core.progress_interval = Duration::from_millis(100);
         change(&mut settings);
+        // As the program does before it starts a server.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let boot =
             Boot { settings, registry: registry(), investigator: Some(Arc::new(investigator)), without: Vec::new() };
         let mut app = App::start(boot).await.unwrap();
