@@ -192,7 +192,7 @@ fn render(said: &Said, notice: &Notice) -> Value {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| json!({ "name": name, "value": crop(&escape(value), FIELD), "inline": name != "Labels" }))
         .collect();
-    let links = anchors(&said.links, FIELD, anchor).join("\n");
+    let links = anchors(&said.links, FIELD, FIELD, anchor).join("\n");
     if !links.is_empty() {
         fields.push(json!({ "name": "Links", "value": links, "inline": false }));
     }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_that_are_addresses_are_links_by_their_names() {
+    fn annotations_that_are_addresses_are_links_by_their_names_and_hosts() {
         let mut notice = Notice::new(NoticeKind::AlertFiring, "k", Timestamp::UNIX_EPOCH, "x");
         let link = |name: &str, url: &str| Link::new(name, url).unwrap();
         notice.links = vec![
@@ -319,8 +319,10 @@ mod tests {
         let body = rendered(&notice);
         let fields = body["embeds"][0]["fields"].as_array().unwrap();
         let links = fields.iter().find(|field| field["name"] == "Links").unwrap();
-        let expected = "[runbook\\_url](https://wiki.example/a_%28b%29?c=%2Ad%2A)\n[v6](https://[2001:db8::1]/a)\n\
-                        [\\@everyone\\]\\(https\\[\\:\\]\\/\\/evil\\.example](https://x.example)\nand 1 more on the page";
+        let expected = r"[runbook\_url \(wiki\.example\)](https://wiki.example/a_%28b%29?c=%2Ad%2A)
+[v6 \(\[2001\:db8\:\:1\]\)](https://[2001:db8::1]/a)
+[x\.example](https://x.example)
+and 1 more on the page";
         assert_eq!(links["value"], expected);
     }
 

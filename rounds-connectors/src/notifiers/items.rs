@@ -1,7 +1,10 @@
 //! What a message of several things lists: each of them with a link to its page. Pure.
 //!
 //! Every channel shows the same entries in its own markup, as many as it takes, and each whole: a half of a link leads
-//! nowhere, and a half of an escape is markup. Of too many the worst are shown, and the rest is counted and is a link away.
+//! nowhere, and a half of an escape is markup. Of too many the worst that still stand are shown, and the rest is counted and is
+//! a link away.
+
+use std::collections::HashSet;
 
 use rounds_core::ports::{Folded, Link, Notice};
 
@@ -14,6 +17,8 @@ const TITLE: usize = 210;
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) level: Level,
+    /// A later one is about the same thing, so it is no longer as this one says.
+    pub(super) superseded: bool,
     /// What it is, in capitals: `CRITICAL`, `RESOLVED`.
     pub(super) tag: String,
     /// One line.
@@ -28,15 +33,18 @@ pub(super) struct Item {
 
 /// What a notice folds together, oldest first; `link` is where a page is.
 pub(super) fn items(notice: &Notice, link: &dyn Fn(&str) -> Option<String>) -> Vec<Item> {
-    let item = |one: &Folded| {
+    let about = |one: &Folded| one.about.clone().filter(|about| !about.is_empty());
+    let mut later = HashSet::new();
+    let last: Vec<bool> = notice.folded.iter().rev().map(|one| about(one).is_none_or(|it| later.insert(it))).collect();
+    let item = |(one, is_last): (&Folded, &bool)| {
         let (level, tag) = level(one.kind, &one.severity, None);
         let format = if one.at.date_naive() == notice.at.date_naive() { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
         let link = link(&one.link);
         let path = if link.is_none() { line(&one.link, 200) } else { String::new() };
         let title = line(&defanged(&one.title), TITLE);
-        Item { level, tag, title, when: one.at.format(format).to_string(), link, path }
+        Item { level, superseded: !is_last, tag, title, when: one.at.format(format).to_string(), link, path }
     };
-    notice.folded.iter().map(item).collect()
+    notice.folded.iter().zip(last.iter().rev()).map(item).collect()
 }
 
 /// Entries as a channel shows them.
@@ -54,7 +62,8 @@ impl<T> Shown<T> {
 }
 
 /// As many entries as fit into a room, each whole and in their order. Where not all do, the worst are kept, and of those
-/// that are as bad the oldest.
+/// that are as bad the oldest. What a later one supersedes goes first: an alert that ended must not be left as one that
+/// fires.
 pub(super) fn shown<'a, T>(
     items: &'a [Item],
     room: usize,
@@ -62,7 +71,7 @@ pub(super) fn shown<'a, T>(
     size: impl Fn(&T) -> usize,
 ) -> Shown<T> {
     let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|at| (items[*at].level, *at));
+    order.sort_by_key(|at| (items[*at].superseded, items[*at].level, *at));
     let mut left = room;
     let mut kept: Vec<(usize, T)> = Vec::new();
     for at in order {
@@ -76,13 +85,19 @@ pub(super) fn shown<'a, T>(
     Shown { items: kept.into_iter().map(|(_, rendered)| rendered).collect(), missing }
 }
 
-/// As many links as fit into a room, each whole, and how many more there are.
-pub(super) fn anchors(links: &[Link], room: usize, anchor: impl Fn(&str, &str) -> String) -> Vec<String> {
+/// As many links as fit into a room, each whole and no longer than `longest`, and how many more there are.
+pub(super) fn anchors(
+    links: &[Link],
+    room: usize,
+    longest: usize,
+    anchor: impl Fn(&str, &str) -> String,
+) -> Vec<String> {
     // For the line that counts.
     let mut left = room.saturating_sub(40);
     let mut kept = Vec::new();
     for link in links.iter().map(|link| anchor(&link.url, &link.name)) {
-        if let Some(rest) = left.checked_sub(units(&link)) {
+        let length = units(&link);
+        if let Some(rest) = left.checked_sub(length).filter(|_| length <= longest) {
             left = rest;
             kept.push(link);
         }
@@ -155,6 +170,35 @@ mod tests {
         assert_eq!(few.more().as_deref(), Some("and 7 more"));
         let none = shown(&all, 10, render, |text| units(text));
         assert_eq!((none.items.len(), none.more().as_deref()), (0, Some("and 10 more")));
+    }
+
+    #[test]
+    fn what_is_over_is_not_left_as_what_fires() {
+        let mut notice = several(0, "");
+        let one = |kind: &str, at: usize| {
+            serde_json::json!({
+                "kind": kind, "at": "1970-01-01T00:00:00Z", "title": format!("errors {at}"), "severity": "critical",
+                "link": "/alerts/1", "about": if at == 9 { String::new() } else { format!("alert/{at}") },
+            })
+        };
+        let pairs = [("alert_firing", 0..3), ("alert_resolved", 0..2), ("alert_firing", 9..11)];
+        let folded = pairs.into_iter().flat_map(|(kind, ats)| ats.map(move |at| one(kind, at)));
+        notice.folded = serde_json::from_value(folded.collect()).unwrap();
+        let all = items(&notice, &|_| None);
+        let render = |item: &Item| format!("{} {}", item.tag, item.title);
+        let kept = |count: usize| shown(&all, count, render, |_| 1);
+        let stands =
+            ["CRITICAL errors 2", "RESOLVED errors 0", "RESOLVED errors 1", "CRITICAL errors 9", "CRITICAL errors 10"];
+        assert_eq!(kept(5).items, stands, "how each stands");
+        assert_eq!((kept(5).more().as_deref(), kept(7).items.len()), (Some("and 2 more"), 7));
+        assert_eq!(kept(3).items, ["CRITICAL errors 2", "CRITICAL errors 9", "CRITICAL errors 10"]);
+        for room in 0..7 {
+            let kept = kept(room).items;
+            for at in 0..2 {
+                let has = |tag: &str| kept.contains(&format!("{tag} errors {at}"));
+                assert!(!has("CRITICAL") || has("RESOLVED"), "{room}: {kept:?}");
+            }
+        }
     }
 
     #[test]

@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(events[1]["payload"]["summary"], "[CRITICAL] alert/2");
         let links = json!([
             { "href": "https://rounds.example/alerts/1", "text": "Open in Rounds" },
-            { "href": "https://wiki.example/2", "text": "runbook_url" },
+            { "href": "https://wiki.example/2", "text": "runbook_url (wiki.example)" },
         ]);
         assert_eq!(events[1]["links"], links);
     }

@@ -12,6 +12,10 @@ use super::items::{Item, items};
 
 /// Places, and labels, that are named; more are counted.
 const NAMED: usize = 8;
+/// Characters of the name of a link.
+const NAME: usize = 60;
+/// Characters of the host of a link.
+const HOST: usize = 80;
 
 /// How bad it is, where a channel shows that by a colour or a priority. It is in [`Said::tag`] as a word too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +52,7 @@ pub(super) struct Said {
     pub(super) question: Option<&'static str>,
     /// The page, for a browser; of several things, the one that lists them.
     pub(super) link: Option<String>,
-    /// Where to look further.
+    /// Where to look further; the name says the host too.
     pub(super) links: Vec<Link>,
     /// Where the page is, when the server does not know where people reach it.
     pub(super) page: Option<String>,
@@ -137,9 +141,32 @@ pub(super) fn body(notice: &Notice) -> String {
     lines.join("\n")
 }
 
-/// Where to look further. Looked at once more: whoever made the notice may have made these.
+/// Where to look further, each by what it is [`called`]. Looked at once more: whoever made the notice may have made these.
 pub(super) fn links(notice: &Notice) -> Vec<Link> {
-    notice.links.iter().filter_map(|link| Link::new(line(&defanged(&link.name), 60), &link.url)).collect()
+    let links = notice.links.iter().filter_map(|link| Link::new(link.name.as_str(), &link.url));
+    links.map(|link| Link::new(called(&link), &link.url).unwrap_or(link)).collect()
+}
+
+/// What a link is shown as: its name and the host it leads to, `runbook_url (wiki.example.com)`.
+///
+/// Whoever writes an alert names its annotations, and a link stands beside what is Rounds' own. So the host is always
+/// there, and a name that is more than a name (`Open in Rounds`) is not: the host stands alone.
+fn called(link: &Link) -> String {
+    let is_name = (1..=NAME).contains(&link.name.len())
+        && link.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    let host = host(&link.url);
+    if is_name { format!("{} ({host})", link.name) } else { host }
+}
+
+/// The host of a link, and its port where it has one. Of a long one the end is kept, which says whose it is.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match host.len().checked_sub(HOST) {
+        // In ASCII, as every link is; were it not, the whole is better than nothing.
+        Some(over) if over > 0 => host.get(over + 1..).map_or_else(|| host.to_owned(), |end| format!("…{end}")),
+        _ => host.to_owned(),
+    }
 }
 
 pub(super) fn level(kind: NoticeKind, severity: &str, asked: Option<&Asked>) -> (Level, String) {
@@ -367,8 +394,26 @@ mod tests {
         firing.body = "runbook_url: https://wiki.example/b\nx: javascript:alert(1)".into();
         let said = Said::of(&firing, &|_| None, ROOM);
         assert_eq!(said.body, "x: javascript:alert(1)", "what is a link is not said twice, and what is none is text");
-        assert_eq!(said.links.len(), 2);
-        assert_eq!(said.links[..1], [Link::new("run book https[:]//evil.example", "https://wiki.example/a").unwrap()]);
+        let names: Vec<&str> = said.links.iter().map(|link| link.name.as_str()).collect();
+        assert_eq!(names, ["wiki.example", "runbook_url (wiki.example)"]);
+    }
+
+    #[test]
+    fn a_link_says_the_host_it_leads_to_and_is_called_nothing_that_is_rounds_own() {
+        let named = |name: &str, url: &str| {
+            let mut firing = notice(NoticeKind::AlertFiring);
+            firing.links.extend(Link::new(name, url));
+            Said::of(&firing, &|_| None, ROOM).links.pop().unwrap().name
+        };
+        for name in ["Open in Rounds", "Approve ✅", "", "a(b)", "x: y", "ünder", &"x".repeat(61)] {
+            assert_eq!(named(name, "https://evil.example/rounds"), "evil.example", "{name}");
+        }
+        assert_eq!(named("Approve", "https://evil.example:8443?rounds"), "Approve (evil.example:8443)");
+        assert_eq!(named("a.b-c_1", "http://[2001:db8::1]#x"), "a.b-c_1 ([2001:db8::1])");
+        let long = format!("https://rounds.example.{}.evil.example/", "x".repeat(500));
+        let name = named(&"x".repeat(60), &long);
+        assert!(name.ends_with(".evil.example)") && name.contains("(…x"), "whose it is, is at the end: {name}");
+        assert_eq!(name.chars().count(), 60 + " ()".len() + HOST);
     }
 
     #[test]

@@ -359,14 +359,16 @@ mod tests {
     }
 
     #[test]
-    fn annotations_that_are_addresses_are_buttons_by_their_names() {
+    fn annotations_that_are_addresses_are_buttons_by_their_names_and_hosts() {
         let mut notice = asking(vec!["x".into()]);
-        let link = |at: usize| Link::new(format!("{{{{DATE(x)}}}} url_{at}"), "https://wiki.example/a").unwrap();
+        let name = |at: usize| if at == 0 { "Open in Rounds {{DATE(x)}}".to_owned() } else { format!("url_{at}") };
+        let link = |at: usize| Link::new(name(at), "https://wiki.example/a").unwrap();
         notice.links = (0..9).map(link).collect();
         let message = message(&notice, &|path| Some(format!("https://rounds.example{path}")));
         let actions = content(&message)["actions"].as_array().unwrap();
         assert_eq!(actions.len(), ACTIONS);
-        assert_eq!(actions[1], open("{ {DATE(x)}} url_0", "https://wiki.example/a"));
+        assert_eq!(actions[1], open("wiki.example", "https://wiki.example/a"));
+        assert_eq!(actions[2], open("url_1 (wiki.example)", "https://wiki.example/a"));
     }
 
     #[test]

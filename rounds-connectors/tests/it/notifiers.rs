@@ -192,6 +192,8 @@ async fn an_incoming_webhook_is_a_secret_address_and_has_no_buttons() {
     webhook.send(&cx(), &asking()).await.unwrap();
     let (path, _, body) = receiver.last();
     assert_eq!(path, "/services/T/B/hunter2");
+    // Whoever writes an alert must not have Slack fetch what it links to, nor show a preview of it.
+    assert_eq!((&body["unfurl_links"], &body["unfurl_media"]), (&json!(false), &json!(false)));
     assert!(!body.to_string().contains("rounds_approve") && body.to_string().contains("has no buttons"), "{body}");
     assert!(webhook.answers().is_none());
     let before = receiver.count();

@@ -298,11 +298,11 @@ mod tests {
         ];
         let said = Said::of(&notice, &|_| None, ROOM);
         let html = Html::of(&said).render().unwrap();
-        let link = "<a href=\"https://wiki.example/a?b=%22c%22&#38;d\">runbook_url</a>";
+        let link = "<a href=\"https://wiki.example/a?b=%22c%22&#38;d\">runbook_url (wiki.example)</a>";
         assert!(html.contains(link), "{html}");
         let text = text(&said);
         let lines =
-            "runbook_url: https://wiki.example/a?b=%22c%22&d\nx Bcc: evil@evil.example: https://wiki.example/x\n";
+            "runbook_url (wiki.example): https://wiki.example/a?b=%22c%22&d\nwiki.example: https://wiki.example/x\n";
         assert!(text.contains(lines), "{text}");
         assert!(headers(&mail(&notice)).iter().all(|(name, _)| name != "Bcc"));
     }

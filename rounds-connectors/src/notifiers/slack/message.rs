@@ -77,8 +77,8 @@ pub(super) fn render(
             }
         }
     }
-    // Some other place than this server's, so they stand by their names and apart from the buttons.
-    blocks.extend(sections(anchors(&links(notice), LINKS, anchor).into_iter()));
+    // Some other place than this server's, so they stand by their names and hosts and apart from the buttons.
+    blocks.extend(sections(anchors(&links(notice), LINKS, SECTION, anchor).into_iter()));
     if !notice.severity.is_empty() {
         notes.insert(0, format!("Severity: {}", crop(&notice.severity, 60)));
     }
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_that_are_addresses_are_links_by_their_names() {
+    fn annotations_that_are_addresses_are_links_by_their_names_and_hosts() {
         let mut notice = asking(Tier::Write, "x");
         let link = |name: &str, url: &str| Link::new(name, url).unwrap();
         notice.links = vec![
@@ -423,9 +423,21 @@ mod tests {
         ];
         let texts = texts(&render(&notice, &|_| None, Ok(())));
         let links: Vec<&str> = texts[1..].iter().flat_map(|text| text.lines()).collect();
-        assert_eq!(links[0], "<https://wiki.example/a?b=c&amp;d=e%7Cf|runbook_url>");
-        assert!(links[1].ends_with("yyy|&lt;!channel&gt;|&gt;>"), "{}", links[1]);
-        assert!(links[2].ends_with("|a>"), "{}", links[2]);
+        assert_eq!(links[0], "<https://wiki.example/a?b=c&amp;d=e%7Cf|runbook_url (wiki.example)>");
+        assert!(links[1].ends_with("yyy|x.example>"), "{}", links[1]);
+        assert!(links[2].ends_with("|a (x.example)>"), "{}", links[2]);
         assert_eq!(links[3], "and 1 more on the page", "each is whole or not there");
+    }
+
+    #[test]
+    fn a_link_that_is_longer_than_a_section_is_counted() {
+        let mut notice = asking(Tier::Write, "x");
+        // Each of them is five characters as it is sent.
+        let long = format!("https://x.example/?{}", "&".repeat(700));
+        notice.links.extend(
+            [("long", long.as_str()), ("b", "https://x.example/b")].map(|(name, url)| Link::new(name, url).unwrap()),
+        );
+        let texts = texts(&render(&notice, &|_| None, Ok(())));
+        assert_eq!(texts[1], "<https://x.example/b|b (x.example)>\nand 1 more on the page");
     }
 }

@@ -107,7 +107,13 @@ impl Slack {
             (None, SlackSecret::Webhook(url)) => {
                 let buttons = Err("Decide on its page: an incoming webhook has no buttons.");
                 let rendered = message::render(notice, &link, buttons);
-                self.api.post_to(&self.owned(&url)?, &json!({ "text": rendered.text, "blocks": rendered.blocks })).await
+                let body = json!({
+                    "text": rendered.text,
+                    "blocks": rendered.blocks,
+                    "unfurl_links": false,
+                    "unfurl_media": false,
+                });
+                self.api.post_to(&self.owned(&url)?, &body).await
             }
             (Some(_), SlackSecret::Webhook(_)) => Err(mismatch(
                 "`channel` is set, so the connector is an app, and its secret is the address of a webhook: clear `channel`, or set \

@@ -93,10 +93,14 @@ impl fmt::Debug for Setup {
     }
 }
 
+/// Whom messages were delivered to so far.
+type Told = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// A faithful server, for as long as this lives.
 pub struct Served {
     address: String,
     effects: Arc<dyn Fn() -> u64 + Send + Sync>,
+    told: Option<Told>,
     _keep: Vec<Arc<Mutex<dyn std::any::Any + Send>>>,
 }
 
@@ -105,7 +109,15 @@ impl Served {
     /// `effects` says how many requests have changed something so far (of a notifier: messages delivered); one counts before
     /// it is answered. Dry-runs and reads do not.
     pub fn new(address: impl Into<String>, effects: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { address: address.into(), effects: Arc::new(effects), _keep: Vec::new() }
+        Self { address: address.into(), effects: Arc::new(effects), told: None, _keep: Vec::new() }
+    }
+
+    /// The same server, before a notifier that tells several one by one. `told` says whom messages were delivered to so far,
+    /// each as often as that was, by the names of [`PortError::delivered`]; one is added before it is answered.
+    #[must_use]
+    pub fn telling(mut self, told: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.told = Some(Arc::new(told));
+        self
     }
 
     /// The same with what must live as long as the server does.

@@ -1,5 +1,6 @@
 //! What a [`Notifier`] must do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use super::hostile::*;
 use super::proxy::{Loss, Proxy};
 use super::secrets::*;
 use super::servers::{Answer, Behaviour};
-use super::{Bench, Call, ConnectorSubject, Said, Skipped, Subject, ample, assert_role, suite};
+use super::{Bench, Call, ConnectorSubject, Said, Skipped, Subject, Told, ample, assert_role, suite};
 use crate::connector::Role;
 use crate::id::RequestId;
 use crate::plugin::Built;
@@ -125,6 +126,7 @@ suite! {
     nothing_is_tried_twice,
     every_kind_of_notice_is_delivered_once,
     the_idempotency_key_is_passed_on,
+    who_has_a_notice_already_is_not_told_again,
     testing_the_channel_disturbs_nobody,
     a_delivery_whose_answer_is_lost_is_an_error_that_may_pass,
     a_notice_of_any_size_and_text_is_one_message_or_refused,
@@ -164,6 +166,39 @@ pub async fn the_idempotency_key_is_passed_on(bench: Bench) -> Held {
         }
     }
     Ok(())
+}
+
+/// A channel that tells several tells, when it is tried again, those who do not have the notice and nobody else. One whose
+/// server does not say whom it told tells one place, and there is nothing to look at.
+pub async fn who_has_a_notice_already_is_not_told_again(bench: Bench) -> Held {
+    subject(&bench);
+    let served = bench.served().await;
+    let Some(told) = served.told.clone() else { return Ok(()) };
+    let port = port(&bench.at(&served.address));
+    let mut notice = notices().swap_remove(0);
+    let all: BTreeSet<String> = told_of(&*port, &notice, &told).await.into_iter().collect();
+    assert!(all.len() > 1, "its server says whom it tells, so it tells several: {all:?}");
+    for has in &all {
+        notice.delivered = [has.clone()].into();
+        let others: Vec<String> = all.iter().filter(|name| *name != has).cloned().collect();
+        let found = told_of(&*port, &notice, &told).await;
+        assert_eq!(found, others, "who is told of a notice that {has} has already");
+    }
+    notice.delivered = all;
+    let before = served.effects();
+    let found = told_of(&*port, &notice, &told).await;
+    assert!(found.is_empty() && served.effects() == before, "all have it, and these are told again: {found:?}");
+    Ok(())
+}
+
+/// Whom a delivery reaches, in order.
+async fn told_of(port: &dyn Notifier, notice: &Notice, told: &Told) -> Vec<String> {
+    let before = told().len();
+    let sent = port.send(&ample(), notice).await;
+    sent.unwrap_or_else(|error| panic!("not delivered, where {:?} have it already: {error}", notice.delivered));
+    let mut now = told().split_off(before);
+    now.sort();
+    now
 }
 
 /// Testing the channel delivers no message.

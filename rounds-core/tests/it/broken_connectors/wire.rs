@@ -20,9 +20,11 @@ pub(super) async fn serve(token: &str) -> Served {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let effects = Arc::new(AtomicU64::new(0));
     let (token, counted) = (format!("authorization: bearer {token}").to_lowercase(), Arc::clone(&effects));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&told);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let (token, counted) = (token.clone(), Arc::clone(&counted));
+            let (token, counted, names) = (token.clone(), Arc::clone(&counted), Arc::clone(&names));
             tokio::spawn(async move {
                 let request = whole_request(&mut socket).await;
                 let head = request.lines().next().unwrap_or_default().to_owned();
@@ -34,6 +36,7 @@ pub(super) async fn serve(token: &str) -> Served {
                     ["POST", path, _] if path.ends_with("?dry") => (200, "ok it would restart".into()),
                     ["POST", ..] => {
                         counted.fetch_add(1, Ordering::SeqCst);
+                        names.lock().unwrap().extend(addressees(&request));
                         (200, "ok it restarted".into())
                     }
                     _ => (404, "nothing there".into()),
@@ -46,7 +49,14 @@ pub(super) async fn serve(token: &str) -> Served {
             });
         }
     });
-    Served::new(address, move || effects.load(Ordering::SeqCst))
+    Served::new(address, move || effects.load(Ordering::SeqCst)).telling(move || told.lock().unwrap().clone())
+}
+
+/// Whom a message is for.
+fn addressees(request: &str) -> Vec<String> {
+    let body = request.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+    let body: serde_json::Value = body.unwrap_or_default();
+    body["to"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 async fn whole_request(socket: &mut TcpStream) -> String {
