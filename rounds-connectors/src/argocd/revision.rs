@@ -1,6 +1,6 @@
 //! Which revision a sync goes to: what was approved, or none.
 //!
-//! `review` asks nobody, so the revision is a parameter of the step and thereby part of what is approved. A whole commit (40 or 64
+//! `review` asks nobody, so the revision is a parameter of the step and thereby part of what is approved. A whole commit (40
 //! digits), or the digest of an OCI artifact, is one content for ever: it is *pinned*. A name (a branch, a tag, a version, a range)
 //! stands for whatever Git or the repository says when the step runs, and its review says so.
 //!
@@ -9,10 +9,9 @@
 //! - It is made a commit when the request comes in, and the operation carries that commit, so a branch that moves later moves
 //!   nothing, but for one case: with `retry.refresh` (newer versions) a retry looks for the newest again. A pinned sync switches that off.
 //! - Of several sources, `revisions` and `sourcePositions` (from 1) name those that are not to be the tracked ones.
-//! - With auto-sync on, any revision but the very word that is tracked is refused, a commit that the word stands for included. So a
-//!   pinned sync is asked for without a revision there, if Argo CD compares with exactly that commit now, and what the operation
-//!   carries is looked at. Between the two the tracked name may move, for milliseconds: then the step fails and says so. It is no
-//!   more than what auto-sync would have done by itself.
+//! - With auto-sync on, any revision but the very word that is tracked is refused, a commit that the word stands for included; asked
+//!   without one, the server looks anew what the word stands for, which nobody approved. So a pinned sync is refused there, unless
+//!   the application tracks that commit itself.
 //! - `application.sync.requireOverridePrivilegeForRevisionSync` (newer versions) makes any other revision a matter of the right `override`.
 
 use super::api::one_line;
@@ -32,12 +31,13 @@ pub(super) fn words(revision: &str) -> Vec<&str> {
     revision.split(", ").collect()
 }
 
-/// Whether a revision is one content for ever: all digits of a SHA-1 or SHA-256, or a digest, and not a name that may move.
+/// Whether a revision is one content for ever: all digits of a commit, or a digest, and not a name that may move. The 64 digits of a
+/// SHA-256 commit are no commit to Argo CD (`IsCommitSHA`): a branch of that name would come first.
 pub(super) fn is_pinned(revision: &str) -> bool {
     let hex = |text: &str| text.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f'));
     match revision.strip_prefix("sha256:") {
         Some(digest) => digest.len() == 64 && hex(digest),
-        None => matches!(revision.len(), 40 | 64) && hex(revision),
+        None => revision.len() == 40 && hex(revision),
     }
 }
 
@@ -48,7 +48,7 @@ impl Aim {
     /// Argo CD would refuse it, or sync to something else.
     pub(super) fn of(app: &Application, revision: Option<&str>) -> Result<Self, String> {
         let Some(revision) = revision else { return Ok(Self::default()) };
-        let (wanted, tracked, compared) = (words(revision), app.tracked(), app.compared_with());
+        let (wanted, tracked) = (words(revision), app.tracked());
         if wanted.len() != tracked.len() {
             return Err(format!(
                 "it has {}, and `revision` names {}: one for each source, in their order, with commas between them, is accepted",
@@ -57,30 +57,18 @@ impl Aim {
             ));
         }
         let expect = Self::pins(revision);
-        let other = |at: &usize| wanted[*at] != tracked[*at];
-        let mut others = (0..wanted.len()).filter(other).peekable();
         if app.automated().is_none() {
             return Ok(Self { ask: wanted.into_iter().map(str::to_owned).collect(), expect });
         }
-        if others.peek().is_some() && compared.len() != wanted.len() {
-            return Err("auto-sync is on, and Argo CD does not say what it compares with: refresh it first".into());
+        // What it compares with now says nothing of what it will resolve the tracked word to: it looks only every few minutes.
+        match wanted.iter().zip(&tracked).find(|(wanted, tracked)| wanted != tracked) {
+            None => Ok(Self { ask: Vec::new(), expect }),
+            Some((_, tracked)) => Err(format!(
+                "auto-sync is on and set to {}, and Argo CD takes no other revision then, not even the commit that this stands \
+                 for now: put argocd.set_auto_sync with `enabled: false` before it",
+                one_line(tracked, 100)
+            )),
         }
-        for at in others {
-            let (wanted, tracked, found) = (wanted[at], one_line(tracked[at], 100), one_line(compared[at], 100));
-            if !is_pinned(wanted) {
-                return Err(format!(
-                    "auto-sync is on and set to {tracked}, so another revision is refused: put argocd.set_auto_sync with \
-                     `enabled: false` before it"
-                ));
-            }
-            if wanted != found {
-                return Err(format!(
-                    "{tracked} is not, or no longer, what was approved: found {found}, expected {wanted}. Auto-sync is on, so \
-                     Argo CD syncs to nothing but what it tracks: look at the change and propose again"
-                ));
-            }
-        }
-        Ok(Self { ask: Vec::new(), expect })
     }
 
     /// A revision's words, to be asked for whatever the application tracks.
@@ -140,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_is_asked_for_and_what_auto_sync_does_not_take_is_compared_first() {
+    fn what_is_pinned_is_asked_for_and_auto_sync_takes_nothing_but_what_it_tracks() {
         let (plain, auto) = (app(json!({})), app(json!({ "/spec/syncPolicy/automated": {} })));
         for app in [&plain, &auto] {
             assert_eq!(Aim::of(app, None), aim(&[], &[]));
@@ -148,10 +136,15 @@ mod tests {
         assert_eq!(Aim::of(&plain, Some(B)), aim(&[B], &[B]), "it may be another one than the tracked one is now");
         assert_eq!(Aim::of(&plain, Some("v1")), aim(&["v1"], &[""]));
         assert_eq!(Aim::of(&auto, Some("main")), aim(&[], &[""]));
-        assert_eq!(Aim::of(&auto, Some(A)), aim(&[], &[A]), "Argo CD would refuse the commit itself");
-        let moved = Aim::of(&auto, Some(B)).unwrap_err();
-        assert!(moved.contains(&format!("found {A}, expected {B}")), "{moved}");
-        assert!(Aim::of(&auto, Some("v1")).unwrap_err().contains("auto-sync is on and set to main"));
+        for other in [A, B, "v1"] {
+            let refused = Aim::of(&auto, Some(other)).unwrap_err();
+            assert!(
+                refused.contains("auto-sync is on and set to main") && refused.contains("set_auto_sync"),
+                "{refused}"
+            );
+        }
+        let fixed = app(json!({ "/spec/syncPolicy/automated": {}, "/spec/source/targetRevision": A }));
+        assert_eq!(Aim::of(&fixed, Some(A)), aim(&[], &[A]), "what it tracks moves never");
         let head = app(json!({ "/spec/syncPolicy/automated": {}, "/spec/source": {} }));
         assert_eq!(Aim::of(&head, Some("HEAD")), aim(&[], &[""]));
         let hydrated = json!({ "/spec/syncPolicy/automated": {}, "/spec/source": null,
@@ -173,9 +166,9 @@ mod tests {
         let mut auto = several;
         auto["/spec/syncPolicy/automated"] = json!({});
         let auto = app(auto);
-        assert_eq!(Aim::of(&auto, Some(&format!("1.2.*, {A}"))), aim(&[], &["", A]));
+        assert_eq!(Aim::of(&auto, Some("1.2.*, main")), aim(&[], &["", ""]));
         assert!(Aim::of(&auto, Some(&format!("1.2.3, {A}"))).unwrap_err().contains("set to 1.2.*"));
-        assert!(Aim::of(&auto, Some(&format!("1.2.*, {B}"))).unwrap_err().contains(&format!("expected {B}")));
+        assert!(Aim::of(&auto, Some(&format!("1.2.*, {A}"))).unwrap_err().contains("set to main"));
     }
 
     #[test]
@@ -205,7 +198,7 @@ mod tests {
     fn only_what_never_moves_is_pinned() {
         for (revision, pinned) in [
             (A, true),
-            (&"0".repeat(64), true),
+            (&"0".repeat(64), false),
             (&format!("sha256:{}", "0".repeat(64)), true),
             (&A[..39], false),
             (&A[..7], false),

@@ -201,7 +201,7 @@ impl Step {
             return Err(Refusal::new(
                 "revision_not_pinned",
                 format!(
-                    "revision: found {found}; a whole commit of 40 or 64 digits (of several sources: one each, with commas) is \
+                    "revision: found {found}; a whole commit of 40 digits (of several sources: one each, with commas) is \
                      accepted, because this connector has `pinnedSyncsOnly`"
                 ),
             ));
@@ -325,11 +325,11 @@ impl SyncApp {
             ReviewedStep::new(self.spec("argocd.sync")?, "sync", text("sync", place, &more), tier).reversible();
         reviewed = match self.revision {
             Some(_) if self.is_pinned() => reviewed.idempotent().note(
-                "pinned: nothing but this revision is synced. With auto-sync on Argo CD takes no revision, so there it is \
-                 compared right before, and afterwards",
+                "pinned: nothing but this revision is synced. With auto-sync on Argo CD takes no revision but the one that it \
+                 tracks, so the step is refused there",
             ),
             Some(_) => reviewed.note(
-                "`revision` is not a whole commit (40 or 64 digits): it syncs to what that name stands for when it runs, \
+                "`revision` is not a whole commit (40 digits): it syncs to what that name stands for when it runs, \
                  which may be newer than the preview",
             ),
             None => reviewed
@@ -601,7 +601,7 @@ mod tests {
         };
         for (revision, whole) in [
             (Some(sha1.as_str()), true),
-            (Some(&sha256), true),
+            (Some(&sha256), false),
             (None, false),
             (Some("main"), false),
             (Some("v1.2.3"), false),

@@ -74,7 +74,7 @@ async fn rule_1_a_retry_of_argo_cds_goes_to_nothing_newer() {
 }
 
 #[tokio::test]
-async fn rule_1_with_auto_sync_on_a_target_that_has_moved_is_said_and_nothing_is_sent() {
+async fn rule_1_with_auto_sync_on_nothing_is_sent_for_a_pinned_revision() {
     let (argo, url) = ArgoCd::serve().await;
     let rig = rig(&url, json!({})).await;
     automated(&argo, json!({ "prune": true }));
@@ -82,28 +82,20 @@ async fn rule_1_with_auto_sync_on_a_target_that_has_moved_is_said_and_nothing_is
     argo.change(|app| app["status"]["sync"]["revision"] = APPROVED.into());
     let plan = rig.propose([pinned()]).await;
     let text = plan.steps[0].dry_run_text.as_deref().unwrap();
-    assert!(text.contains(&format!("syncs to: {APPROVED}")) && !text.contains("ATTENTION"), "{text}");
-    // As it was shown: Argo CD would refuse the commit by its name, so it is not named.
-    let (status, text) = ended(&rig.approve(&plan).await);
-    assert!(status == StepStatus::Done && text.contains(&format!("revision {APPROVED}")), "{text}");
-    assert_eq!(argo.effects()[0].1.get("revision"), None);
-
-    let plan = rig.propose([pinned()]).await;
-    argo.moves("main", NEWER);
-    argo.change(|app| app["status"]["sync"]["revision"] = NEWER.into());
-    let (status, text) = ended(&rig.approve(&plan).await);
-    assert_eq!(status, StepStatus::Failed, "{text}");
-    assert!(
-        text.contains(&format!("found {NEWER}, expected {APPROVED}")) && text.contains("nothing was run"),
-        "{text}"
-    );
-    assert_eq!(argo.effects().len(), 1);
-
-    // It moves right after it was looked at: that is found out, and no success.
-    argo.change(|app| app["status"]["sync"]["revision"] = APPROVED.into());
-    let (status, text) = ended(&rig.run([pinned()]).await);
-    assert_eq!(status, StepStatus::Failed, "{text}");
-    assert!(text.contains("another revision than was approved") && text.contains(&format!("found {NEWER}")), "{text}");
+    assert!(text.contains("auto-sync is on and set to main"), "who approves it sees that it will not do: {text}");
+    // Whatever Argo CD compares with now: it would look anew.
+    for compared in [APPROVED, NEWER] {
+        argo.change(|app| app["status"]["sync"]["revision"] = compared.into());
+        argo.moves("main", NEWER);
+        let (status, text) = ended(&rig.run([pinned()]).await);
+        assert_eq!(status, StepStatus::Failed, "{text}");
+        assert!(text.contains("auto-sync is on and set to main") && text.contains("nothing was run"), "{text}");
+    }
+    assert_eq!(argo.effects(), []);
+    // With auto-sync switched off before it, the commit goes in.
+    let off = step("set_auto_sync", json!({ "enabled": false }));
+    let (_, text) = ended(&rig.run([off, pinned()]).await);
+    assert!(text.contains(&format!("revision {APPROVED}")), "{text}");
     rig.end().await;
 }
 
@@ -194,7 +186,6 @@ async fn an_operator_may_have_syncs_of_whole_commits_only() {
 #[tokio::test]
 async fn the_servers_own_dry_run_is_of_the_revision_that_the_step_names() {
     let (argo, url) = ArgoCd::serve().await;
-    automated(&argo, json!({}));
     argo.change(|app| app["status"]["sync"]["revision"] = APPROVED.into());
     let by_server = adapter_with(&url, json!({ "dryRun": "server" }), TOKEN);
     let reviewed = by_server.review(&pinned(), Mode::Write).unwrap();
@@ -203,9 +194,11 @@ async fn the_servers_own_dry_run_is_of_the_revision_that_the_step_names() {
     let sent = argo.effects();
     assert_eq!((&sent[0].1["revision"], &sent[0].1["dryRun"]), (&json!(APPROVED), &json!(true)));
     // What would be refused is not tried.
-    argo.change(|app| app["status"]["sync"]["revision"] = NEWER.into());
-    argo.renders(APPROVED, &[]);
+    automated(&argo, json!({}));
     let preview = by_server.dry_run(&cx(), &reviewed).await.unwrap();
-    assert!(!preview.checked_by_server && preview.text.contains("ATTENTION: main is not"), "{preview:?}");
+    assert!(
+        !preview.checked_by_server && preview.text.contains("ATTENTION: auto-sync is on and set to main"),
+        "{preview:?}"
+    );
     assert_eq!(argo.effects().len(), 1);
 }

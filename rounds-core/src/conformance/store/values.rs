@@ -12,6 +12,7 @@ use super::fixtures::{
 use crate::alert::AlertInstance;
 use crate::connector::StoredSecret;
 use crate::id::{AlertRuleId, OrgId};
+use crate::investigation::Investigation;
 use crate::plan::digest;
 use crate::ports::StoreExt;
 use crate::ports::store::{AuditQuery, Commit, ListQuery, Record, RecordKind};
@@ -40,6 +41,9 @@ pub async fn times_come_back_to_the_microsecond(store: AnyStore) {
     let early = chrono::DateTime::from_timestamp_micros(-1).unwrap();
     let late = crate::time::truncate(after_ms(odd, u64::MAX));
     for time in [odd, early, late] {
+        let work = Investigation { created_at: time, ..investigation(at(0)) };
+        insert(&*store, [work.clone()]).await;
+        assert_eq!(store.investigation(work.id).await.unwrap().unwrap().value, work);
         let alert = AlertInstance { next_evaluation_at: Some(time), ..instance(AlertRuleId::new()) };
         insert(&*store, [alert.clone()]).await;
         assert_eq!(store.instance_of(alert.rule_id).await.unwrap().unwrap().value, alert);
