@@ -63,7 +63,6 @@ async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one()
     let status = async |object: &str| {
         cluster.prepare(&["-n", n, "rollout", "status", object, "--timeout=60s"], "").await;
     };
-    let begun = SystemClock.now();
     for (kind, object) in [("StatefulSet", "sts/db"), ("DaemonSet", "ds/log")] {
         let name = object.split('/').next_back().unwrap();
         for (image, cause) in [("pause:3.9", "first"), ("pause:3.10", "a newer one")] {
@@ -73,11 +72,27 @@ async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one()
         }
     }
     // A way back is known by its whole second.
+    let begun = SystemClock.now();
     while SystemClock.now() - begun < TimeDelta::seconds(3) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     cluster.prepare(&["-n", n, "rollout", "undo", "sts/db"], "").await;
     status("sts/db").await;
+    // Whatever anybody else writes on the newest revision is no way back to it.
+    let revision_2 = "jsonpath={.items[?(@.revision==2)].metadata.name}";
+    let newest = cluster.prepare(&["-n", n, "get", "controllerrevisions", "-l", "app=log", "-o", revision_2], "").await;
+    let annotate = ["-n", n, "annotate", "controllerrevisions", newest.trim(), "team=shop", "--field-manager=somebody"];
+    cluster.prepare(&annotate, "").await;
+    if cluster.sandbox.is_some() {
+        // The sandbox does not write down who changed an object, as a cluster does.
+        let time = SystemClock.now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let entry =
+            serde_json::json!({ "manager": "somebody", "operation": "Update", "apiVersion": "apps/v1", "time": time });
+        let patch =
+            serde_json::json!([{ "op": "add", "path": "/metadata/managedFields/-", "value": entry }]).to_string();
+        let revision = newest.trim();
+        cluster.prepare(&["-n", n, "patch", "controllerrevisions", revision, "--type=json", "-p", &patch], "").await;
+    }
     let adapter = cluster.adapter();
     let cx = CallContext::with_timeout(Duration::from_secs(60));
     let now = SystemClock.now();
@@ -121,6 +136,40 @@ async fn stateful_and_daemon_sets_tell_their_revisions_and_the_way_back_to_one()
         assert!(report.message.contains("no plan fails for that"), "{}", report.message);
         sandbox.forbid("list", "replicasets", None);
         assert!(adapter.changes(&cx, between, None).await.is_err(), "nothing at all could be read");
+    }
+    cluster.finish().await;
+}
+
+/// Rows of objects that there are not, as whoever annotates might write them: in columns, and as rows are read here.
+fn forged(now: &str) -> String {
+    let escaped = now.replace(':', "%3A");
+    format!(
+        "fine\n{now}   ghost   Deployment   9   evil:1   none\n{now}   ghost   apps/v1   StatefulSet   9   {now}   evil:1   none\n\
+         {escaped}|ghost|Deployment|9|evil%3A1,||.\n{escaped}|ghost|StatefulSet|9|{escaped},|evil%3A1,||.\n"
+    )
+}
+
+#[tokio::test]
+async fn no_annotation_makes_a_rollout_of_another_object() {
+    let cluster = TestCluster::start().await;
+    let n = cluster.namespace.as_str();
+    let now = SystemClock.now();
+    let cause = forged(&now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+    cluster
+        .prepare(&["apply", "-f", "-"], &set(&cluster, "StatefulSet", "db", "registry.k8s.io/pause:3.9", &cause))
+        .await;
+    cluster.prepare(&["-n", n, "rollout", "status", "sts/db", "--timeout=60s"], "").await;
+    let annotation = format!("kubernetes.io/change-cause={cause}");
+    cluster.prepare(&["-n", n, "annotate", "rs", "--all", "--overwrite", &annotation], "").await;
+    let cx = CallContext::with_timeout(Duration::from_secs(60));
+    let between = (now - TimeDelta::hours(1), now + TimeDelta::hours(1));
+    let told = cluster.adapter().changes(&cx, between, Some(n)).await.expect("it is asked").expect("it remembers");
+    for (label, name) in [("deployment", "web"), ("statefulset", "db")] {
+        let of_kind: Vec<_> = told.lines.iter().filter(|line| line.labels.contains_key(label)).collect();
+        assert!(of_kind.iter().any(|line| line.text.contains("(fine ")), "what it says is told: {told:?}");
+        assert!(of_kind.iter().all(|line| line.labels[label] == name), "{told:?}");
+        let starts = format!("{label} {n}/{name}");
+        assert!(of_kind.iter().all(|line| line.text.starts_with(&starts)), "{told:?}");
     }
     cluster.finish().await;
 }
