@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rounds_core::step::Refusal;
@@ -14,6 +15,9 @@ use url::Url;
 
 use super::config::{HttpMethod, RequestTemplate};
 use super::param::Param;
+
+/// All but RFC 3986's unreserved characters.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The longest address and body that are sent.
 const MAX_URL: usize = 8 * 1024;
@@ -243,15 +247,7 @@ fn within_segment(name: &str, value: &str) -> Result<String, Refusal> {
     if value.contains("..") {
         return refuse("\"..\"");
     }
-    let mut encoded = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Ok(encoded)
+    Ok(utf8_percent_encode(value, NOT_UNRESERVED).to_string())
 }
 
 fn is_name(text: &str) -> bool {

@@ -2,6 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{AlertInstance, AlertRule};
+
+/// What a label may not be in a path or a query as it is: all but RFC 3986's unreserved characters, and `/` and `:`.
+const NOT_OF_A_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b':');
+
 /// An annotation with its places filled in: `{{ $labels.pod }}` and `{{ .Labels.pod }}` with the label (nothing, when there
 /// is none, as in Prometheus), `{{ $value }}` and `{{ .Value }}` with the value. A function behind a bar
 /// (`{{ $value | humanize }}`) is left out, and every other template stays as it is written: what it would compute is
@@ -23,7 +31,7 @@ pub fn annotated(text: &str, labels: &BTreeMap<String, String>, value: Option<f6
         out.push_str(&rest[..start]);
         let inner = rest[start + 2..end].trim_matches(|c: char| c.is_whitespace() || c == '-');
         match place(inner, labels, value) {
-            Some(found) if is_behind_a_host(&out) => encoded(&mut out, &found),
+            Some(found) if is_behind_a_host(&out) => out.extend(utf8_percent_encode(&found, NOT_OF_A_PATH)),
             Some(found) => out.push_str(&found),
             None => out.push_str(&rest[start..end + 2]),
         }
@@ -43,13 +51,20 @@ fn is_behind_a_host(written: &str) -> bool {
     })
 }
 
-fn encoded(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~/:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
+impl AlertRule {
+    /// What it says to people about what fires: its annotations with their places filled in, or those that its source has
+    /// filled in for the instance.
+    pub(crate) fn said(
+        &self,
+        instance: Option<&AlertInstance>,
+        labels: &BTreeMap<String, String>,
+        value: Option<f64>,
+    ) -> BTreeMap<String, String> {
+        match self.source {
+            Some(_) => instance.map(|instance| instance.annotations.clone()).unwrap_or_default(),
+            None => {
+                self.annotations.iter().map(|(name, text)| (name.clone(), annotated(text, labels, value))).collect()
+            }
         }
     }
 }

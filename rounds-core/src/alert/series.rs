@@ -22,9 +22,12 @@ pub const RESOLVED_KEPT: Duration = Duration::from_secs(86_400);
 const OVER_PER_PLACE: usize = 10;
 
 /// The label sets that are over and kept no longer, because too many are over since: all but the newest.
-pub(crate) fn too_many_over(series: &[AlertInstance], most: usize) -> BTreeSet<AlertInstanceId> {
+pub(crate) fn too_many_over<'a>(
+    series: impl IntoIterator<Item = &'a AlertInstance>,
+    most: usize,
+) -> BTreeSet<AlertInstanceId> {
     let is_over = |one: &&AlertInstance| !matches!(one.state, AlertState::Pending | AlertState::Firing);
-    let mut over: Vec<&AlertInstance> = series.iter().filter(is_over).collect();
+    let mut over: Vec<&AlertInstance> = series.into_iter().filter(is_over).collect();
     over.sort_by_key(|one| std::cmp::Reverse((one.state_changed_at, one.id)));
     over.into_iter().skip(most.saturating_mul(OVER_PER_PLACE)).map(|one| one.id).collect()
 }

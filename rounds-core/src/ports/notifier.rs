@@ -1,9 +1,9 @@
 //! Who is told: the [`Notifier`] port.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use async_trait::async_trait;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::{Answers, CallContext, CheckReport, PortError};
@@ -61,6 +61,11 @@ pub struct Place {
     pub namespace: Option<String>,
 }
 
+/// What an address may hold only encoded, wherever it is put: beside what is no ASCII, what would end it in one of the languages
+/// that messages are written in.
+const ENCODED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
 /// An address elsewhere that helps whoever reads a notice: a runbook, a dashboard.
 ///
 /// What is behind it is nobody's promise: somebody wrote it into a rule, or into the alert of another system.
@@ -95,14 +100,7 @@ impl Link {
             return None;
         }
         let mut url = format!("{scheme}://{host}");
-        for byte in path.bytes() {
-            if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
-                url.push(char::from(byte));
-            } else {
-                // A `String` takes whatever is written to it.
-                let _ = write!(url, "%{byte:02X}");
-            }
-        }
+        url.extend(utf8_percent_encode(path, ENCODED));
         (url.len() <= Self::LONGEST).then(|| Self { name: name.into(), url })
     }
 }

@@ -185,8 +185,8 @@ pub(crate) async fn lines(
         from: Some(start),
         to: Some(end),
         namespace: namespace.map(str::to_owned),
-        after: None,
         limit: MOST,
+        ..ChangeFilter::default()
     };
     let found = listed(shared, org, &filter).await?;
     let full = found.len() >= MOST as usize;

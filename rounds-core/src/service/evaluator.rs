@@ -21,8 +21,8 @@ use super::observe::woken;
 use super::series;
 use super::shared::{Shared, millis, mutated};
 use crate::alert::{
-    AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Sample, SeriesLimits, Silence, annotated,
-    evaluate, evaluate_each,
+    AlertInstance, AlertRule, AlertState, Evaluation, Observation, Reason, Sample, SeriesLimits, Silence, evaluate,
+    evaluate_each,
 };
 use crate::id::{AlertRuleId, ConnectorId};
 use crate::investigation::{Investigation, Trigger};
@@ -458,12 +458,8 @@ fn shown(labels: &std::collections::BTreeMap<String, String>) -> String {
 
 /// What a rule says to people about what fires: its description and its annotations, with their places filled in.
 fn body(rule: &AlertRule, instance: &AlertInstance) -> String {
-    let texts = if rule.source.is_some() { &instance.annotations } else { &rule.annotations };
-    let texts = texts.iter().map(|(name, text)| match rule.source {
-        // Its source has filled them in.
-        Some(_) => format!("{name}: {text}"),
-        None => format!("{name}: {}", annotated(text, &instance.last_labels, instance.last_value)),
-    });
+    let texts = rule.said(Some(instance), &instance.last_labels, instance.last_value);
+    let texts = texts.into_iter().map(|(name, text)| format!("{name}: {text}"));
     let description = Some(rule.description.clone()).filter(|text| !text.is_empty());
     description.into_iter().chain(texts).collect::<Vec<_>>().join("\n")
 }

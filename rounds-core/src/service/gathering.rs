@@ -219,13 +219,11 @@ pub(crate) async fn ahead(
     };
     let mut found: Vec<Versioned<OutboxNotice>> = shared.store.all(of(about, &[NoticeStatus::Pending])).await?;
     found.retain(|other| other.value.channel.is_none_or(|its| its == channel) && other.value.place < place);
-    let has_reached_none = |other: &Versioned<OutboxNotice>| other.value.notice.delivered.is_empty();
-    found.retain(has_reached_none);
     let groups = of(channel.as_uuid(), &[NoticeStatus::Pending, NoticeStatus::Gathering]);
     let groups: Vec<Versioned<OutboxNotice>> = shared.store.all(groups).await?;
     let is_ahead = |member: &Member| member.about == Some(about) && member.place < place;
-    let is_group_ahead = |group: &Versioned<OutboxNotice>| group.value.members.iter().any(is_ahead);
-    found.extend(groups.into_iter().filter(|group| is_group_ahead(group) && has_reached_none(group)));
+    found.extend(groups.into_iter().filter(|group| group.value.members.iter().any(is_ahead)));
+    found.retain(|other| other.value.notice.delivered.is_empty());
     Ok(found)
 }
 

@@ -58,7 +58,7 @@ pub(crate) async fn labelled(shared: &Shared, told: &mut OutboxNotice) -> Result
     // What was investigated, or else the rule as it is now.
     let now = || instance.as_ref().map(|now| (now.last_labels.clone(), now.last_value)).unwrap_or_default();
     let (labels, value) = seen.unwrap_or_else(now);
-    links::link(&mut told.notice, &links::said(&rule, instance.as_ref(), &labels, value));
+    links::link(&mut told.notice, &rule.said(instance.as_ref(), &labels, value));
     Ok(())
 }
 

@@ -288,8 +288,7 @@ impl Alerts<'_> {
             after.insert(one.id, one);
             taken[nth] = Ok(what);
         }
-        let all: Vec<AlertInstance> = after.values().cloned().collect();
-        let forgotten = too_many_over(&all, most);
+        let forgotten = too_many_over(after.values(), most);
         for Versioned { value, version } in known {
             // What this message tells of is news still.
             if forgotten.contains(&value.id) && !touched.contains(&value.id) {

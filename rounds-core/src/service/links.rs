@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use super::hearing::read;
 use super::shared::Shared;
-use crate::alert::{AlertInstance, AlertRule, annotated};
 use crate::id::{AlertInstanceId, AlertRuleId};
 use crate::ports::store::{StoreError, StoreExt};
 use crate::ports::{Link, Notice};
@@ -27,22 +26,8 @@ pub(crate) async fn of_alert(shared: &Shared, notice: &mut Notice) -> Result<(),
         labels.clone_from(&notice.labels);
         labels.retain(|name, _| !rule.labels.contains_key(name) && name != "alertname");
     }
-    link(notice, &said(&rule, Some(&instance), &labels, instance.last_value));
+    link(notice, &rule.said(Some(&instance), &labels, instance.last_value));
     Ok(())
-}
-
-/// What a rule says to people about what fires, with its places filled in.
-pub(crate) fn said(
-    rule: &AlertRule,
-    instance: Option<&AlertInstance>,
-    labels: &BTreeMap<String, String>,
-    value: Option<f64>,
-) -> BTreeMap<String, String> {
-    match rule.source {
-        // Its source has filled them in.
-        Some(_) => instance.map(|instance| instance.annotations.clone()).unwrap_or_default(),
-        None => rule.annotations.iter().map(|(name, text)| (name.clone(), annotated(text, labels, value))).collect(),
-    }
 }
 
 /// And the annotations that are addresses as links. The text says them too, for channels that show text alone.

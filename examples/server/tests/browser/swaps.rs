@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use fantoccini::Locator;
 use rounds_core::RequestId;
-use rounds_core::plan::{PlanStatus, RequestKind};
+use rounds_core::plan::{Plan, PlanStatus, RequestKind};
 use serde_json::Value;
 
 use crate::driver::{Browser, button};
@@ -82,15 +82,25 @@ async fn a_silence_that_was_refused_stays_open_with_why() {
     browser.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_step_is_not_approved_by_a_finger_that_was_on_its_way_to_the_one_before() {
-    let world = World::new().await;
+/// The bar's button while it asks about a step with this in its command.
+fn asking(command: &str) -> String {
+    format!("//section[@id='decide'][.//code[contains(., '{command}')]]{}", button("Approve"))
+}
+
+/// A phone on the page of a plan of two steps, whose first one waits for somebody.
+async fn first_step_asked(world: &World) -> (Plan, Browser) {
     let plan = world.plan("Roll back, then scale", &[ROLL_BACK, SCALE], false).await;
     let browser = Browser::open(390, 844).await;
     browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
     browser.press("Approve").await;
-    let approve = format!("//section[@id='decide'][.//code[contains(., 'rollout undo')]]{}", button("Approve"));
-    browser.sees(&approve).await;
+    browser.sees(&asking("rollout undo")).await;
+    (plan, browser)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_step_is_not_approved_by_a_finger_that_was_on_its_way_to_the_one_before() {
+    let world = World::new().await;
+    let (plan, browser) = first_step_asked(&world).await;
     // Whatever the bar asks next is pressed at once, as by somebody who taps twice.
     let tap = "document.addEventListener('rounds:swapped', () => { \
                  const button = document.querySelector('#decide button.primary'); \
@@ -103,7 +113,7 @@ async fn the_next_step_is_not_approved_by_a_finger_that_was_on_its_way_to_the_on
     asked(&world, plan.id, 1).await;
     assert_eq!(world.shop.ran().len(), 1, "the second step still waits");
     // Once it could be read, it is decided as ever.
-    let next = format!("//section[@id='decide'][.//code[contains(., 'scale')]]{}", button("Approve"));
+    let next = asking("scale");
     browser.sees(&next).await;
     browser.client.find(Locator::XPath(&next)).await.unwrap().click().await.unwrap();
     world.until(plan.id, PlanStatus::Completed).await;
@@ -113,23 +123,18 @@ async fn the_next_step_is_not_approved_by_a_finger_that_was_on_its_way_to_the_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_comes_after_an_answer_lets_its_question_be_read_first() {
     let world = World::new().await;
-    let plan = world.plan("Roll back, then scale", &[ROLL_BACK, SCALE], false).await;
-    let browser = Browser::open(390, 844).await;
-    browser.sign_in(&world.base, "ed", &format!("/plans/{}", plan.id)).await;
-    browser.press("Approve").await;
-    let approve = format!("//section[@id='decide'][.//code[contains(., 'rollout undo')]]{}", button("Approve"));
-    browser.sees(&approve).await;
+    let (plan, browser) = first_step_asked(&world).await;
     // The page lost the server, and somebody else decides meanwhile.
     run(&browser, "window.fetch = () => Promise.reject(new Error('away'))").await;
     let first = asked(&world, plan.id, 0).await;
     world.rounds().approvals().approve(&world.admin, first).await.unwrap();
     asked(&world, plan.id, 1).await;
-    browser.client.find(Locator::XPath(&approve)).await.unwrap().click().await.unwrap();
+    browser.client.find(Locator::XPath(&asking("rollout undo"))).await.unwrap().click().await.unwrap();
     browser.sees("//div[@id='error']").await;
     let rests = "const button = document.querySelector('#decide button.primary'); \
                  return button.disabled || performance.now() > 1400";
     assert_eq!(run(&browser, rests).await, true, "what asks now is another step");
-    let next = format!("//section[@id='decide'][.//code[contains(., 'scale')]]{}", button("Approve"));
+    let next = asking("scale");
     browser.sees(&next).await;
     browser.close().await;
 }

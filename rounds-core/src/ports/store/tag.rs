@@ -19,8 +19,9 @@ pub enum PlanTag<'a> {
     Namespace(&'a str),
 }
 
-/// What is longer stands in a tag as its start and its digest, which is longer than any that stands whole. A name of Kubernetes has at most 63 bytes, but each adapter has
-/// namespaces of its own, and databases index no text of any length: PostgreSQL at most 2,704 bytes.
+/// What is longer stands in a tag as its start and its digest, which is longer than any that stands whole. A name of
+/// Kubernetes has at most 63 bytes, but each adapter has namespaces of its own, and databases index no text of any length:
+/// PostgreSQL at most 2,704 bytes.
 const WHOLE_BYTES: usize = 255;
 
 impl PlanTag<'_> {

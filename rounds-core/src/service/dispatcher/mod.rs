@@ -21,7 +21,7 @@ use super::notebook::Notebook;
 use super::observe::woken;
 use super::shared::{Shared, millis, mutated};
 use super::toolbox::{Bearings, Bench};
-use crate::alert::{AlertInstance, AlertRule, annotated};
+use crate::alert::{AlertInstance, AlertRule};
 use crate::id::InvestigationId;
 use crate::investigation::{Investigation, InvestigationStatus, SkipReason, Trigger};
 use crate::ports::store::{ClaimQuery, Lease, RecordKind, StoreError, StoreExt, Versioned, Work, WorkerId};
@@ -275,17 +275,12 @@ fn said(
     rule: Option<&AlertRule>,
     instance: Option<&AlertInstance>,
 ) -> BTreeMap<String, String> {
-    match (rule, &investigation.trigger) {
-        (None, _) => BTreeMap::new(),
-        // Its source has filled them in.
-        (Some(rule), _) if rule.source.is_some() => {
-            instance.map(|instance| instance.annotations.clone()).unwrap_or_default()
-        }
-        (Some(rule), Trigger::Alert { value, labels, .. }) => {
-            let filled = |text: &String| annotated(text, labels, *value);
-            rule.annotations.iter().map(|(name, text)| (name.clone(), filled(text))).collect()
-        }
-        (Some(rule), Trigger::Person { .. }) => rule.annotations.clone(),
+    let Some(rule) = rule else { return BTreeMap::new() };
+    match &investigation.trigger {
+        Trigger::Alert { value, labels, .. } => rule.said(instance, labels, *value),
+        // Nothing fires that the places could be filled in with.
+        Trigger::Person { .. } if rule.source.is_none() => rule.annotations.clone(),
+        Trigger::Person { .. } => rule.said(instance, &BTreeMap::new(), None),
     }
 }
 

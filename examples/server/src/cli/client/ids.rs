@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::print::{clean, field};
 use super::{Client, Failure};
@@ -15,7 +16,7 @@ const PAGES: usize = 20;
 pub(super) fn whole(text: &str) -> Result<String, Failure> {
     match Uuid::try_parse(text) {
         // As the server writes it: the events of a plan are known by it.
-        Ok(id) if text.len() == id.hyphenated().to_string().len() => Ok(id.hyphenated().to_string()),
+        Ok(id) if text.len() == Hyphenated::LENGTH => Ok(id.to_string()),
         _ => Err(Failure::usage(format!(
             "found `{}`; a whole id such as 0190a5b4-7c1e-7f00-8000-0123456789ab is expected here: the lists (`plans list`, \
              `alerts list`, `token list`) show them",
